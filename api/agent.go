@@ -1,0 +1,170 @@
+package api
+
+// Names of headers; their meaning is in docs/native-api.md.
+const (
+	HeaderRequestID    = "X-Request-Id"
+	HeaderIndex        = "X-Sluice-Index"
+	HeaderMinIndex     = "X-Sluice-Min-Index"
+	HeaderLease        = "X-Sluice-Lease"
+	HeaderLogProducer  = "X-Sluice-Log-Producer"
+	HeaderLogSequence  = "X-Sluice-Log-Sequence"
+	HeaderOrionVersion = "X-PREFECT-API-VERSION"
+)
+
+// AgentRegister is the body of POST /agents/.
+type AgentRegister struct {
+	ID           ID     `json:"id"`
+	Name         string `json:"name"`
+	Hostname     string `json:"hostname"`
+	PID          int    `json:"pid"`
+	Version      string `json:"version"`
+	WorkQueueIDs []ID   `json:"work_queue_ids"`
+}
+
+// AgentRegistered is the answer to AgentRegister.
+type AgentRegistered struct {
+	ID               ID       `json:"id"`
+	Name             string   `json:"name"`
+	TTLSeconds       Duration `json:"ttl_seconds"`
+	HeartbeatSeconds Duration `json:"heartbeat_seconds"`
+}
+
+// Agent is one agent process as the server knows it.
+type Agent struct {
+	ID           ID     `json:"id"`
+	Name         string `json:"name"`
+	Hostname     string `json:"hostname"`
+	Version      string `json:"version"`
+	WorkQueueIDs []ID   `json:"work_queue_ids"`
+	LastSeen     *Time  `json:"last_seen"`
+	Live         bool   `json:"live"`
+	FlowRuns     []ID   `json:"flow_runs"` // whose leases it holds
+}
+
+// Claim is the body of POST /agents/{id}/claim. Repeating a ClaimID returns the same grants.
+type Claim struct {
+	WorkQueueIDs []ID     `json:"work_queue_ids"`
+	Limit        int      `json:"limit"`
+	WaitSeconds  Duration `json:"wait_seconds"`
+	ClaimID      ID       `json:"claim_id"`
+}
+
+// Claimed is the answer to Claim.
+type Claimed struct {
+	Grants        []Grant `json:"grants"`
+	MissingQueues []ID    `json:"missing_queues"`
+}
+
+// Grant is one claimed flow run with the lease that lets its holder execute it. The run is Pending already.
+type Grant struct {
+	FlowRun     FlowRun     `json:"flow_run"`
+	Deployment  *Deployment `json:"deployment"`
+	Token       string      `json:"token"`
+	WorkQueueID ID          `json:"work_queue_id"`
+	TTLSeconds  Duration    `json:"ttl_seconds"`
+}
+
+// HeldLease names a lease by its run and token.
+type HeldLease struct {
+	FlowRunID ID     `json:"flow_run_id"`
+	Token     string `json:"token"`
+}
+
+// Heartbeat is the body of POST /agents/{id}/heartbeat and of POST /leases/renew.
+type Heartbeat struct {
+	Leases []HeldLease `json:"leases"`
+}
+
+// HeartbeatAnswer answers both; HeartbeatSeconds is zero from /leases/renew.
+type HeartbeatAnswer struct {
+	Lost             []LostLease `json:"lost"`
+	Cancelling       []ID        `json:"cancelling"`
+	HeartbeatSeconds Duration    `json:"heartbeat_seconds,omitzero"`
+}
+
+// LostLease says that a lease is no longer held: stop the process and report nothing.
+type LostLease struct {
+	FlowRunID ID     `json:"flow_run_id"`
+	Reason    string `json:"reason"`
+}
+
+// LeaseRequest is the body of POST /flow_runs/{id}/lease.
+type LeaseRequest struct {
+	Owner string `json:"owner"`
+}
+
+// Lease is the answer to LeaseRequest.
+type Lease struct {
+	Token        string   `json:"token"`
+	TTLSeconds   Duration `json:"ttl_seconds"`
+	RenewSeconds Duration `json:"renew_seconds"`
+}
+
+// Cancel is the body of POST /flow_runs/{id}/cancel.
+type Cancel struct {
+	Message *string `json:"message,omitempty"`
+}
+
+// CancelAnswer says whether the run is cancelled or its owner was told to stop.
+type CancelAnswer struct {
+	Status string `json:"status"`
+}
+
+// The values of CancelAnswer.Status.
+const (
+	StatusCancelled  = "CANCELLED"
+	StatusCancelling = "CANCELLING"
+)
+
+// Explanation is the answer of GET /flow_runs/{id}/explain.
+type Explanation struct {
+	FlowRunID ID            `json:"flow_run_id"`
+	StateType StateType     `json:"state_type"`
+	StateName string        `json:"state_name"`
+	Waiting   bool          `json:"waiting"`
+	Summary   string        `json:"summary"`
+	Reasons   []ExplainItem `json:"reasons"`
+}
+
+// ExplainItem is one reason why a run is where it is, and what would change that.
+type ExplainItem struct {
+	Code    string `json:"code"`
+	Message string `json:"message"`
+	Unblock string `json:"unblock"`
+}
+
+// The codes of ExplainItem.
+const (
+	ExplainNotDue                 = "not_due"
+	ExplainPendingWithoutSchedule = "pending_without_schedule"
+	ExplainNoDeployment           = "no_deployment"
+	ExplainNoQueueMatches         = "no_queue_matches"
+	ExplainQueuePaused            = "queue_paused"
+	ExplainQueueFull              = "queue_full"
+	ExplainNoLiveAgent            = "no_live_agent"
+	ExplainReady                  = "ready"
+	ExplainOwned                  = "owned"
+	ExplainOwnerWithoutExpiry     = "owner_without_expiry"
+	ExplainRetryScheduled         = "retry_scheduled"
+	ExplainTerminal               = "terminal"
+)
+
+// FlowRunEvent is the data of an event of GET /events?topic=flow_run.
+type FlowRunEvent struct {
+	ID           ID        `json:"id"`
+	Name         string    `json:"name"`
+	FlowID       ID        `json:"flow_id"`
+	DeploymentID *ID       `json:"deployment_id"`
+	StateType    StateType `json:"state_type"`
+	StateName    string    `json:"state_name"`
+	Timestamp    Time      `json:"timestamp"`
+}
+
+// Kinds of server-sent events.
+const (
+	EventLog     = "log"
+	EventState   = "state"
+	EventEnd     = "end"
+	EventFlowRun = "flow_run"
+	EventReset   = "reset"
+)
