@@ -1,0 +1,217 @@
+package state
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/sluice-dev/sluice/fsm/kv"
+)
+
+// SchemaVersion is the version of the stored format that this binary writes.
+const SchemaVersion = 1
+
+// ErrSchemaTooNew is returned by Tx.InitSchema and CheckSchema for a state written by a newer binary.
+var ErrSchemaTooNew = errors.New("the stored state was written by a newer version of sluice")
+
+// IndexState says whether an index may be read.
+type IndexState byte
+
+const (
+	// IndexBuilding: new rows are indexed, old ones not all yet.
+	IndexBuilding IndexState = 'b'
+	// IndexReady: every row is indexed.
+	IndexReady IndexState = 'r'
+)
+
+func (tx *Tx) setUint64(number byte, v uint64) error {
+	return tx.batch.Set(systemKey(number), binary.BigEndian.AppendUint64(nil, v))
+}
+
+// SetEpoch records a new leadership epoch.
+func (tx *Tx) SetEpoch(epoch, term uint64) error {
+	return errors.Join(tx.setUint64(sysEpoch, epoch), tx.setUint64(sysTerm, term))
+}
+
+// SetClusterID records the cluster's id; the caller does so once.
+func (tx *Tx) SetClusterID(id string) error { return tx.batch.Set(systemKey(sysClusterID), []byte(id)) }
+
+// SetLastTime records the state's own time.
+func (tx *Tx) SetLastTime(t int64) error { return tx.setUint64(sysLastTime, uint64(t)) }
+
+// SetDefaultStorage makes a block the default storage; an empty id clears it.
+func (tx *Tx) SetDefaultStorage(blockID []byte) error {
+	if len(blockID) == 0 {
+		return tx.batch.Delete(systemKey(sysDefaultStorage))
+	}
+	return tx.batch.Set(systemKey(sysDefaultStorage), blockID)
+}
+
+// CheckSchema refuses a state that this binary must not read.
+func (v *View) CheckSchema() error {
+	version, err := v.SchemaVersion()
+	if err != nil {
+		return err
+	}
+	if version > SchemaVersion {
+		return fmt.Errorf("%w: schema %d, this binary reads up to %d: run the newer binary", ErrSchemaTooNew, version, SchemaVersion)
+	}
+	return nil
+}
+
+// InitSchema brings the description of the stored format up to this binary's: in an empty state every declared index is
+// ready at once; in an older one an index it does not know begins as building, to be filled by BuildIndex.
+func (tx *Tx) InitSchema() error {
+	version, err := tx.SchemaVersion()
+	if err != nil {
+		return err
+	}
+	for _, ix := range declaredIndexes() {
+		key := systemKey(sysIndex, ix.number)
+		_, err := tx.batch.Get(key)
+		if err == nil {
+			continue
+		}
+		if !errors.Is(err, kv.ErrNotFound) {
+			return fmt.Errorf("read the state of index %s: %w", ix.name, err)
+		}
+		s := IndexReady
+		if version != 0 {
+			s = IndexBuilding
+		}
+		if err := tx.batch.Set(key, []byte{byte(s)}); err != nil {
+			return fmt.Errorf("write the state of index %s: %w", ix.name, err)
+		}
+	}
+	if version < SchemaVersion {
+		return tx.setUint64(sysSchema, SchemaVersion)
+	}
+	return nil
+}
+
+// IndexState returns the state of the index with that number; an index the state does not know yet counts as building.
+func (v *View) IndexState(number byte) (IndexState, error) {
+	value, err := v.r.Get(systemKey(sysIndex, number))
+	if errors.Is(err, kv.ErrNotFound) {
+		return IndexBuilding, nil
+	}
+	if err != nil || len(value) == 0 {
+		return 0, fmt.Errorf("read the state of index %d: %w", number, err)
+	}
+	return IndexState(value[0]), nil
+}
+
+// BuildingIndexes returns the numbers of the indexes that wait to be filled, in order.
+func (v *View) BuildingIndexes() ([]byte, error) {
+	var numbers []byte
+	for _, ix := range declaredIndexes() {
+		s, err := v.IndexState(ix.number)
+		if err != nil {
+			return nil, err
+		}
+		if s == IndexBuilding {
+			numbers = append(numbers, ix.number)
+		}
+	}
+	return numbers, nil
+}
+
+// BuildIndex indexes up to limit more rows of a building index, and makes it ready after the last one. Where it stands is
+// part of the state, so that every replica does the same work at the same entry.
+func (tx *Tx) BuildIndex(number byte, limit int) (done bool, err error) {
+	for _, ix := range declaredIndexes() {
+		if ix.number != number {
+			continue
+		}
+		key := systemKey(sysIndex, number)
+		value, err := tx.batch.Get(key)
+		if err != nil {
+			return false, fmt.Errorf("read the state of index %s: %w", ix.name, err)
+		}
+		if IndexState(value[0]) == IndexReady {
+			return true, nil
+		}
+		last, err := ix.fill(tx, value[1:], limit)
+		if err != nil {
+			return false, fmt.Errorf("fill index %s: %w", ix.name, err)
+		}
+		if last == nil {
+			return true, tx.batch.Set(key, []byte{byte(IndexReady)})
+		}
+		return false, tx.batch.Set(key, append([]byte{byte(IndexBuilding)}, last...))
+	}
+	return false, fmt.Errorf("there is no index %d", number)
+}
+
+// declaredIndex is an index without its row type.
+type declaredIndex struct {
+	number byte
+	name   string
+	// fill indexes up to limit rows after the row key `after` (nil: from the first) and returns the last one's key, nil at the end.
+	fill func(tx *Tx, after []byte, limit int) (last []byte, err error)
+}
+
+func declaredIndexes() []declaredIndex {
+	var all []declaredIndex
+	all = append(all, flows.declared()...)
+	all = append(all, flowRuns.declared()...)
+	all = append(all, flowRunStates.declared()...)
+	all = append(all, taskRuns.declared()...)
+	all = append(all, taskRunStates.declared()...)
+	all = append(all, deployments.declared()...)
+	all = append(all, workQueues.declared()...)
+	all = append(all, agents.declared()...)
+	all = append(all, blockSpecs.declared()...)
+	all = append(all, blocks.declared()...)
+	all = append(all, limits.declared()...)
+	all = append(all, slots.declared()...)
+	all = append(all, cacheEntries.declared()...)
+	all = append(all, logSegments.declared()...)
+	all = append(all, logProducers.declared()...)
+	all = append(all, claims.declared()...)
+	all = append(all, blobs.declared()...)
+	all = append(all, blobChunks.declared()...)
+	return all
+}
+
+func (t *table[S, R]) declared() []declaredIndex {
+	var all []declaredIndex
+	for i := range t.indexes {
+		ix := &t.indexes[i]
+		all = append(all, declaredIndex{ix.number, t.name + "." + ix.name, func(tx *Tx, from []byte, limit int) ([]byte, error) {
+			under := prefix(kindRow, t.number)
+			lower := under
+			if len(from) != 0 {
+				lower = append(append([]byte(nil), from...), 0)
+			}
+			type entry struct{ key, rowKey []byte }
+			var found []entry
+			var last []byte
+			rows := 0
+			err := walk(tx.batch, lower, after(under), false, func(key, value []byte) (bool, error) {
+				r, err := t.decode(value)
+				if err != nil {
+					return false, err
+				}
+				rowKey := append([]byte(nil), key...)
+				ix.keys(r, func(k []byte) { found = append(found, entry{k, rowKey}) })
+				last = rowKey
+				rows++
+				return rows < limit, nil
+			})
+			if err != nil {
+				return nil, err
+			}
+			for _, f := range found {
+				if err := tx.batch.Set(f.key, f.rowKey); err != nil {
+					return nil, err
+				}
+			}
+			if rows < limit {
+				return nil, nil
+			}
+			return last, nil
+		}})
+	}
+	return all
+}

@@ -1,0 +1,250 @@
+package state
+
+import (
+	"github.com/sluice-dev/sluice/fsm/row"
+)
+
+// Numbers of tables and indexes are part of the stored format: append, never reuse.
+const (
+	idxFlowName           = 1
+	idxRunDue             = 2
+	idxRunIdempotency     = 3
+	idxRunLeased          = 4
+	idxRunDeployment      = 5
+	idxRunFlow            = 6
+	idxRunStateType       = 7
+	idxRunParentTask      = 8
+	idxRunName            = 9
+	idxRunExpectedStart   = 10
+	idxFlowRunStateID     = 11
+	idxTaskRunFlowRun     = 12
+	idxTaskRunDynamicKey  = 13
+	idxTaskRunStateID     = 14
+	idxDeploymentName     = 15
+	idxDeploymentSchedule = 16
+	idxWorkQueueName      = 17
+	idxBlockSpecName      = 18
+	idxBlockName          = 19
+	idxLimitTag           = 20
+	idxSlotRun            = 21
+	idxClaimCreated       = 22
+)
+
+// Counters kept beside the flow runs.
+const (
+	countRunsByState      = 1 // state type
+	countRunsByDeployment = 2 // deployment, state type
+	countRunsByFlow       = 3 // flow, state type
+)
+
+func indexKey(number byte) []byte   { return prefix(kindIndex, number) }
+func counterKey(number byte) []byte { return prefix(kindCounter, number) }
+
+var flows = &table[row.Flow, *row.Flow]{
+	number: 1, name: "flow",
+	key: func(dst []byte, r *row.Flow) []byte { return appendID(dst, r.Id) },
+	indexes: []index[*row.Flow]{
+		{idxFlowName, "name", true, func(r *row.Flow, add func([]byte)) { add(appendText(indexKey(idxFlowName), r.Name)) }},
+	},
+}
+
+var flowRuns = &table[row.FlowRun, *row.FlowRun]{
+	number: 2, name: "flow_run",
+	key: func(dst []byte, r *row.FlowRun) []byte { return appendID(dst, r.Id) },
+	indexes: []index[*row.FlowRun]{
+		// Only what waits for its time: type SCHEDULED with a time.
+		{idxRunDue, "due", false, func(r *row.FlowRun, add func([]byte)) {
+			if r.GetState().GetType() == row.StateType_SCHEDULED && r.NextScheduledStartTime != 0 {
+				add(appendID(appendTime(indexKey(idxRunDue), r.NextScheduledStartTime), r.Id))
+			}
+		}},
+		{idxRunIdempotency, "idempotency", true, func(r *row.FlowRun, add func([]byte)) {
+			if r.IdempotencyKey != nil {
+				add(appendText(appendID(indexKey(idxRunIdempotency), r.FlowId), *r.IdempotencyKey))
+			}
+		}},
+		{idxRunLeased, "leased", false, func(r *row.FlowRun, add func([]byte)) {
+			if r.Lease != nil {
+				add(appendID(indexKey(idxRunLeased), r.Id))
+			}
+		}},
+		{idxRunDeployment, "deployment", false, func(r *row.FlowRun, add func([]byte)) {
+			if len(r.DeploymentId) != 0 {
+				add(appendID(appendID(indexKey(idxRunDeployment), r.DeploymentId), r.Id))
+			}
+		}},
+		{idxRunFlow, "flow", false, func(r *row.FlowRun, add func([]byte)) {
+			add(appendID(appendID(indexKey(idxRunFlow), r.FlowId), r.Id))
+		}},
+		{idxRunStateType, "state_type", false, func(r *row.FlowRun, add func([]byte)) {
+			add(appendID(append(indexKey(idxRunStateType), byte(r.GetState().GetType())), r.Id))
+		}},
+		{idxRunParentTask, "parent_task_run", false, func(r *row.FlowRun, add func([]byte)) {
+			if len(r.ParentTaskRunId) != 0 {
+				add(appendID(appendID(indexKey(idxRunParentTask), r.ParentTaskRunId), r.Id))
+			}
+		}},
+		{idxRunName, "name", false, func(r *row.FlowRun, add func([]byte)) {
+			add(appendID(appendText(indexKey(idxRunName), r.Name), r.Id))
+		}},
+		{idxRunExpectedStart, "expected_start", false, func(r *row.FlowRun, add func([]byte)) {
+			add(appendID(appendTime(indexKey(idxRunExpectedStart), r.ExpectedStartTime), r.Id))
+		}},
+	},
+	counters: func(r *row.FlowRun, add func([]byte)) {
+		stateType := byte(r.GetState().GetType())
+		add(append(counterKey(countRunsByState), stateType))
+		if len(r.DeploymentId) != 0 {
+			add(append(appendID(counterKey(countRunsByDeployment), r.DeploymentId), stateType))
+		}
+		add(append(appendID(counterKey(countRunsByFlow), r.FlowId), stateType))
+	},
+}
+
+var flowRunStates = &table[row.State, *row.State]{
+	number: 3, name: "flow_run_state",
+	key: func(dst []byte, r *row.State) []byte {
+		return appendTime(appendID(dst, r.GetDetails().GetFlowRunId()), r.Timestamp)
+	},
+	indexes: []index[*row.State]{
+		{idxFlowRunStateID, "id", true, func(r *row.State, add func([]byte)) { add(appendID(indexKey(idxFlowRunStateID), r.Id)) }},
+	},
+}
+
+var taskRuns = &table[row.TaskRun, *row.TaskRun]{
+	number: 4, name: "task_run",
+	key: func(dst []byte, r *row.TaskRun) []byte { return appendID(dst, r.Id) },
+	indexes: []index[*row.TaskRun]{
+		{idxTaskRunFlowRun, "flow_run", false, func(r *row.TaskRun, add func([]byte)) {
+			add(appendID(appendID(indexKey(idxTaskRunFlowRun), r.FlowRunId), r.Id))
+		}},
+		{idxTaskRunDynamicKey, "dynamic_key", true, func(r *row.TaskRun, add func([]byte)) {
+			add(appendText(appendText(appendID(indexKey(idxTaskRunDynamicKey), r.FlowRunId), r.TaskKey), r.DynamicKey))
+		}},
+	},
+}
+
+var taskRunStates = &table[row.State, *row.State]{
+	number: 5, name: "task_run_state",
+	key: func(dst []byte, r *row.State) []byte {
+		return appendTime(appendID(dst, r.GetDetails().GetTaskRunId()), r.Timestamp)
+	},
+	indexes: []index[*row.State]{
+		{idxTaskRunStateID, "id", true, func(r *row.State, add func([]byte)) { add(appendID(indexKey(idxTaskRunStateID), r.Id)) }},
+	},
+}
+
+var deployments = &table[row.Deployment, *row.Deployment]{
+	number: 6, name: "deployment",
+	key: func(dst []byte, r *row.Deployment) []byte { return appendID(dst, r.Id) },
+	indexes: []index[*row.Deployment]{
+		{idxDeploymentName, "name", true, func(r *row.Deployment, add func([]byte)) {
+			add(appendText(appendID(indexKey(idxDeploymentName), r.FlowId), r.Name))
+		}},
+		{idxDeploymentSchedule, "active_schedule", false, func(r *row.Deployment, add func([]byte)) {
+			if r.IsScheduleActive && len(r.ScheduleJson) != 0 {
+				add(appendID(indexKey(idxDeploymentSchedule), r.Id))
+			}
+		}},
+	},
+}
+
+var workQueues = &table[row.WorkQueue, *row.WorkQueue]{
+	number: 7, name: "work_queue",
+	key: func(dst []byte, r *row.WorkQueue) []byte { return appendID(dst, r.Id) },
+	indexes: []index[*row.WorkQueue]{
+		{idxWorkQueueName, "name", true, func(r *row.WorkQueue, add func([]byte)) {
+			add(appendText(indexKey(idxWorkQueueName), r.Name))
+		}},
+	},
+}
+
+var agents = &table[row.Agent, *row.Agent]{
+	number: 8, name: "agent",
+	key: func(dst []byte, r *row.Agent) []byte { return appendID(dst, r.Id) },
+}
+
+var blockSpecs = &table[row.BlockSpec, *row.BlockSpec]{
+	number: 9, name: "block_spec",
+	key: func(dst []byte, r *row.BlockSpec) []byte { return appendID(dst, r.Id) },
+	indexes: []index[*row.BlockSpec]{
+		{idxBlockSpecName, "name", true, func(r *row.BlockSpec, add func([]byte)) {
+			add(appendText(appendText(indexKey(idxBlockSpecName), r.Name), r.Version))
+		}},
+	},
+}
+
+var blocks = &table[row.Block, *row.Block]{
+	number: 10, name: "block",
+	key: func(dst []byte, r *row.Block) []byte { return appendID(dst, r.Id) },
+	indexes: []index[*row.Block]{
+		{idxBlockName, "name", true, func(r *row.Block, add func([]byte)) {
+			add(appendText(appendID(indexKey(idxBlockName), r.BlockSpecId), r.Name))
+		}},
+	},
+}
+
+var limits = &table[row.ConcurrencyLimit, *row.ConcurrencyLimit]{
+	number: 11, name: "concurrency_limit",
+	key: func(dst []byte, r *row.ConcurrencyLimit) []byte { return appendID(dst, r.Id) },
+	indexes: []index[*row.ConcurrencyLimit]{
+		{idxLimitTag, "tag", true, func(r *row.ConcurrencyLimit, add func([]byte)) {
+			add(appendText(indexKey(idxLimitTag), r.Tag))
+		}},
+	},
+}
+
+var slots = &table[row.Slot, *row.Slot]{
+	number: 12, name: "slot",
+	key: func(dst []byte, r *row.Slot) []byte { return appendID(appendID(dst, r.LimitId), r.RunId) },
+	indexes: []index[*row.Slot]{
+		{idxSlotRun, "run", false, func(r *row.Slot, add func([]byte)) {
+			add(appendID(appendID(indexKey(idxSlotRun), r.RunId), r.LimitId))
+		}},
+	},
+	counters: func(r *row.Slot, add func([]byte)) { add(appendID(counterKey(countSlots), r.LimitId)) },
+}
+
+// countSlots counts the slots in use of one limit.
+const countSlots = 4
+
+var cacheEntries = &table[row.CacheEntry, *row.CacheEntry]{
+	number: 13, name: "cache_entry",
+	key: func(dst []byte, r *row.CacheEntry) []byte {
+		return appendID(appendTime(appendText(dst, r.Key), r.StateTimestamp), r.StateId)
+	},
+}
+
+var logSegments = &table[row.LogSegment, *row.LogSegment]{
+	number: 14, name: "log_segment",
+	key: func(dst []byte, r *row.LogSegment) []byte {
+		return appendUint64(appendUint64(appendID(dst, r.FlowRunId), r.Index), uint64(r.Ordinal))
+	},
+}
+
+var logProducers = &table[row.LogProducer, *row.LogProducer]{
+	number: 15, name: "log_producer",
+	key: func(dst []byte, r *row.LogProducer) []byte { return appendID(appendID(dst, r.FlowRunId), r.Producer) },
+}
+
+var claims = &table[row.Claim, *row.Claim]{
+	number: 16, name: "claim",
+	key: func(dst []byte, r *row.Claim) []byte { return appendID(dst, r.ClaimId) },
+	indexes: []index[*row.Claim]{
+		{idxClaimCreated, "created", false, func(r *row.Claim, add func([]byte)) {
+			add(appendID(appendTime(indexKey(idxClaimCreated), r.Created), r.ClaimId))
+		}},
+	},
+}
+
+var blobs = &table[row.Blob, *row.Blob]{
+	number: 17, name: "blob",
+	key: func(dst []byte, r *row.Blob) []byte { return appendText(dst, r.Key) },
+}
+
+var blobChunks = &table[row.BlobChunk, *row.BlobChunk]{
+	number: 18, name: "blob_chunk",
+	key: func(dst []byte, r *row.BlobChunk) []byte {
+		return appendUint64(appendID(appendText(dst, r.Key), r.Version), uint64(r.Ordinal))
+	},
+}

@@ -1,0 +1,373 @@
+package state
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/sluice-dev/sluice/api"
+	"github.com/sluice-dev/sluice/fsm/kv"
+	"github.com/sluice-dev/sluice/fsm/row"
+)
+
+// ErrNotUnique is returned by Edit.Save when another row holds one of the row's unique keys. Nothing was written.
+var ErrNotUnique = errNotUnique
+
+// Tx is a View whose reads see its own writes. One goroutine uses it: the state machine's. Nothing is stored before the
+// batch is committed; Flush must come last.
+type Tx struct {
+	View
+	batch kv.Batch
+	hash  *Hash
+	// deltas of counters, applied by Flush: many rows of one batch change the same few counters.
+	deltas map[string]int64
+}
+
+// NewTx opens a transaction on store. The batch stays the caller's to commit and close.
+func NewTx(batch kv.Batch) *Tx {
+	return &Tx{View: View{r: batch}, batch: batch, deltas: map[string]int64{}}
+}
+
+// Batch returns the batch under the transaction.
+func (tx *Tx) Batch() kv.Batch { return tx.batch }
+
+// Flush writes the counters and the hash into the batch.
+func (tx *Tx) Flush() error {
+	for key, delta := range tx.deltas {
+		if delta == 0 {
+			continue
+		}
+		n, err := tx.View.count([]byte(key))
+		if err != nil {
+			return err
+		}
+		// Each key is written once, so the order of this map does not reach the store.
+		if n += delta; n == 0 {
+			err = tx.batch.Delete([]byte(key))
+		} else {
+			err = tx.batch.Set([]byte(key), binary.BigEndian.AppendUint64(nil, uint64(n)))
+		}
+		if err != nil {
+			return fmt.Errorf("write a counter: %w", err)
+		}
+	}
+	clear(tx.deltas)
+	if tx.hash != nil {
+		return tx.batch.Set(systemKey(sysHash), tx.hash.encode())
+	}
+	return nil
+}
+
+// SlotsInUse is View.SlotsInUse with this transaction's own changes.
+func (tx *Tx) SlotsInUse(limitID api.ID) (int, error) {
+	key := appendID(counterKey(countSlots), limitID[:])
+	n, err := tx.View.count(key)
+	return int(n + tx.deltas[string(key)]), err
+}
+
+func (tx *Tx) rowHash() (*Hash, error) {
+	if tx.hash == nil {
+		h, err := tx.View.Hash()
+		if err != nil {
+			return nil, err
+		}
+		tx.hash = &h
+	}
+	return tx.hash, nil
+}
+
+// Edit is one row loaded for change. Change Row, then Save or Delete; an Edit that is dropped changes nothing.
+type Edit[S any, R message[S]] struct {
+	Row R
+
+	tx       *Tx
+	table    *table[S, R]
+	key      []byte
+	old      []byte // encoded row as loaded; nil for a new one
+	oldKeys  []indexEntry
+	oldCount [][]byte
+}
+
+type indexEntry struct {
+	key    []byte
+	unique bool
+}
+
+// edit loads the row under key for change; nil when there is none.
+func edit[S any, R message[S]](tx *Tx, t *table[S, R], key []byte) (*Edit[S, R], error) {
+	value, err := tx.batch.Get(key)
+	if errors.Is(err, kv.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read table %s: %w", t.name, err)
+	}
+	r, err := t.decode(value)
+	if err != nil {
+		return nil, err
+	}
+	e := &Edit[S, R]{Row: r, tx: tx, table: t, key: key, old: value}
+	e.oldKeys, e.oldCount = t.derived(r)
+	return e, nil
+}
+
+// insert makes an Edit for a row that is not stored yet.
+func insert[S any, R message[S]](tx *Tx, t *table[S, R], r R) *Edit[S, R] {
+	return &Edit[S, R]{Row: r, tx: tx, table: t, key: t.key(prefix(kindRow, t.number), r)}
+}
+
+func (t *table[S, R]) derived(r R) (keys []indexEntry, counters [][]byte) {
+	keys = make([]indexEntry, 0, len(t.indexes))
+	for i := range t.indexes {
+		ix := &t.indexes[i]
+		ix.keys(r, func(key []byte) { keys = append(keys, indexEntry{key, ix.unique}) })
+	}
+	if t.counters != nil {
+		t.counters(r, func(key []byte) { counters = append(counters, key) })
+	}
+	return keys, counters
+}
+
+// Save stores the row with its index keys, counters and hash. On ErrNotUnique nothing was written.
+func (e *Edit[S, R]) Save() error {
+	value, err := marshal.Marshal(e.Row)
+	if err != nil {
+		return fmt.Errorf("encode row of table %s: %w", e.table.name, err)
+	}
+	keys, counters := e.table.derived(e.Row)
+	for _, k := range keys {
+		if !k.unique || has(e.oldKeys, k.key) {
+			continue
+		}
+		owner, err := e.tx.batch.Get(k.key)
+		if err == nil && !bytes.Equal(owner, e.key) {
+			return ErrNotUnique
+		}
+		if err != nil && !errors.Is(err, kv.ErrNotFound) {
+			return fmt.Errorf("read an index of table %s: %w", e.table.name, err)
+		}
+	}
+	if err := e.replace(value, keys, counters); err != nil {
+		return fmt.Errorf("write table %s: %w", e.table.name, err)
+	}
+	return nil
+}
+
+// Delete removes the row with its index keys.
+func (e *Edit[S, R]) Delete() error {
+	if err := e.replace(nil, nil, nil); err != nil {
+		return fmt.Errorf("delete from table %s: %w", e.table.name, err)
+	}
+	return nil
+}
+
+func (e *Edit[S, R]) replace(value []byte, keys []indexEntry, counters [][]byte) error {
+	hash, err := e.tx.rowHash()
+	if err != nil {
+		return err
+	}
+	b := e.tx.batch
+	for _, k := range e.oldKeys {
+		if !has(keys, k.key) {
+			if err := b.Delete(k.key); err != nil {
+				return err
+			}
+		}
+	}
+	for _, k := range keys {
+		if !has(e.oldKeys, k.key) {
+			if err := b.Set(k.key, e.key); err != nil {
+				return err
+			}
+		}
+	}
+	for _, c := range e.oldCount {
+		e.tx.deltas[string(c)]--
+	}
+	for _, c := range counters {
+		e.tx.deltas[string(c)]++
+	}
+	if e.old != nil {
+		hash.remove(e.key, e.old)
+	}
+	if value != nil {
+		hash.add(e.key, value)
+		err = b.Set(e.key, value)
+	} else {
+		err = b.Delete(e.key)
+	}
+	e.old, e.oldKeys, e.oldCount = value, keys, counters
+	return err
+}
+
+func has(entries []indexEntry, key []byte) bool {
+	for _, e := range entries {
+		if bytes.Equal(e.key, key) {
+			return true
+		}
+	}
+	return false
+}
+
+// Edits of each kind of row.
+type (
+	FlowEdit       = Edit[row.Flow, *row.Flow]
+	FlowRunEdit    = Edit[row.FlowRun, *row.FlowRun]
+	TaskRunEdit    = Edit[row.TaskRun, *row.TaskRun]
+	StateEdit      = Edit[row.State, *row.State]
+	DeploymentEdit = Edit[row.Deployment, *row.Deployment]
+	WorkQueueEdit  = Edit[row.WorkQueue, *row.WorkQueue]
+	AgentEdit      = Edit[row.Agent, *row.Agent]
+	BlockSpecEdit  = Edit[row.BlockSpec, *row.BlockSpec]
+	BlockEdit      = Edit[row.Block, *row.Block]
+	LimitEdit      = Edit[row.ConcurrencyLimit, *row.ConcurrencyLimit]
+	SlotEdit       = Edit[row.Slot, *row.Slot]
+	ClaimEdit      = Edit[row.Claim, *row.Claim]
+	ProducerEdit   = Edit[row.LogProducer, *row.LogProducer]
+	BlobEdit       = Edit[row.Blob, *row.Blob]
+	BlobChunkEdit  = Edit[row.BlobChunk, *row.BlobChunk]
+)
+
+// New rows, to be saved.
+
+func (tx *Tx) NewFlow(r *row.Flow) *FlowEdit                   { return insert(tx, flows, r) }
+func (tx *Tx) NewFlowRun(r *row.FlowRun) *FlowRunEdit          { return insert(tx, flowRuns, r) }
+func (tx *Tx) NewTaskRun(r *row.TaskRun) *TaskRunEdit          { return insert(tx, taskRuns, r) }
+func (tx *Tx) NewFlowRunState(r *row.State) *StateEdit         { return insert(tx, flowRunStates, r) }
+func (tx *Tx) NewTaskRunState(r *row.State) *StateEdit         { return insert(tx, taskRunStates, r) }
+func (tx *Tx) NewDeployment(r *row.Deployment) *DeploymentEdit { return insert(tx, deployments, r) }
+func (tx *Tx) NewWorkQueue(r *row.WorkQueue) *WorkQueueEdit    { return insert(tx, workQueues, r) }
+func (tx *Tx) NewAgent(r *row.Agent) *AgentEdit                { return insert(tx, agents, r) }
+func (tx *Tx) NewBlockSpec(r *row.BlockSpec) *BlockSpecEdit    { return insert(tx, blockSpecs, r) }
+func (tx *Tx) NewBlock(r *row.Block) *BlockEdit                { return insert(tx, blocks, r) }
+func (tx *Tx) NewConcurrencyLimit(r *row.ConcurrencyLimit) *LimitEdit {
+	return insert(tx, limits, r)
+}
+func (tx *Tx) NewSlot(r *row.Slot) *SlotEdit                   { return insert(tx, slots, r) }
+func (tx *Tx) NewClaim(r *row.Claim) *ClaimEdit                { return insert(tx, claims, r) }
+func (tx *Tx) NewLogProducer(r *row.LogProducer) *ProducerEdit { return insert(tx, logProducers, r) }
+func (tx *Tx) NewBlob(r *row.Blob) *BlobEdit                   { return insert(tx, blobs, r) }
+func (tx *Tx) NewBlobChunk(r *row.BlobChunk) *BlobChunkEdit    { return insert(tx, blobChunks, r) }
+func (tx *Tx) AddLogSegment(r *row.LogSegment) error           { return insert(tx, logSegments, r).Save() }
+func (tx *Tx) AddCacheEntry(r *row.CacheEntry) error           { return insert(tx, cacheEntries, r).Save() }
+
+// Stored rows, loaded for change; nil when there is none.
+
+func (tx *Tx) EditFlow(id []byte) (*FlowEdit, error) {
+	return edit(tx, flows, appendID(prefix(kindRow, flows.number), id))
+}
+func (tx *Tx) EditFlowRun(id []byte) (*FlowRunEdit, error) { return edit(tx, flowRuns, flowRunKey(id)) }
+func (tx *Tx) EditTaskRun(id []byte) (*TaskRunEdit, error) { return edit(tx, taskRuns, taskRunKey(id)) }
+func (tx *Tx) EditDeployment(id []byte) (*DeploymentEdit, error) {
+	return edit(tx, deployments, appendID(prefix(kindRow, deployments.number), id))
+}
+func (tx *Tx) EditWorkQueue(id []byte) (*WorkQueueEdit, error) {
+	return edit(tx, workQueues, appendID(prefix(kindRow, workQueues.number), id))
+}
+func (tx *Tx) EditAgent(id []byte) (*AgentEdit, error) {
+	return edit(tx, agents, appendID(prefix(kindRow, agents.number), id))
+}
+func (tx *Tx) EditBlockSpec(id []byte) (*BlockSpecEdit, error) {
+	return edit(tx, blockSpecs, appendID(prefix(kindRow, blockSpecs.number), id))
+}
+func (tx *Tx) EditBlock(id []byte) (*BlockEdit, error) {
+	return edit(tx, blocks, appendID(prefix(kindRow, blocks.number), id))
+}
+func (tx *Tx) EditConcurrencyLimit(id []byte) (*LimitEdit, error) {
+	return edit(tx, limits, appendID(prefix(kindRow, limits.number), id))
+}
+func (tx *Tx) EditSlot(limitID, runID []byte) (*SlotEdit, error) {
+	return edit(tx, slots, appendID(appendID(prefix(kindRow, slots.number), limitID), runID))
+}
+func (tx *Tx) EditClaim(id []byte) (*ClaimEdit, error) {
+	return edit(tx, claims, appendID(prefix(kindRow, claims.number), id))
+}
+func (tx *Tx) EditLogProducer(flowRunID, producer []byte) (*ProducerEdit, error) {
+	return edit(tx, logProducers, appendID(appendID(prefix(kindRow, logProducers.number), flowRunID), producer))
+}
+func (tx *Tx) EditBlob(key string) (*BlobEdit, error) {
+	return edit(tx, blobs, appendText(prefix(kindRow, blobs.number), key))
+}
+func (tx *Tx) EditBlobChunk(key string, version []byte, ordinal uint32) (*BlobChunkEdit, error) {
+	return edit(tx, blobChunks, appendUint64(appendID(appendText(prefix(kindRow, blobChunks.number), key), version), uint64(ordinal)))
+}
+
+// SlotsOfRun returns the slots a run holds.
+func (tx *Tx) SlotsOfRun(runID []byte) ([]*SlotEdit, error) {
+	under := appendID(indexKey(idxSlotRun), runID)
+	var keys [][]byte
+	err := walk(tx.batch, under, after(under), false, func(_, rowKey []byte) (bool, error) {
+		keys = append(keys, bytes.Clone(rowKey))
+		return true, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	edits := make([]*SlotEdit, 0, len(keys))
+	for _, key := range keys {
+		e, err := edit(tx, slots, key)
+		if err != nil {
+			return nil, err
+		}
+		edits = append(edits, e)
+	}
+	return edits, nil
+}
+
+// CachedState returns the newest state cached under key that has not expired at now (µs), nil when there is none.
+func (tx *Tx) CachedState(key string, now int64) (*row.State, error) {
+	var entry *row.CacheEntry
+	err := cacheEntries.each(tx.batch, appendText(prefix(kindRow, cacheEntries.number), key), true, func(c *row.CacheEntry) (bool, error) {
+		if c.Expiration == 0 || c.Expiration > now {
+			entry = c
+		}
+		return entry == nil, nil
+	})
+	if err != nil || entry == nil {
+		return nil, err
+	}
+	return taskRunStates.get(tx.batch, appendTime(appendID(prefix(kindRow, taskRunStates.number), entry.TaskRunId), entry.StateTimestamp))
+}
+
+// DeleteFlowRunStates removes all states of a flow run; DeleteTaskRunStates those of a task run.
+func (tx *Tx) DeleteFlowRunStates(id []byte) error { return deleteUnder(tx, flowRunStates, id) }
+
+// DeleteTaskRunStates removes all states of a task run.
+func (tx *Tx) DeleteTaskRunStates(id []byte) error { return deleteUnder(tx, taskRunStates, id) }
+
+// DeleteBlobChunks removes the chunks of one version of a value.
+func (tx *Tx) DeleteBlobChunks(key string, version []byte) error {
+	return deleteAll(tx, blobChunks, appendID(appendText(prefix(kindRow, blobChunks.number), key), version))
+}
+
+func deleteUnder[S any, R message[S]](tx *Tx, t *table[S, R], id []byte) error {
+	return deleteAll(tx, t, appendID(prefix(kindRow, t.number), id))
+}
+
+func deleteAll[S any, R message[S]](tx *Tx, t *table[S, R], under []byte) error {
+	var edits []*Edit[S, R]
+	err := t.each(tx.batch, under, false, func(r R) (bool, error) {
+		e, err := edit(tx, t, t.key(prefix(kindRow, t.number), r))
+		edits = append(edits, e)
+		return true, err
+	})
+	for _, e := range edits {
+		if err != nil {
+			return err
+		}
+		err = e.Delete()
+	}
+	return err
+}
+
+// OldClaims returns up to limit ids of claims made before the given time.
+func (tx *Tx) OldClaims(before int64, limit int) ([][]byte, error) {
+	var ids [][]byte
+	under := indexKey(idxClaimCreated)
+	err := claims.eachByIndex(tx.batch, under, appendTime(append([]byte(nil), under...), before), false, func(c *row.Claim) (bool, error) {
+		ids = append(ids, c.ClaimId)
+		return len(ids) < limit, nil
+	})
+	return ids, err
+}
