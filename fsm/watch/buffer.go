@@ -1,0 +1,199 @@
+// Package watch hands out what the state machine changed, in the order of the log, to whoever listens on this node: long
+// polls, SSE streams, the scheduler. It keeps a bounded number of events; a listener that falls behind is told to read the
+// state again instead of being fed a gap.
+package watch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/sluice-dev/sluice/fsm/row"
+)
+
+// Topic says what kind of object an event is about.
+type Topic uint8
+
+// Topics.
+const (
+	TopicFlowRun Topic = 1 << iota
+	TopicTaskRun
+	TopicDeployment
+	TopicWorkQueue
+	TopicAgent
+	TopicLogs
+)
+
+// Event is one change. Exactly one of the rows is set; it is shared by all listeners and must not be changed.
+type Event struct {
+	Cursor  Cursor
+	Topic   Topic
+	Deleted bool
+
+	FlowRun    *row.FlowRun // as it is after the change; before it, when Deleted
+	TaskRun    *row.TaskRun
+	Deployment *row.Deployment
+	WorkQueue  *row.WorkQueue
+	Agent      *row.Agent
+	Logs       *row.LogSegment
+}
+
+// Cursor is the place of an event: the log index, the ordinal within the entry, and the incarnation of the state they
+// belong to (it changes when an operator restores a snapshot). Opaque to clients.
+type Cursor struct {
+	Incarnation uint32
+	Index       uint64
+	Ordinal     uint32
+}
+
+func (c Cursor) String() string { return fmt.Sprintf("%d-%d-%d", c.Incarnation, c.Index, c.Ordinal) }
+
+// ErrBadCursor is returned by ParseCursor.
+var ErrBadCursor = errors.New("malformed cursor")
+
+// ParseCursor reads what String wrote.
+func ParseCursor(s string) (Cursor, error) {
+	parts := strings.Split(s, "-")
+	if len(parts) != 3 {
+		return Cursor{}, ErrBadCursor
+	}
+	incarnation, err1 := strconv.ParseUint(parts[0], 10, 32)
+	index, err2 := strconv.ParseUint(parts[1], 10, 64)
+	ordinal, err3 := strconv.ParseUint(parts[2], 10, 32)
+	if errors.Join(err1, err2, err3) != nil {
+		return Cursor{}, ErrBadCursor
+	}
+	return Cursor{uint32(incarnation), index, uint32(ordinal)}, nil
+}
+
+// Before reports whether c comes before o in the log.
+func (c Cursor) Before(o Cursor) bool {
+	return c.Index < o.Index || c.Index == o.Index && c.Ordinal < o.Ordinal
+}
+
+// ErrReset is returned by Subscription.Next when events were lost to the listener: it fell behind the buffer, resumed at a
+// cursor that is too old, or the state was replaced. It must subscribe again and read the state anew.
+var ErrReset = errors.New("events were missed: read the state again")
+
+// Buffer keeps the newest events in a linked list, so that a listener holds only its place.
+type Buffer struct {
+	mu          sync.Mutex // guards everything below
+	incarnation uint32
+	first, last *node // first is the oldest kept; last is an empty node that the next event fills
+	size, limit int
+	// floor is the cursor of the newest event that is no longer kept: resuming before it is impossible.
+	floor Cursor
+}
+
+// node is one link: ready is closed when event and next are set, or when dropped is.
+type node struct {
+	ready   chan struct{}
+	event   Event
+	next    *node
+	dropped bool // set before ready is closed: the buffer was reset
+}
+
+// NewBuffer returns a buffer that keeps limit events. Events up to and including (start, all ordinals) count as missed.
+func NewBuffer(limit int, start uint64) *Buffer {
+	n := &node{ready: make(chan struct{})}
+	return &Buffer{first: n, last: n, limit: limit, floor: Cursor{Index: start, Ordinal: ^uint32(0)}}
+}
+
+// Publish appends events, which are in log order. Called by the state machine only, after the commit.
+func (b *Buffer) Publish(events []Event) {
+	if len(events) == 0 {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, e := range events {
+		e.Cursor.Incarnation = b.incarnation
+		next := &node{ready: make(chan struct{})}
+		filled := b.last
+		filled.event, filled.next = e, next
+		b.last = next
+		close(filled.ready)
+		if b.size++; b.size > b.limit {
+			b.floor = b.first.event.Cursor
+			b.first = b.first.next
+			b.size--
+		}
+	}
+}
+
+// Reset forgets all events and makes every listener start over: the state was replaced as of index.
+func (b *Buffer) Reset(index uint64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.incarnation++
+	old := b.last
+	n := &node{ready: make(chan struct{})}
+	b.first, b.last, b.size = n, n, 0
+	b.floor = Cursor{Incarnation: b.incarnation, Index: index, Ordinal: ^uint32(0)}
+	old.dropped = true
+	close(old.ready)
+}
+
+// Subscription is one listener's place. One goroutine uses it. It needs no closing.
+type Subscription struct {
+	at     *node
+	topics Topic
+	buffer *Buffer
+}
+
+// Subscribe listens to events from now on.
+func (b *Buffer) Subscribe(topics Topic) *Subscription {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return &Subscription{at: b.last, topics: topics, buffer: b}
+}
+
+// SubscribeAfter listens to the events after the cursor, ErrReset if some of them are gone.
+func (b *Buffer) SubscribeAfter(topics Topic, c Cursor) (*Subscription, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if c.Incarnation != b.incarnation || c.Before(b.floor) {
+		return nil, ErrReset
+	}
+	at := b.first
+	for at != b.last && !c.Before(at.event.Cursor) {
+		at = at.next
+	}
+	return &Subscription{at: at, topics: topics, buffer: b}, nil
+}
+
+// Next returns the next event of the subscribed topics, waiting for it. The error is ErrReset or the context's.
+func (s *Subscription) Next(ctx context.Context) (Event, error) {
+	for {
+		select {
+		case <-s.at.ready:
+		default:
+			select {
+			case <-s.at.ready:
+			case <-ctx.Done():
+				return Event{}, ctx.Err()
+			}
+		}
+		if s.at.dropped {
+			return Event{}, ErrReset
+		}
+		e := s.at.event
+		s.at = s.at.next
+		if !s.buffer.kept(e.Cursor) {
+			return Event{}, ErrReset
+		}
+		if e.Topic&s.topics != 0 {
+			return e, nil
+		}
+	}
+}
+
+// kept bounds how far a listener may lie behind: without it a stuck one would keep every later event alive.
+func (b *Buffer) kept(c Cursor) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return c.Incarnation == b.incarnation && b.floor.Before(c)
+}
