@@ -86,7 +86,7 @@ func (x Result_Code) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Result_Code.Descriptor instead.
 func (Result_Code) EnumDescriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{30, 0}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{31, 0}
 }
 
 type StateResult_Status int32
@@ -138,7 +138,7 @@ func (x StateResult_Status) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use StateResult_Status.Descriptor instead.
 func (StateResult_Status) EnumDescriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{31, 0}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{32, 0}
 }
 
 // Envelope is one command with what every command carries. Session, sequence and the leader's time stamp stand in the
@@ -153,6 +153,7 @@ type Envelope struct {
 	// Types that are valid to be assigned to Command:
 	//
 	//	*Envelope_LeaderEpoch
+	//	*Envelope_BuildIndex
 	//	*Envelope_CreateFlow
 	//	*Envelope_UpdateFlow
 	//	*Envelope_DeleteFlow
@@ -270,6 +271,15 @@ func (x *Envelope) GetLeaderEpoch() *LeaderEpoch {
 	if x != nil {
 		if x, ok := x.Command.(*Envelope_LeaderEpoch); ok {
 			return x.LeaderEpoch
+		}
+	}
+	return nil
+}
+
+func (x *Envelope) GetBuildIndex() *BuildIndex {
+	if x != nil {
+		if x, ok := x.Command.(*Envelope_BuildIndex); ok {
+			return x.BuildIndex
 		}
 	}
 	return nil
@@ -607,6 +617,10 @@ type Envelope_LeaderEpoch struct {
 	LeaderEpoch *LeaderEpoch `protobuf:"bytes,10,opt,name=leader_epoch,json=leaderEpoch,proto3,oneof"`
 }
 
+type Envelope_BuildIndex struct {
+	BuildIndex *BuildIndex `protobuf:"bytes,11,opt,name=build_index,json=buildIndex,proto3,oneof"`
+}
+
 type Envelope_CreateFlow struct {
 	CreateFlow *CreateFlow `protobuf:"bytes,20,opt,name=create_flow,json=createFlow,proto3,oneof"`
 }
@@ -753,6 +767,8 @@ type Envelope_DeleteBlob struct {
 
 func (*Envelope_LeaderEpoch) isEnvelope_Command() {}
 
+func (*Envelope_BuildIndex) isEnvelope_Command() {}
+
 func (*Envelope_CreateFlow) isEnvelope_Command() {}
 
 func (*Envelope_UpdateFlow) isEnvelope_Command() {}
@@ -886,6 +902,59 @@ func (x *LeaderEpoch) GetClusterId() string {
 	return ""
 }
 
+// BuildIndex fills up to `limit` more rows of an index that an older binary did not know.
+type BuildIndex struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Index         uint32                 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
+	Limit         int32                  `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BuildIndex) Reset() {
+	*x = BuildIndex{}
+	mi := &file_fsm_command_command_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BuildIndex) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BuildIndex) ProtoMessage() {}
+
+func (x *BuildIndex) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_command_command_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BuildIndex.ProtoReflect.Descriptor instead.
+func (*BuildIndex) Descriptor() ([]byte, []int) {
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *BuildIndex) GetIndex() uint32 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *BuildIndex) GetLimit() int32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
 type Delete struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -895,7 +964,7 @@ type Delete struct {
 
 func (x *Delete) Reset() {
 	*x = Delete{}
-	mi := &file_fsm_command_command_proto_msgTypes[2]
+	mi := &file_fsm_command_command_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -907,7 +976,7 @@ func (x *Delete) String() string {
 func (*Delete) ProtoMessage() {}
 
 func (x *Delete) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[2]
+	mi := &file_fsm_command_command_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -920,7 +989,7 @@ func (x *Delete) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Delete.ProtoReflect.Descriptor instead.
 func (*Delete) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{2}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Delete) GetId() []byte {
@@ -941,7 +1010,7 @@ type CreateFlow struct {
 
 func (x *CreateFlow) Reset() {
 	*x = CreateFlow{}
-	mi := &file_fsm_command_command_proto_msgTypes[3]
+	mi := &file_fsm_command_command_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -953,7 +1022,7 @@ func (x *CreateFlow) String() string {
 func (*CreateFlow) ProtoMessage() {}
 
 func (x *CreateFlow) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[3]
+	mi := &file_fsm_command_command_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -966,7 +1035,7 @@ func (x *CreateFlow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateFlow.ProtoReflect.Descriptor instead.
 func (*CreateFlow) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{3}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *CreateFlow) GetId() []byte {
@@ -1001,7 +1070,7 @@ type UpdateFlow struct {
 
 func (x *UpdateFlow) Reset() {
 	*x = UpdateFlow{}
-	mi := &file_fsm_command_command_proto_msgTypes[4]
+	mi := &file_fsm_command_command_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1013,7 +1082,7 @@ func (x *UpdateFlow) String() string {
 func (*UpdateFlow) ProtoMessage() {}
 
 func (x *UpdateFlow) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[4]
+	mi := &file_fsm_command_command_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1026,7 +1095,7 @@ func (x *UpdateFlow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateFlow.ProtoReflect.Descriptor instead.
 func (*UpdateFlow) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{4}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *UpdateFlow) GetId() []byte {
@@ -1064,7 +1133,7 @@ type ProposedState struct {
 
 func (x *ProposedState) Reset() {
 	*x = ProposedState{}
-	mi := &file_fsm_command_command_proto_msgTypes[5]
+	mi := &file_fsm_command_command_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1076,7 +1145,7 @@ func (x *ProposedState) String() string {
 func (*ProposedState) ProtoMessage() {}
 
 func (x *ProposedState) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[5]
+	mi := &file_fsm_command_command_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1089,7 +1158,7 @@ func (x *ProposedState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProposedState.ProtoReflect.Descriptor instead.
 func (*ProposedState) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{5}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ProposedState) GetType() row.StateType {
@@ -1149,7 +1218,7 @@ type CreateFlowRun struct {
 
 func (x *CreateFlowRun) Reset() {
 	*x = CreateFlowRun{}
-	mi := &file_fsm_command_command_proto_msgTypes[6]
+	mi := &file_fsm_command_command_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1161,7 +1230,7 @@ func (x *CreateFlowRun) String() string {
 func (*CreateFlowRun) ProtoMessage() {}
 
 func (x *CreateFlowRun) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[6]
+	mi := &file_fsm_command_command_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1174,7 +1243,7 @@ func (x *CreateFlowRun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateFlowRun.ProtoReflect.Descriptor instead.
 func (*CreateFlowRun) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{6}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *CreateFlowRun) GetId() []byte {
@@ -1285,7 +1354,7 @@ type UpdateFlowRun struct {
 
 func (x *UpdateFlowRun) Reset() {
 	*x = UpdateFlowRun{}
-	mi := &file_fsm_command_command_proto_msgTypes[7]
+	mi := &file_fsm_command_command_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1297,7 +1366,7 @@ func (x *UpdateFlowRun) String() string {
 func (*UpdateFlowRun) ProtoMessage() {}
 
 func (x *UpdateFlowRun) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[7]
+	mi := &file_fsm_command_command_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1310,7 +1379,7 @@ func (x *UpdateFlowRun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateFlowRun.ProtoReflect.Descriptor instead.
 func (*UpdateFlowRun) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{7}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *UpdateFlowRun) GetId() []byte {
@@ -1392,7 +1461,7 @@ type SetState struct {
 
 func (x *SetState) Reset() {
 	*x = SetState{}
-	mi := &file_fsm_command_command_proto_msgTypes[8]
+	mi := &file_fsm_command_command_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1404,7 +1473,7 @@ func (x *SetState) String() string {
 func (*SetState) ProtoMessage() {}
 
 func (x *SetState) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[8]
+	mi := &file_fsm_command_command_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1417,7 +1486,7 @@ func (x *SetState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetState.ProtoReflect.Descriptor instead.
 func (*SetState) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{8}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *SetState) GetId() []byte {
@@ -1479,7 +1548,7 @@ type CancelFlowRun struct {
 
 func (x *CancelFlowRun) Reset() {
 	*x = CancelFlowRun{}
-	mi := &file_fsm_command_command_proto_msgTypes[9]
+	mi := &file_fsm_command_command_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1491,7 +1560,7 @@ func (x *CancelFlowRun) String() string {
 func (*CancelFlowRun) ProtoMessage() {}
 
 func (x *CancelFlowRun) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[9]
+	mi := &file_fsm_command_command_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1504,7 +1573,7 @@ func (x *CancelFlowRun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelFlowRun.ProtoReflect.Descriptor instead.
 func (*CancelFlowRun) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{9}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *CancelFlowRun) GetId() []byte {
@@ -1534,7 +1603,7 @@ type StartLease struct {
 
 func (x *StartLease) Reset() {
 	*x = StartLease{}
-	mi := &file_fsm_command_command_proto_msgTypes[10]
+	mi := &file_fsm_command_command_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1546,7 +1615,7 @@ func (x *StartLease) String() string {
 func (*StartLease) ProtoMessage() {}
 
 func (x *StartLease) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[10]
+	mi := &file_fsm_command_command_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1559,7 +1628,7 @@ func (x *StartLease) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartLease.ProtoReflect.Descriptor instead.
 func (*StartLease) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{10}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *StartLease) GetFlowRunId() []byte {
@@ -1611,7 +1680,7 @@ type CreateTaskRun struct {
 
 func (x *CreateTaskRun) Reset() {
 	*x = CreateTaskRun{}
-	mi := &file_fsm_command_command_proto_msgTypes[11]
+	mi := &file_fsm_command_command_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1623,7 +1692,7 @@ func (x *CreateTaskRun) String() string {
 func (*CreateTaskRun) ProtoMessage() {}
 
 func (x *CreateTaskRun) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[11]
+	mi := &file_fsm_command_command_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1636,7 +1705,7 @@ func (x *CreateTaskRun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTaskRun.ProtoReflect.Descriptor instead.
 func (*CreateTaskRun) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{11}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *CreateTaskRun) GetId() []byte {
@@ -1754,7 +1823,7 @@ type PutDeployment struct {
 
 func (x *PutDeployment) Reset() {
 	*x = PutDeployment{}
-	mi := &file_fsm_command_command_proto_msgTypes[12]
+	mi := &file_fsm_command_command_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1766,7 +1835,7 @@ func (x *PutDeployment) String() string {
 func (*PutDeployment) ProtoMessage() {}
 
 func (x *PutDeployment) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[12]
+	mi := &file_fsm_command_command_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1779,7 +1848,7 @@ func (x *PutDeployment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutDeployment.ProtoReflect.Descriptor instead.
 func (*PutDeployment) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{12}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *PutDeployment) GetId() []byte {
@@ -1897,7 +1966,7 @@ type SetScheduleActive struct {
 
 func (x *SetScheduleActive) Reset() {
 	*x = SetScheduleActive{}
-	mi := &file_fsm_command_command_proto_msgTypes[13]
+	mi := &file_fsm_command_command_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1909,7 +1978,7 @@ func (x *SetScheduleActive) String() string {
 func (*SetScheduleActive) ProtoMessage() {}
 
 func (x *SetScheduleActive) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[13]
+	mi := &file_fsm_command_command_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1922,7 +1991,7 @@ func (x *SetScheduleActive) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetScheduleActive.ProtoReflect.Descriptor instead.
 func (*SetScheduleActive) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{13}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *SetScheduleActive) GetId() []byte {
@@ -1953,7 +2022,7 @@ type ScheduleRuns struct {
 
 func (x *ScheduleRuns) Reset() {
 	*x = ScheduleRuns{}
-	mi := &file_fsm_command_command_proto_msgTypes[14]
+	mi := &file_fsm_command_command_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1965,7 +2034,7 @@ func (x *ScheduleRuns) String() string {
 func (*ScheduleRuns) ProtoMessage() {}
 
 func (x *ScheduleRuns) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[14]
+	mi := &file_fsm_command_command_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1978,7 +2047,7 @@ func (x *ScheduleRuns) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScheduleRuns.ProtoReflect.Descriptor instead.
 func (*ScheduleRuns) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{14}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ScheduleRuns) GetDeploymentId() []byte {
@@ -2030,7 +2099,7 @@ type CreateWorkQueue struct {
 
 func (x *CreateWorkQueue) Reset() {
 	*x = CreateWorkQueue{}
-	mi := &file_fsm_command_command_proto_msgTypes[15]
+	mi := &file_fsm_command_command_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2042,7 +2111,7 @@ func (x *CreateWorkQueue) String() string {
 func (*CreateWorkQueue) ProtoMessage() {}
 
 func (x *CreateWorkQueue) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[15]
+	mi := &file_fsm_command_command_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2055,7 +2124,7 @@ func (x *CreateWorkQueue) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateWorkQueue.ProtoReflect.Descriptor instead.
 func (*CreateWorkQueue) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{15}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *CreateWorkQueue) GetId() []byte {
@@ -2119,7 +2188,7 @@ type UpdateWorkQueue struct {
 
 func (x *UpdateWorkQueue) Reset() {
 	*x = UpdateWorkQueue{}
-	mi := &file_fsm_command_command_proto_msgTypes[16]
+	mi := &file_fsm_command_command_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2131,7 +2200,7 @@ func (x *UpdateWorkQueue) String() string {
 func (*UpdateWorkQueue) ProtoMessage() {}
 
 func (x *UpdateWorkQueue) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[16]
+	mi := &file_fsm_command_command_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2144,7 +2213,7 @@ func (x *UpdateWorkQueue) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateWorkQueue.ProtoReflect.Descriptor instead.
 func (*UpdateWorkQueue) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{16}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *UpdateWorkQueue) GetId() []byte {
@@ -2238,7 +2307,7 @@ type RegisterAgent struct {
 
 func (x *RegisterAgent) Reset() {
 	*x = RegisterAgent{}
-	mi := &file_fsm_command_command_proto_msgTypes[17]
+	mi := &file_fsm_command_command_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2250,7 +2319,7 @@ func (x *RegisterAgent) String() string {
 func (*RegisterAgent) ProtoMessage() {}
 
 func (x *RegisterAgent) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[17]
+	mi := &file_fsm_command_command_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2263,7 +2332,7 @@ func (x *RegisterAgent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegisterAgent.ProtoReflect.Descriptor instead.
 func (*RegisterAgent) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{17}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *RegisterAgent) GetId() []byte {
@@ -2320,7 +2389,7 @@ type ClaimRuns struct {
 
 func (x *ClaimRuns) Reset() {
 	*x = ClaimRuns{}
-	mi := &file_fsm_command_command_proto_msgTypes[18]
+	mi := &file_fsm_command_command_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2332,7 +2401,7 @@ func (x *ClaimRuns) String() string {
 func (*ClaimRuns) ProtoMessage() {}
 
 func (x *ClaimRuns) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[18]
+	mi := &file_fsm_command_command_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2345,7 +2414,7 @@ func (x *ClaimRuns) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClaimRuns.ProtoReflect.Descriptor instead.
 func (*ClaimRuns) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{18}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ClaimRuns) GetTtl() int64 {
@@ -2371,7 +2440,7 @@ type ExpireLeases struct {
 
 func (x *ExpireLeases) Reset() {
 	*x = ExpireLeases{}
-	mi := &file_fsm_command_command_proto_msgTypes[19]
+	mi := &file_fsm_command_command_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2383,7 +2452,7 @@ func (x *ExpireLeases) String() string {
 func (*ExpireLeases) ProtoMessage() {}
 
 func (x *ExpireLeases) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[19]
+	mi := &file_fsm_command_command_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2396,7 +2465,7 @@ func (x *ExpireLeases) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExpireLeases.ProtoReflect.Descriptor instead.
 func (*ExpireLeases) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{19}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ExpireLeases) GetExpired() []*ExpireLeases_Expired {
@@ -2417,7 +2486,7 @@ type MarkLate struct {
 
 func (x *MarkLate) Reset() {
 	*x = MarkLate{}
-	mi := &file_fsm_command_command_proto_msgTypes[20]
+	mi := &file_fsm_command_command_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2429,7 +2498,7 @@ func (x *MarkLate) String() string {
 func (*MarkLate) ProtoMessage() {}
 
 func (x *MarkLate) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[20]
+	mi := &file_fsm_command_command_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2442,7 +2511,7 @@ func (x *MarkLate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MarkLate.ProtoReflect.Descriptor instead.
 func (*MarkLate) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{20}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *MarkLate) GetFlowRunIds() [][]byte {
@@ -2470,7 +2539,7 @@ type PurgeClaims struct {
 
 func (x *PurgeClaims) Reset() {
 	*x = PurgeClaims{}
-	mi := &file_fsm_command_command_proto_msgTypes[21]
+	mi := &file_fsm_command_command_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2482,7 +2551,7 @@ func (x *PurgeClaims) String() string {
 func (*PurgeClaims) ProtoMessage() {}
 
 func (x *PurgeClaims) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[21]
+	mi := &file_fsm_command_command_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2495,7 +2564,7 @@ func (x *PurgeClaims) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PurgeClaims.ProtoReflect.Descriptor instead.
 func (*PurgeClaims) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{21}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *PurgeClaims) GetBefore() int64 {
@@ -2526,7 +2595,7 @@ type CreateBlockSpec struct {
 
 func (x *CreateBlockSpec) Reset() {
 	*x = CreateBlockSpec{}
-	mi := &file_fsm_command_command_proto_msgTypes[22]
+	mi := &file_fsm_command_command_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2538,7 +2607,7 @@ func (x *CreateBlockSpec) String() string {
 func (*CreateBlockSpec) ProtoMessage() {}
 
 func (x *CreateBlockSpec) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[22]
+	mi := &file_fsm_command_command_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2551,7 +2620,7 @@ func (x *CreateBlockSpec) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateBlockSpec.ProtoReflect.Descriptor instead.
 func (*CreateBlockSpec) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{22}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *CreateBlockSpec) GetId() []byte {
@@ -2608,7 +2677,7 @@ type CreateBlock struct {
 
 func (x *CreateBlock) Reset() {
 	*x = CreateBlock{}
-	mi := &file_fsm_command_command_proto_msgTypes[23]
+	mi := &file_fsm_command_command_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2620,7 +2689,7 @@ func (x *CreateBlock) String() string {
 func (*CreateBlock) ProtoMessage() {}
 
 func (x *CreateBlock) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[23]
+	mi := &file_fsm_command_command_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2633,7 +2702,7 @@ func (x *CreateBlock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateBlock.ProtoReflect.Descriptor instead.
 func (*CreateBlock) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{23}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *CreateBlock) GetId() []byte {
@@ -2677,7 +2746,7 @@ type UpdateBlock struct {
 
 func (x *UpdateBlock) Reset() {
 	*x = UpdateBlock{}
-	mi := &file_fsm_command_command_proto_msgTypes[24]
+	mi := &file_fsm_command_command_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2689,7 +2758,7 @@ func (x *UpdateBlock) String() string {
 func (*UpdateBlock) ProtoMessage() {}
 
 func (x *UpdateBlock) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[24]
+	mi := &file_fsm_command_command_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2702,7 +2771,7 @@ func (x *UpdateBlock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateBlock.ProtoReflect.Descriptor instead.
 func (*UpdateBlock) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{24}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *UpdateBlock) GetId() []byte {
@@ -2750,7 +2819,7 @@ type SetDefaultStorage struct {
 
 func (x *SetDefaultStorage) Reset() {
 	*x = SetDefaultStorage{}
-	mi := &file_fsm_command_command_proto_msgTypes[25]
+	mi := &file_fsm_command_command_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2762,7 +2831,7 @@ func (x *SetDefaultStorage) String() string {
 func (*SetDefaultStorage) ProtoMessage() {}
 
 func (x *SetDefaultStorage) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[25]
+	mi := &file_fsm_command_command_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2775,7 +2844,7 @@ func (x *SetDefaultStorage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetDefaultStorage.ProtoReflect.Descriptor instead.
 func (*SetDefaultStorage) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{25}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *SetDefaultStorage) GetBlockId() []byte {
@@ -2796,7 +2865,7 @@ type PutConcurrencyLimit struct {
 
 func (x *PutConcurrencyLimit) Reset() {
 	*x = PutConcurrencyLimit{}
-	mi := &file_fsm_command_command_proto_msgTypes[26]
+	mi := &file_fsm_command_command_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2808,7 +2877,7 @@ func (x *PutConcurrencyLimit) String() string {
 func (*PutConcurrencyLimit) ProtoMessage() {}
 
 func (x *PutConcurrencyLimit) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[26]
+	mi := &file_fsm_command_command_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2821,7 +2890,7 @@ func (x *PutConcurrencyLimit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutConcurrencyLimit.ProtoReflect.Descriptor instead.
 func (*PutConcurrencyLimit) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{26}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *PutConcurrencyLimit) GetId() []byte {
@@ -2858,7 +2927,7 @@ type WriteLogs struct {
 
 func (x *WriteLogs) Reset() {
 	*x = WriteLogs{}
-	mi := &file_fsm_command_command_proto_msgTypes[27]
+	mi := &file_fsm_command_command_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2870,7 +2939,7 @@ func (x *WriteLogs) String() string {
 func (*WriteLogs) ProtoMessage() {}
 
 func (x *WriteLogs) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[27]
+	mi := &file_fsm_command_command_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2883,7 +2952,7 @@ func (x *WriteLogs) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WriteLogs.ProtoReflect.Descriptor instead.
 func (*WriteLogs) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{27}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *WriteLogs) GetRuns() []*WriteLogs_Run {
@@ -2928,7 +2997,7 @@ type PutBlobChunk struct {
 
 func (x *PutBlobChunk) Reset() {
 	*x = PutBlobChunk{}
-	mi := &file_fsm_command_command_proto_msgTypes[28]
+	mi := &file_fsm_command_command_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2940,7 +3009,7 @@ func (x *PutBlobChunk) String() string {
 func (*PutBlobChunk) ProtoMessage() {}
 
 func (x *PutBlobChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[28]
+	mi := &file_fsm_command_command_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2953,7 +3022,7 @@ func (x *PutBlobChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutBlobChunk.ProtoReflect.Descriptor instead.
 func (*PutBlobChunk) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{28}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *PutBlobChunk) GetKey() string {
@@ -3000,7 +3069,7 @@ type DeleteBlob struct {
 
 func (x *DeleteBlob) Reset() {
 	*x = DeleteBlob{}
-	mi := &file_fsm_command_command_proto_msgTypes[29]
+	mi := &file_fsm_command_command_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3012,7 +3081,7 @@ func (x *DeleteBlob) String() string {
 func (*DeleteBlob) ProtoMessage() {}
 
 func (x *DeleteBlob) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[29]
+	mi := &file_fsm_command_command_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3025,7 +3094,7 @@ func (x *DeleteBlob) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteBlob.ProtoReflect.Descriptor instead.
 func (*DeleteBlob) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{29}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *DeleteBlob) GetKey() string {
@@ -3051,7 +3120,7 @@ type Result struct {
 
 func (x *Result) Reset() {
 	*x = Result{}
-	mi := &file_fsm_command_command_proto_msgTypes[30]
+	mi := &file_fsm_command_command_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3063,7 +3132,7 @@ func (x *Result) String() string {
 func (*Result) ProtoMessage() {}
 
 func (x *Result) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[30]
+	mi := &file_fsm_command_command_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3076,7 +3145,7 @@ func (x *Result) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Result.ProtoReflect.Descriptor instead.
 func (*Result) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{30}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Result) GetCode() Result_Code {
@@ -3141,7 +3210,7 @@ type StateResult struct {
 
 func (x *StateResult) Reset() {
 	*x = StateResult{}
-	mi := &file_fsm_command_command_proto_msgTypes[31]
+	mi := &file_fsm_command_command_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3153,7 +3222,7 @@ func (x *StateResult) String() string {
 func (*StateResult) ProtoMessage() {}
 
 func (x *StateResult) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[31]
+	mi := &file_fsm_command_command_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3166,7 +3235,7 @@ func (x *StateResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateResult.ProtoReflect.Descriptor instead.
 func (*StateResult) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{31}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *StateResult) GetStatus() StateResult_Status {
@@ -3216,7 +3285,7 @@ type ScheduleRuns_Fire struct {
 
 func (x *ScheduleRuns_Fire) Reset() {
 	*x = ScheduleRuns_Fire{}
-	mi := &file_fsm_command_command_proto_msgTypes[32]
+	mi := &file_fsm_command_command_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3228,7 +3297,7 @@ func (x *ScheduleRuns_Fire) String() string {
 func (*ScheduleRuns_Fire) ProtoMessage() {}
 
 func (x *ScheduleRuns_Fire) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[32]
+	mi := &file_fsm_command_command_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3241,7 +3310,7 @@ func (x *ScheduleRuns_Fire) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScheduleRuns_Fire.ProtoReflect.Descriptor instead.
 func (*ScheduleRuns_Fire) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{14, 0}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{15, 0}
 }
 
 func (x *ScheduleRuns_Fire) GetTime() int64 {
@@ -3283,7 +3352,7 @@ type ClaimRuns_Wish struct {
 
 func (x *ClaimRuns_Wish) Reset() {
 	*x = ClaimRuns_Wish{}
-	mi := &file_fsm_command_command_proto_msgTypes[33]
+	mi := &file_fsm_command_command_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3295,7 +3364,7 @@ func (x *ClaimRuns_Wish) String() string {
 func (*ClaimRuns_Wish) ProtoMessage() {}
 
 func (x *ClaimRuns_Wish) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[33]
+	mi := &file_fsm_command_command_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3308,7 +3377,7 @@ func (x *ClaimRuns_Wish) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClaimRuns_Wish.ProtoReflect.Descriptor instead.
 func (*ClaimRuns_Wish) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{18, 0}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{19, 0}
 }
 
 func (x *ClaimRuns_Wish) GetClaimId() []byte {
@@ -3342,7 +3411,7 @@ type ClaimRuns_Pick struct {
 
 func (x *ClaimRuns_Pick) Reset() {
 	*x = ClaimRuns_Pick{}
-	mi := &file_fsm_command_command_proto_msgTypes[34]
+	mi := &file_fsm_command_command_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3354,7 +3423,7 @@ func (x *ClaimRuns_Pick) String() string {
 func (*ClaimRuns_Pick) ProtoMessage() {}
 
 func (x *ClaimRuns_Pick) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[34]
+	mi := &file_fsm_command_command_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3367,7 +3436,7 @@ func (x *ClaimRuns_Pick) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClaimRuns_Pick.ProtoReflect.Descriptor instead.
 func (*ClaimRuns_Pick) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{18, 1}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{19, 1}
 }
 
 func (x *ClaimRuns_Pick) GetFlowRunId() []byte {
@@ -3396,7 +3465,7 @@ type ExpireLeases_Expired struct {
 
 func (x *ExpireLeases_Expired) Reset() {
 	*x = ExpireLeases_Expired{}
-	mi := &file_fsm_command_command_proto_msgTypes[35]
+	mi := &file_fsm_command_command_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3408,7 +3477,7 @@ func (x *ExpireLeases_Expired) String() string {
 func (*ExpireLeases_Expired) ProtoMessage() {}
 
 func (x *ExpireLeases_Expired) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[35]
+	mi := &file_fsm_command_command_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3421,7 +3490,7 @@ func (x *ExpireLeases_Expired) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExpireLeases_Expired.ProtoReflect.Descriptor instead.
 func (*ExpireLeases_Expired) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{19, 0}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{20, 0}
 }
 
 func (x *ExpireLeases_Expired) GetFlowRunId() []byte {
@@ -3462,7 +3531,7 @@ type WriteLogs_Run struct {
 
 func (x *WriteLogs_Run) Reset() {
 	*x = WriteLogs_Run{}
-	mi := &file_fsm_command_command_proto_msgTypes[36]
+	mi := &file_fsm_command_command_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3474,7 +3543,7 @@ func (x *WriteLogs_Run) String() string {
 func (*WriteLogs_Run) ProtoMessage() {}
 
 func (x *WriteLogs_Run) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[36]
+	mi := &file_fsm_command_command_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3487,7 +3556,7 @@ func (x *WriteLogs_Run) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WriteLogs_Run.ProtoReflect.Descriptor instead.
 func (*WriteLogs_Run) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{27, 0}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{28, 0}
 }
 
 func (x *WriteLogs_Run) GetFlowRunId() []byte {
@@ -3508,7 +3577,7 @@ var File_fsm_command_command_proto protoreflect.FileDescriptor
 
 const file_fsm_command_command_proto_rawDesc = "" +
 	"\n" +
-	"\x19fsm/command/command.proto\x12\x11sluice.command.v1\x1a\x11fsm/row/row.proto\"\x99\x16\n" +
+	"\x19fsm/command/command.proto\x12\x11sluice.command.v1\x1a\x11fsm/row/row.proto\"\xdb\x16\n" +
 	"\bEnvelope\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x1c\n" +
 	"\tnamespace\x18\x02 \x01(\tR\tnamespace\x12\x14\n" +
@@ -3517,6 +3586,8 @@ const file_fsm_command_command_proto_rawDesc = "" +
 	"\x04seed\x18\x05 \x01(\fR\x04seed\x12C\n" +
 	"\fleader_epoch\x18\n" +
 	" \x01(\v2\x1e.sluice.command.v1.LeaderEpochH\x00R\vleaderEpoch\x12@\n" +
+	"\vbuild_index\x18\v \x01(\v2\x1d.sluice.command.v1.BuildIndexH\x00R\n" +
+	"buildIndex\x12@\n" +
 	"\vcreate_flow\x18\x14 \x01(\v2\x1d.sluice.command.v1.CreateFlowH\x00R\n" +
 	"createFlow\x12@\n" +
 	"\vupdate_flow\x18\x15 \x01(\v2\x1d.sluice.command.v1.UpdateFlowH\x00R\n" +
@@ -3565,7 +3636,11 @@ const file_fsm_command_command_proto_rawDesc = "" +
 	"\x04term\x18\x01 \x01(\x04R\x04term\x12\x17\n" +
 	"\anode_id\x18\x02 \x01(\tR\x06nodeId\x12\x1d\n" +
 	"\n" +
-	"cluster_id\x18\x03 \x01(\tR\tclusterId\"\x18\n" +
+	"cluster_id\x18\x03 \x01(\tR\tclusterId\"8\n" +
+	"\n" +
+	"BuildIndex\x12\x14\n" +
+	"\x05index\x18\x01 \x01(\rR\x05index\x12\x14\n" +
+	"\x05limit\x18\x02 \x01(\x05R\x05limit\"\x18\n" +
 	"\x06Delete\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\"D\n" +
 	"\n" +
@@ -3831,122 +3906,124 @@ func file_fsm_command_command_proto_rawDescGZIP() []byte {
 }
 
 var file_fsm_command_command_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_fsm_command_command_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
+var file_fsm_command_command_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
 var file_fsm_command_command_proto_goTypes = []any{
 	(Result_Code)(0),             // 0: sluice.command.v1.Result.Code
 	(StateResult_Status)(0),      // 1: sluice.command.v1.StateResult.Status
 	(*Envelope)(nil),             // 2: sluice.command.v1.Envelope
 	(*LeaderEpoch)(nil),          // 3: sluice.command.v1.LeaderEpoch
-	(*Delete)(nil),               // 4: sluice.command.v1.Delete
-	(*CreateFlow)(nil),           // 5: sluice.command.v1.CreateFlow
-	(*UpdateFlow)(nil),           // 6: sluice.command.v1.UpdateFlow
-	(*ProposedState)(nil),        // 7: sluice.command.v1.ProposedState
-	(*CreateFlowRun)(nil),        // 8: sluice.command.v1.CreateFlowRun
-	(*UpdateFlowRun)(nil),        // 9: sluice.command.v1.UpdateFlowRun
-	(*SetState)(nil),             // 10: sluice.command.v1.SetState
-	(*CancelFlowRun)(nil),        // 11: sluice.command.v1.CancelFlowRun
-	(*StartLease)(nil),           // 12: sluice.command.v1.StartLease
-	(*CreateTaskRun)(nil),        // 13: sluice.command.v1.CreateTaskRun
-	(*PutDeployment)(nil),        // 14: sluice.command.v1.PutDeployment
-	(*SetScheduleActive)(nil),    // 15: sluice.command.v1.SetScheduleActive
-	(*ScheduleRuns)(nil),         // 16: sluice.command.v1.ScheduleRuns
-	(*CreateWorkQueue)(nil),      // 17: sluice.command.v1.CreateWorkQueue
-	(*UpdateWorkQueue)(nil),      // 18: sluice.command.v1.UpdateWorkQueue
-	(*RegisterAgent)(nil),        // 19: sluice.command.v1.RegisterAgent
-	(*ClaimRuns)(nil),            // 20: sluice.command.v1.ClaimRuns
-	(*ExpireLeases)(nil),         // 21: sluice.command.v1.ExpireLeases
-	(*MarkLate)(nil),             // 22: sluice.command.v1.MarkLate
-	(*PurgeClaims)(nil),          // 23: sluice.command.v1.PurgeClaims
-	(*CreateBlockSpec)(nil),      // 24: sluice.command.v1.CreateBlockSpec
-	(*CreateBlock)(nil),          // 25: sluice.command.v1.CreateBlock
-	(*UpdateBlock)(nil),          // 26: sluice.command.v1.UpdateBlock
-	(*SetDefaultStorage)(nil),    // 27: sluice.command.v1.SetDefaultStorage
-	(*PutConcurrencyLimit)(nil),  // 28: sluice.command.v1.PutConcurrencyLimit
-	(*WriteLogs)(nil),            // 29: sluice.command.v1.WriteLogs
-	(*PutBlobChunk)(nil),         // 30: sluice.command.v1.PutBlobChunk
-	(*DeleteBlob)(nil),           // 31: sluice.command.v1.DeleteBlob
-	(*Result)(nil),               // 32: sluice.command.v1.Result
-	(*StateResult)(nil),          // 33: sluice.command.v1.StateResult
-	(*ScheduleRuns_Fire)(nil),    // 34: sluice.command.v1.ScheduleRuns.Fire
-	(*ClaimRuns_Wish)(nil),       // 35: sluice.command.v1.ClaimRuns.Wish
-	(*ClaimRuns_Pick)(nil),       // 36: sluice.command.v1.ClaimRuns.Pick
-	(*ExpireLeases_Expired)(nil), // 37: sluice.command.v1.ExpireLeases.Expired
-	(*WriteLogs_Run)(nil),        // 38: sluice.command.v1.WriteLogs.Run
-	(row.StateType)(0),           // 39: sluice.row.v1.StateType
-	(*row.Data)(nil),             // 40: sluice.row.v1.Data
-	(*row.StateDetails)(nil),     // 41: sluice.row.v1.StateDetails
-	(*row.FlowRunner)(nil),       // 42: sluice.row.v1.FlowRunner
-	(row.Deployment_Catchup)(0),  // 43: sluice.row.v1.Deployment.Catchup
-	(*row.QueueFilter)(nil),      // 44: sluice.row.v1.QueueFilter
-	(*row.Grant)(nil),            // 45: sluice.row.v1.Grant
-	(*row.Log)(nil),              // 46: sluice.row.v1.Log
+	(*BuildIndex)(nil),           // 4: sluice.command.v1.BuildIndex
+	(*Delete)(nil),               // 5: sluice.command.v1.Delete
+	(*CreateFlow)(nil),           // 6: sluice.command.v1.CreateFlow
+	(*UpdateFlow)(nil),           // 7: sluice.command.v1.UpdateFlow
+	(*ProposedState)(nil),        // 8: sluice.command.v1.ProposedState
+	(*CreateFlowRun)(nil),        // 9: sluice.command.v1.CreateFlowRun
+	(*UpdateFlowRun)(nil),        // 10: sluice.command.v1.UpdateFlowRun
+	(*SetState)(nil),             // 11: sluice.command.v1.SetState
+	(*CancelFlowRun)(nil),        // 12: sluice.command.v1.CancelFlowRun
+	(*StartLease)(nil),           // 13: sluice.command.v1.StartLease
+	(*CreateTaskRun)(nil),        // 14: sluice.command.v1.CreateTaskRun
+	(*PutDeployment)(nil),        // 15: sluice.command.v1.PutDeployment
+	(*SetScheduleActive)(nil),    // 16: sluice.command.v1.SetScheduleActive
+	(*ScheduleRuns)(nil),         // 17: sluice.command.v1.ScheduleRuns
+	(*CreateWorkQueue)(nil),      // 18: sluice.command.v1.CreateWorkQueue
+	(*UpdateWorkQueue)(nil),      // 19: sluice.command.v1.UpdateWorkQueue
+	(*RegisterAgent)(nil),        // 20: sluice.command.v1.RegisterAgent
+	(*ClaimRuns)(nil),            // 21: sluice.command.v1.ClaimRuns
+	(*ExpireLeases)(nil),         // 22: sluice.command.v1.ExpireLeases
+	(*MarkLate)(nil),             // 23: sluice.command.v1.MarkLate
+	(*PurgeClaims)(nil),          // 24: sluice.command.v1.PurgeClaims
+	(*CreateBlockSpec)(nil),      // 25: sluice.command.v1.CreateBlockSpec
+	(*CreateBlock)(nil),          // 26: sluice.command.v1.CreateBlock
+	(*UpdateBlock)(nil),          // 27: sluice.command.v1.UpdateBlock
+	(*SetDefaultStorage)(nil),    // 28: sluice.command.v1.SetDefaultStorage
+	(*PutConcurrencyLimit)(nil),  // 29: sluice.command.v1.PutConcurrencyLimit
+	(*WriteLogs)(nil),            // 30: sluice.command.v1.WriteLogs
+	(*PutBlobChunk)(nil),         // 31: sluice.command.v1.PutBlobChunk
+	(*DeleteBlob)(nil),           // 32: sluice.command.v1.DeleteBlob
+	(*Result)(nil),               // 33: sluice.command.v1.Result
+	(*StateResult)(nil),          // 34: sluice.command.v1.StateResult
+	(*ScheduleRuns_Fire)(nil),    // 35: sluice.command.v1.ScheduleRuns.Fire
+	(*ClaimRuns_Wish)(nil),       // 36: sluice.command.v1.ClaimRuns.Wish
+	(*ClaimRuns_Pick)(nil),       // 37: sluice.command.v1.ClaimRuns.Pick
+	(*ExpireLeases_Expired)(nil), // 38: sluice.command.v1.ExpireLeases.Expired
+	(*WriteLogs_Run)(nil),        // 39: sluice.command.v1.WriteLogs.Run
+	(row.StateType)(0),           // 40: sluice.row.v1.StateType
+	(*row.Data)(nil),             // 41: sluice.row.v1.Data
+	(*row.StateDetails)(nil),     // 42: sluice.row.v1.StateDetails
+	(*row.FlowRunner)(nil),       // 43: sluice.row.v1.FlowRunner
+	(row.Deployment_Catchup)(0),  // 44: sluice.row.v1.Deployment.Catchup
+	(*row.QueueFilter)(nil),      // 45: sluice.row.v1.QueueFilter
+	(*row.Grant)(nil),            // 46: sluice.row.v1.Grant
+	(*row.Log)(nil),              // 47: sluice.row.v1.Log
 }
 var file_fsm_command_command_proto_depIdxs = []int32{
 	3,  // 0: sluice.command.v1.Envelope.leader_epoch:type_name -> sluice.command.v1.LeaderEpoch
-	5,  // 1: sluice.command.v1.Envelope.create_flow:type_name -> sluice.command.v1.CreateFlow
-	6,  // 2: sluice.command.v1.Envelope.update_flow:type_name -> sluice.command.v1.UpdateFlow
-	4,  // 3: sluice.command.v1.Envelope.delete_flow:type_name -> sluice.command.v1.Delete
-	8,  // 4: sluice.command.v1.Envelope.create_flow_run:type_name -> sluice.command.v1.CreateFlowRun
-	9,  // 5: sluice.command.v1.Envelope.update_flow_run:type_name -> sluice.command.v1.UpdateFlowRun
-	4,  // 6: sluice.command.v1.Envelope.delete_flow_run:type_name -> sluice.command.v1.Delete
-	10, // 7: sluice.command.v1.Envelope.set_flow_run_state:type_name -> sluice.command.v1.SetState
-	11, // 8: sluice.command.v1.Envelope.cancel_flow_run:type_name -> sluice.command.v1.CancelFlowRun
-	12, // 9: sluice.command.v1.Envelope.start_lease:type_name -> sluice.command.v1.StartLease
-	13, // 10: sluice.command.v1.Envelope.create_task_run:type_name -> sluice.command.v1.CreateTaskRun
-	10, // 11: sluice.command.v1.Envelope.set_task_run_state:type_name -> sluice.command.v1.SetState
-	4,  // 12: sluice.command.v1.Envelope.delete_task_run:type_name -> sluice.command.v1.Delete
-	14, // 13: sluice.command.v1.Envelope.put_deployment:type_name -> sluice.command.v1.PutDeployment
-	4,  // 14: sluice.command.v1.Envelope.delete_deployment:type_name -> sluice.command.v1.Delete
-	15, // 15: sluice.command.v1.Envelope.set_schedule_active:type_name -> sluice.command.v1.SetScheduleActive
-	16, // 16: sluice.command.v1.Envelope.schedule_runs:type_name -> sluice.command.v1.ScheduleRuns
-	17, // 17: sluice.command.v1.Envelope.create_work_queue:type_name -> sluice.command.v1.CreateWorkQueue
-	18, // 18: sluice.command.v1.Envelope.update_work_queue:type_name -> sluice.command.v1.UpdateWorkQueue
-	4,  // 19: sluice.command.v1.Envelope.delete_work_queue:type_name -> sluice.command.v1.Delete
-	19, // 20: sluice.command.v1.Envelope.register_agent:type_name -> sluice.command.v1.RegisterAgent
-	4,  // 21: sluice.command.v1.Envelope.delete_agent:type_name -> sluice.command.v1.Delete
-	20, // 22: sluice.command.v1.Envelope.claim_runs:type_name -> sluice.command.v1.ClaimRuns
-	21, // 23: sluice.command.v1.Envelope.expire_leases:type_name -> sluice.command.v1.ExpireLeases
-	22, // 24: sluice.command.v1.Envelope.mark_late:type_name -> sluice.command.v1.MarkLate
-	23, // 25: sluice.command.v1.Envelope.purge_claims:type_name -> sluice.command.v1.PurgeClaims
-	24, // 26: sluice.command.v1.Envelope.create_block_spec:type_name -> sluice.command.v1.CreateBlockSpec
-	4,  // 27: sluice.command.v1.Envelope.delete_block_spec:type_name -> sluice.command.v1.Delete
-	25, // 28: sluice.command.v1.Envelope.create_block:type_name -> sluice.command.v1.CreateBlock
-	26, // 29: sluice.command.v1.Envelope.update_block:type_name -> sluice.command.v1.UpdateBlock
-	4,  // 30: sluice.command.v1.Envelope.delete_block:type_name -> sluice.command.v1.Delete
-	27, // 31: sluice.command.v1.Envelope.set_default_storage:type_name -> sluice.command.v1.SetDefaultStorage
-	28, // 32: sluice.command.v1.Envelope.put_concurrency_limit:type_name -> sluice.command.v1.PutConcurrencyLimit
-	4,  // 33: sluice.command.v1.Envelope.delete_concurrency_limit:type_name -> sluice.command.v1.Delete
-	29, // 34: sluice.command.v1.Envelope.write_logs:type_name -> sluice.command.v1.WriteLogs
-	30, // 35: sluice.command.v1.Envelope.put_blob_chunk:type_name -> sluice.command.v1.PutBlobChunk
-	31, // 36: sluice.command.v1.Envelope.delete_blob:type_name -> sluice.command.v1.DeleteBlob
-	39, // 37: sluice.command.v1.ProposedState.type:type_name -> sluice.row.v1.StateType
-	40, // 38: sluice.command.v1.ProposedState.data:type_name -> sluice.row.v1.Data
-	41, // 39: sluice.command.v1.ProposedState.details:type_name -> sluice.row.v1.StateDetails
-	42, // 40: sluice.command.v1.CreateFlowRun.flow_runner:type_name -> sluice.row.v1.FlowRunner
-	7,  // 41: sluice.command.v1.CreateFlowRun.state:type_name -> sluice.command.v1.ProposedState
-	42, // 42: sluice.command.v1.UpdateFlowRun.flow_runner:type_name -> sluice.row.v1.FlowRunner
-	7,  // 43: sluice.command.v1.SetState.state:type_name -> sluice.command.v1.ProposedState
-	7,  // 44: sluice.command.v1.CreateTaskRun.state:type_name -> sluice.command.v1.ProposedState
-	40, // 45: sluice.command.v1.PutDeployment.flow_data:type_name -> sluice.row.v1.Data
-	42, // 46: sluice.command.v1.PutDeployment.flow_runner:type_name -> sluice.row.v1.FlowRunner
-	43, // 47: sluice.command.v1.PutDeployment.catchup:type_name -> sluice.row.v1.Deployment.Catchup
-	34, // 48: sluice.command.v1.ScheduleRuns.fires:type_name -> sluice.command.v1.ScheduleRuns.Fire
-	44, // 49: sluice.command.v1.CreateWorkQueue.filter:type_name -> sluice.row.v1.QueueFilter
-	44, // 50: sluice.command.v1.UpdateWorkQueue.filter:type_name -> sluice.row.v1.QueueFilter
-	35, // 51: sluice.command.v1.ClaimRuns.wishes:type_name -> sluice.command.v1.ClaimRuns.Wish
-	37, // 52: sluice.command.v1.ExpireLeases.expired:type_name -> sluice.command.v1.ExpireLeases.Expired
-	38, // 53: sluice.command.v1.WriteLogs.runs:type_name -> sluice.command.v1.WriteLogs.Run
-	0,  // 54: sluice.command.v1.Result.code:type_name -> sluice.command.v1.Result.Code
-	33, // 55: sluice.command.v1.Result.state:type_name -> sluice.command.v1.StateResult
-	45, // 56: sluice.command.v1.Result.grants:type_name -> sluice.row.v1.Grant
-	1,  // 57: sluice.command.v1.StateResult.status:type_name -> sluice.command.v1.StateResult.Status
-	36, // 58: sluice.command.v1.ClaimRuns.Wish.picks:type_name -> sluice.command.v1.ClaimRuns.Pick
-	46, // 59: sluice.command.v1.WriteLogs.Run.logs:type_name -> sluice.row.v1.Log
-	60, // [60:60] is the sub-list for method output_type
-	60, // [60:60] is the sub-list for method input_type
-	60, // [60:60] is the sub-list for extension type_name
-	60, // [60:60] is the sub-list for extension extendee
-	0,  // [0:60] is the sub-list for field type_name
+	4,  // 1: sluice.command.v1.Envelope.build_index:type_name -> sluice.command.v1.BuildIndex
+	6,  // 2: sluice.command.v1.Envelope.create_flow:type_name -> sluice.command.v1.CreateFlow
+	7,  // 3: sluice.command.v1.Envelope.update_flow:type_name -> sluice.command.v1.UpdateFlow
+	5,  // 4: sluice.command.v1.Envelope.delete_flow:type_name -> sluice.command.v1.Delete
+	9,  // 5: sluice.command.v1.Envelope.create_flow_run:type_name -> sluice.command.v1.CreateFlowRun
+	10, // 6: sluice.command.v1.Envelope.update_flow_run:type_name -> sluice.command.v1.UpdateFlowRun
+	5,  // 7: sluice.command.v1.Envelope.delete_flow_run:type_name -> sluice.command.v1.Delete
+	11, // 8: sluice.command.v1.Envelope.set_flow_run_state:type_name -> sluice.command.v1.SetState
+	12, // 9: sluice.command.v1.Envelope.cancel_flow_run:type_name -> sluice.command.v1.CancelFlowRun
+	13, // 10: sluice.command.v1.Envelope.start_lease:type_name -> sluice.command.v1.StartLease
+	14, // 11: sluice.command.v1.Envelope.create_task_run:type_name -> sluice.command.v1.CreateTaskRun
+	11, // 12: sluice.command.v1.Envelope.set_task_run_state:type_name -> sluice.command.v1.SetState
+	5,  // 13: sluice.command.v1.Envelope.delete_task_run:type_name -> sluice.command.v1.Delete
+	15, // 14: sluice.command.v1.Envelope.put_deployment:type_name -> sluice.command.v1.PutDeployment
+	5,  // 15: sluice.command.v1.Envelope.delete_deployment:type_name -> sluice.command.v1.Delete
+	16, // 16: sluice.command.v1.Envelope.set_schedule_active:type_name -> sluice.command.v1.SetScheduleActive
+	17, // 17: sluice.command.v1.Envelope.schedule_runs:type_name -> sluice.command.v1.ScheduleRuns
+	18, // 18: sluice.command.v1.Envelope.create_work_queue:type_name -> sluice.command.v1.CreateWorkQueue
+	19, // 19: sluice.command.v1.Envelope.update_work_queue:type_name -> sluice.command.v1.UpdateWorkQueue
+	5,  // 20: sluice.command.v1.Envelope.delete_work_queue:type_name -> sluice.command.v1.Delete
+	20, // 21: sluice.command.v1.Envelope.register_agent:type_name -> sluice.command.v1.RegisterAgent
+	5,  // 22: sluice.command.v1.Envelope.delete_agent:type_name -> sluice.command.v1.Delete
+	21, // 23: sluice.command.v1.Envelope.claim_runs:type_name -> sluice.command.v1.ClaimRuns
+	22, // 24: sluice.command.v1.Envelope.expire_leases:type_name -> sluice.command.v1.ExpireLeases
+	23, // 25: sluice.command.v1.Envelope.mark_late:type_name -> sluice.command.v1.MarkLate
+	24, // 26: sluice.command.v1.Envelope.purge_claims:type_name -> sluice.command.v1.PurgeClaims
+	25, // 27: sluice.command.v1.Envelope.create_block_spec:type_name -> sluice.command.v1.CreateBlockSpec
+	5,  // 28: sluice.command.v1.Envelope.delete_block_spec:type_name -> sluice.command.v1.Delete
+	26, // 29: sluice.command.v1.Envelope.create_block:type_name -> sluice.command.v1.CreateBlock
+	27, // 30: sluice.command.v1.Envelope.update_block:type_name -> sluice.command.v1.UpdateBlock
+	5,  // 31: sluice.command.v1.Envelope.delete_block:type_name -> sluice.command.v1.Delete
+	28, // 32: sluice.command.v1.Envelope.set_default_storage:type_name -> sluice.command.v1.SetDefaultStorage
+	29, // 33: sluice.command.v1.Envelope.put_concurrency_limit:type_name -> sluice.command.v1.PutConcurrencyLimit
+	5,  // 34: sluice.command.v1.Envelope.delete_concurrency_limit:type_name -> sluice.command.v1.Delete
+	30, // 35: sluice.command.v1.Envelope.write_logs:type_name -> sluice.command.v1.WriteLogs
+	31, // 36: sluice.command.v1.Envelope.put_blob_chunk:type_name -> sluice.command.v1.PutBlobChunk
+	32, // 37: sluice.command.v1.Envelope.delete_blob:type_name -> sluice.command.v1.DeleteBlob
+	40, // 38: sluice.command.v1.ProposedState.type:type_name -> sluice.row.v1.StateType
+	41, // 39: sluice.command.v1.ProposedState.data:type_name -> sluice.row.v1.Data
+	42, // 40: sluice.command.v1.ProposedState.details:type_name -> sluice.row.v1.StateDetails
+	43, // 41: sluice.command.v1.CreateFlowRun.flow_runner:type_name -> sluice.row.v1.FlowRunner
+	8,  // 42: sluice.command.v1.CreateFlowRun.state:type_name -> sluice.command.v1.ProposedState
+	43, // 43: sluice.command.v1.UpdateFlowRun.flow_runner:type_name -> sluice.row.v1.FlowRunner
+	8,  // 44: sluice.command.v1.SetState.state:type_name -> sluice.command.v1.ProposedState
+	8,  // 45: sluice.command.v1.CreateTaskRun.state:type_name -> sluice.command.v1.ProposedState
+	41, // 46: sluice.command.v1.PutDeployment.flow_data:type_name -> sluice.row.v1.Data
+	43, // 47: sluice.command.v1.PutDeployment.flow_runner:type_name -> sluice.row.v1.FlowRunner
+	44, // 48: sluice.command.v1.PutDeployment.catchup:type_name -> sluice.row.v1.Deployment.Catchup
+	35, // 49: sluice.command.v1.ScheduleRuns.fires:type_name -> sluice.command.v1.ScheduleRuns.Fire
+	45, // 50: sluice.command.v1.CreateWorkQueue.filter:type_name -> sluice.row.v1.QueueFilter
+	45, // 51: sluice.command.v1.UpdateWorkQueue.filter:type_name -> sluice.row.v1.QueueFilter
+	36, // 52: sluice.command.v1.ClaimRuns.wishes:type_name -> sluice.command.v1.ClaimRuns.Wish
+	38, // 53: sluice.command.v1.ExpireLeases.expired:type_name -> sluice.command.v1.ExpireLeases.Expired
+	39, // 54: sluice.command.v1.WriteLogs.runs:type_name -> sluice.command.v1.WriteLogs.Run
+	0,  // 55: sluice.command.v1.Result.code:type_name -> sluice.command.v1.Result.Code
+	34, // 56: sluice.command.v1.Result.state:type_name -> sluice.command.v1.StateResult
+	46, // 57: sluice.command.v1.Result.grants:type_name -> sluice.row.v1.Grant
+	1,  // 58: sluice.command.v1.StateResult.status:type_name -> sluice.command.v1.StateResult.Status
+	37, // 59: sluice.command.v1.ClaimRuns.Wish.picks:type_name -> sluice.command.v1.ClaimRuns.Pick
+	47, // 60: sluice.command.v1.WriteLogs.Run.logs:type_name -> sluice.row.v1.Log
+	61, // [61:61] is the sub-list for method output_type
+	61, // [61:61] is the sub-list for method input_type
+	61, // [61:61] is the sub-list for extension type_name
+	61, // [61:61] is the sub-list for extension extendee
+	0,  // [0:61] is the sub-list for field type_name
 }
 
 func init() { file_fsm_command_command_proto_init() }
@@ -3956,6 +4033,7 @@ func file_fsm_command_command_proto_init() {
 	}
 	file_fsm_command_command_proto_msgTypes[0].OneofWrappers = []any{
 		(*Envelope_LeaderEpoch)(nil),
+		(*Envelope_BuildIndex)(nil),
 		(*Envelope_CreateFlow)(nil),
 		(*Envelope_UpdateFlow)(nil),
 		(*Envelope_DeleteFlow)(nil),
@@ -3993,20 +4071,20 @@ func file_fsm_command_command_proto_init() {
 		(*Envelope_PutBlobChunk)(nil),
 		(*Envelope_DeleteBlob)(nil),
 	}
-	file_fsm_command_command_proto_msgTypes[5].OneofWrappers = []any{}
 	file_fsm_command_command_proto_msgTypes[6].OneofWrappers = []any{}
 	file_fsm_command_command_proto_msgTypes[7].OneofWrappers = []any{}
-	file_fsm_command_command_proto_msgTypes[11].OneofWrappers = []any{}
-	file_fsm_command_command_proto_msgTypes[15].OneofWrappers = []any{}
+	file_fsm_command_command_proto_msgTypes[8].OneofWrappers = []any{}
+	file_fsm_command_command_proto_msgTypes[12].OneofWrappers = []any{}
 	file_fsm_command_command_proto_msgTypes[16].OneofWrappers = []any{}
-	file_fsm_command_command_proto_msgTypes[22].OneofWrappers = []any{}
+	file_fsm_command_command_proto_msgTypes[17].OneofWrappers = []any{}
+	file_fsm_command_command_proto_msgTypes[23].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fsm_command_command_proto_rawDesc), len(file_fsm_command_command_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   37,
+			NumMessages:   38,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -158,10 +158,14 @@ func DecideTaskRun(run Run, p Proposal, cached *row.State, limits []Limit) Decis
 
 // fence refuses whoever shows a token that is not the lease's: it was the owner once.
 func fence(run Run) (Decision, bool) {
-	if run.TokenShown && !run.TokenIsGood {
-		return abort(ReasonLeaseLost), true
+	if !run.TokenShown || run.TokenIsGood {
+		return Decision{}, false
 	}
-	return Decision{}, false
+	if TerminalType(run.State.GetType()) {
+		// The lease ended with the run: a report repeated because its answer got lost reads the same as in Orion.
+		return abort(ReasonTerminal), true
+	}
+	return abort(ReasonLeaseLost), true
 }
 
 // tooEarly rounds the delay up, so that nothing starts before its time.

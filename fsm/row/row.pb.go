@@ -693,7 +693,6 @@ type FlowRun struct {
 	AgentId                []byte                 `protobuf:"bytes,24,opt,name=agent_id,json=agentId,proto3" json:"agent_id,omitempty"`
 	AgentName              string                 `protobuf:"bytes,25,opt,name=agent_name,json=agentName,proto3" json:"agent_name,omitempty"`
 	EmpiricalPolicyJson    []byte                 `protobuf:"bytes,26,opt,name=empirical_policy_json,json=empiricalPolicyJson,proto3" json:"empirical_policy_json,omitempty"`
-	LogBytes               int64                  `protobuf:"varint,27,opt,name=log_bytes,json=logBytes,proto3" json:"log_bytes,omitempty"` // stored so far, for the quota
 	unknownFields          protoimpl.UnknownFields
 	sizeCache              protoimpl.SizeCache
 }
@@ -908,13 +907,6 @@ func (x *FlowRun) GetEmpiricalPolicyJson() []byte {
 		return x.EmpiricalPolicyJson
 	}
 	return nil
-}
-
-func (x *FlowRun) GetLogBytes() int64 {
-	if x != nil {
-		return x.LogBytes
-	}
-	return 0
 }
 
 type TaskRun struct {
@@ -2190,6 +2182,67 @@ func (x *LogProducer) GetSequence() uint64 {
 	return 0
 }
 
+// LogUsage is how much of a flow run's log quota is used; truncated once the marker line was written.
+type LogUsage struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	FlowRunId     []byte                 `protobuf:"bytes,1,opt,name=flow_run_id,json=flowRunId,proto3" json:"flow_run_id,omitempty"`
+	Bytes         int64                  `protobuf:"varint,2,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	Truncated     bool                   `protobuf:"varint,3,opt,name=truncated,proto3" json:"truncated,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LogUsage) Reset() {
+	*x = LogUsage{}
+	mi := &file_fsm_row_row_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LogUsage) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LogUsage) ProtoMessage() {}
+
+func (x *LogUsage) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_row_row_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LogUsage.ProtoReflect.Descriptor instead.
+func (*LogUsage) Descriptor() ([]byte, []int) {
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *LogUsage) GetFlowRunId() []byte {
+	if x != nil {
+		return x.FlowRunId
+	}
+	return nil
+}
+
+func (x *LogUsage) GetBytes() int64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *LogUsage) GetTruncated() bool {
+	if x != nil {
+		return x.Truncated
+	}
+	return false
+}
+
 type Claim struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	ClaimId       []byte                 `protobuf:"bytes,1,opt,name=claim_id,json=claimId,proto3" json:"claim_id,omitempty"`
@@ -2202,7 +2255,7 @@ type Claim struct {
 
 func (x *Claim) Reset() {
 	*x = Claim{}
-	mi := &file_fsm_row_row_proto_msgTypes[20]
+	mi := &file_fsm_row_row_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2214,7 +2267,7 @@ func (x *Claim) String() string {
 func (*Claim) ProtoMessage() {}
 
 func (x *Claim) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_row_row_proto_msgTypes[20]
+	mi := &file_fsm_row_row_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2227,7 +2280,7 @@ func (x *Claim) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Claim.ProtoReflect.Descriptor instead.
 func (*Claim) Descriptor() ([]byte, []int) {
-	return file_fsm_row_row_proto_rawDescGZIP(), []int{20}
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Claim) GetClaimId() []byte {
@@ -2270,7 +2323,7 @@ type Grant struct {
 
 func (x *Grant) Reset() {
 	*x = Grant{}
-	mi := &file_fsm_row_row_proto_msgTypes[21]
+	mi := &file_fsm_row_row_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2282,7 +2335,7 @@ func (x *Grant) String() string {
 func (*Grant) ProtoMessage() {}
 
 func (x *Grant) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_row_row_proto_msgTypes[21]
+	mi := &file_fsm_row_row_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2295,7 +2348,7 @@ func (x *Grant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Grant.ProtoReflect.Descriptor instead.
 func (*Grant) Descriptor() ([]byte, []int) {
-	return file_fsm_row_row_proto_rawDescGZIP(), []int{21}
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Grant) GetFlowRunId() []byte {
@@ -2339,7 +2392,7 @@ type BlobChunk struct {
 
 func (x *BlobChunk) Reset() {
 	*x = BlobChunk{}
-	mi := &file_fsm_row_row_proto_msgTypes[22]
+	mi := &file_fsm_row_row_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2351,7 +2404,7 @@ func (x *BlobChunk) String() string {
 func (*BlobChunk) ProtoMessage() {}
 
 func (x *BlobChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_row_row_proto_msgTypes[22]
+	mi := &file_fsm_row_row_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2364,7 +2417,7 @@ func (x *BlobChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlobChunk.ProtoReflect.Descriptor instead.
 func (*BlobChunk) Descriptor() ([]byte, []int) {
-	return file_fsm_row_row_proto_rawDescGZIP(), []int{22}
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *BlobChunk) GetKey() string {
@@ -2409,7 +2462,7 @@ type Blob struct {
 
 func (x *Blob) Reset() {
 	*x = Blob{}
-	mi := &file_fsm_row_row_proto_msgTypes[23]
+	mi := &file_fsm_row_row_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2421,7 +2474,7 @@ func (x *Blob) String() string {
 func (*Blob) ProtoMessage() {}
 
 func (x *Blob) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_row_row_proto_msgTypes[23]
+	mi := &file_fsm_row_row_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2434,7 +2487,7 @@ func (x *Blob) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Blob.ProtoReflect.Descriptor instead.
 func (*Blob) Descriptor() ([]byte, []int) {
-	return file_fsm_row_row_proto_rawDescGZIP(), []int{23}
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Blob) GetKey() string {
@@ -2527,7 +2580,7 @@ const file_fsm_row_row_proto_rawDesc = "" +
 	"\x04Kind\x12\b\n" +
 	"\x04NONE\x10\x00\x12\t\n" +
 	"\x05AGENT\x10\x01\x12\v\n" +
-	"\aPROCESS\x10\x02\"\xf9\a\n" +
+	"\aPROCESS\x10\x02\"\xdc\a\n" +
 	"\aFlowRun\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x18\n" +
 	"\acreated\x18\x02 \x01(\x03R\acreated\x12\x18\n" +
@@ -2558,8 +2611,7 @@ const file_fsm_row_row_proto_rawDesc = "" +
 	"\bagent_id\x18\x18 \x01(\fR\aagentId\x12\x1d\n" +
 	"\n" +
 	"agent_name\x18\x19 \x01(\tR\tagentName\x122\n" +
-	"\x15empirical_policy_json\x18\x1a \x01(\fR\x13empiricalPolicyJson\x12\x1b\n" +
-	"\tlog_bytes\x18\x1b \x01(\x03R\blogBytesB\x0f\n" +
+	"\x15empirical_policy_json\x18\x1a \x01(\fR\x13empiricalPolicyJsonB\x0f\n" +
 	"\r_flow_versionB\x12\n" +
 	"\x10_idempotency_key\"\xf4\x05\n" +
 	"\aTaskRun\x12\x0e\n" +
@@ -2698,7 +2750,11 @@ const file_fsm_row_row_proto_rawDesc = "" +
 	"\vLogProducer\x12\x1e\n" +
 	"\vflow_run_id\x18\x01 \x01(\fR\tflowRunId\x12\x1a\n" +
 	"\bproducer\x18\x02 \x01(\fR\bproducer\x12\x1a\n" +
-	"\bsequence\x18\x03 \x01(\x04R\bsequence\"\x85\x01\n" +
+	"\bsequence\x18\x03 \x01(\x04R\bsequence\"^\n" +
+	"\bLogUsage\x12\x1e\n" +
+	"\vflow_run_id\x18\x01 \x01(\fR\tflowRunId\x12\x14\n" +
+	"\x05bytes\x18\x02 \x01(\x03R\x05bytes\x12\x1c\n" +
+	"\ttruncated\x18\x03 \x01(\bR\ttruncated\"\x85\x01\n" +
 	"\x05Claim\x12\x19\n" +
 	"\bclaim_id\x18\x01 \x01(\fR\aclaimId\x12\x19\n" +
 	"\bagent_id\x18\x02 \x01(\fR\aagentId\x12\x18\n" +
@@ -2744,7 +2800,7 @@ func file_fsm_row_row_proto_rawDescGZIP() []byte {
 }
 
 var file_fsm_row_row_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_fsm_row_row_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
+var file_fsm_row_row_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
 var file_fsm_row_row_proto_goTypes = []any{
 	(StateType)(0),           // 0: sluice.row.v1.StateType
 	(Lease_Kind)(0),          // 1: sluice.row.v1.Lease.Kind
@@ -2769,10 +2825,11 @@ var file_fsm_row_row_proto_goTypes = []any{
 	(*Log)(nil),              // 20: sluice.row.v1.Log
 	(*LogSegment)(nil),       // 21: sluice.row.v1.LogSegment
 	(*LogProducer)(nil),      // 22: sluice.row.v1.LogProducer
-	(*Claim)(nil),            // 23: sluice.row.v1.Claim
-	(*Grant)(nil),            // 24: sluice.row.v1.Grant
-	(*BlobChunk)(nil),        // 25: sluice.row.v1.BlobChunk
-	(*Blob)(nil),             // 26: sluice.row.v1.Blob
+	(*LogUsage)(nil),         // 23: sluice.row.v1.LogUsage
+	(*Claim)(nil),            // 24: sluice.row.v1.Claim
+	(*Grant)(nil),            // 25: sluice.row.v1.Grant
+	(*BlobChunk)(nil),        // 26: sluice.row.v1.BlobChunk
+	(*Blob)(nil),             // 27: sluice.row.v1.Blob
 }
 var file_fsm_row_row_proto_depIdxs = []int32{
 	0,  // 0: sluice.row.v1.State.type:type_name -> sluice.row.v1.StateType
@@ -2788,7 +2845,7 @@ var file_fsm_row_row_proto_depIdxs = []int32{
 	2,  // 10: sluice.row.v1.Deployment.catchup:type_name -> sluice.row.v1.Deployment.Catchup
 	12, // 11: sluice.row.v1.WorkQueue.filter:type_name -> sluice.row.v1.QueueFilter
 	20, // 12: sluice.row.v1.LogSegment.logs:type_name -> sluice.row.v1.Log
-	24, // 13: sluice.row.v1.Claim.grants:type_name -> sluice.row.v1.Grant
+	25, // 13: sluice.row.v1.Claim.grants:type_name -> sluice.row.v1.Grant
 	14, // [14:14] is the sub-list for method output_type
 	14, // [14:14] is the sub-list for method input_type
 	14, // [14:14] is the sub-list for extension type_name
@@ -2814,7 +2871,7 @@ func file_fsm_row_row_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fsm_row_row_proto_rawDesc), len(file_fsm_row_row_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   24,
+			NumMessages:   25,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -63,6 +63,12 @@ func (v *View) ScheduledFlowRuns(from, until int64, fn func(*row.FlowRun) (bool,
 	return flowRuns.eachByIndex(v.r, appendTime(append([]byte(nil), under...), from), appendTime(under, until), false, fn)
 }
 
+// ScheduledFlowRunsOfDeployment walks the SCHEDULED flow runs of one deployment by time, then id.
+func (v *View) ScheduledFlowRunsOfDeployment(id api.ID, reverse bool, fn func(*row.FlowRun) (bool, error)) error {
+	under := appendID(indexKey(idxRunDeploymentDue), id[:])
+	return flowRuns.eachByIndex(v.r, under, after(under), reverse, fn)
+}
+
 // LeasedFlowRuns walks the flow runs that somebody holds a lease on, by id.
 func (v *View) LeasedFlowRuns(fn func(*row.FlowRun) (bool, error)) error {
 	under := indexKey(idxRunLeased)

@@ -168,6 +168,7 @@ func declaredIndexes() []declaredIndex {
 	all = append(all, cacheEntries.declared()...)
 	all = append(all, logSegments.declared()...)
 	all = append(all, logProducers.declared()...)
+	all = append(all, logUsages.declared()...)
 	all = append(all, claims.declared()...)
 	all = append(all, blobs.declared()...)
 	all = append(all, blobChunks.declared()...)

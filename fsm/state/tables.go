@@ -28,6 +28,7 @@ const (
 	idxLimitTag           = 20
 	idxSlotRun            = 21
 	idxClaimCreated       = 22
+	idxRunDeploymentDue   = 23
 )
 
 // Counters kept beside the flow runs.
@@ -71,6 +72,11 @@ var flowRuns = &table[row.FlowRun, *row.FlowRun]{
 		{idxRunDeployment, "deployment", false, func(r *row.FlowRun, add func([]byte)) {
 			if len(r.DeploymentId) != 0 {
 				add(appendID(appendID(indexKey(idxRunDeployment), r.DeploymentId), r.Id))
+			}
+		}},
+		{idxRunDeploymentDue, "deployment_due", false, func(r *row.FlowRun, add func([]byte)) {
+			if len(r.DeploymentId) != 0 && r.GetState().GetType() == row.StateType_SCHEDULED {
+				add(appendID(appendTime(appendID(indexKey(idxRunDeploymentDue), r.DeploymentId), r.NextScheduledStartTime), r.Id))
 			}
 		}},
 		{idxRunFlow, "flow", false, func(r *row.FlowRun, add func([]byte)) {
@@ -225,6 +231,11 @@ var logSegments = &table[row.LogSegment, *row.LogSegment]{
 var logProducers = &table[row.LogProducer, *row.LogProducer]{
 	number: 15, name: "log_producer",
 	key: func(dst []byte, r *row.LogProducer) []byte { return appendID(appendID(dst, r.FlowRunId), r.Producer) },
+}
+
+var logUsages = &table[row.LogUsage, *row.LogUsage]{
+	number: 19, name: "log_usage",
+	key: func(dst []byte, r *row.LogUsage) []byte { return appendID(dst, r.FlowRunId) },
 }
 
 var claims = &table[row.Claim, *row.Claim]{

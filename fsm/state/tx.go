@@ -224,6 +224,7 @@ type (
 	LimitEdit      = Edit[row.ConcurrencyLimit, *row.ConcurrencyLimit]
 	SlotEdit       = Edit[row.Slot, *row.Slot]
 	ClaimEdit      = Edit[row.Claim, *row.Claim]
+	LogUsageEdit   = Edit[row.LogUsage, *row.LogUsage]
 	ProducerEdit   = Edit[row.LogProducer, *row.LogProducer]
 	BlobEdit       = Edit[row.Blob, *row.Blob]
 	BlobChunkEdit  = Edit[row.BlobChunk, *row.BlobChunk]
@@ -247,6 +248,7 @@ func (tx *Tx) NewConcurrencyLimit(r *row.ConcurrencyLimit) *LimitEdit {
 func (tx *Tx) NewSlot(r *row.Slot) *SlotEdit                   { return insert(tx, slots, r) }
 func (tx *Tx) NewClaim(r *row.Claim) *ClaimEdit                { return insert(tx, claims, r) }
 func (tx *Tx) NewLogProducer(r *row.LogProducer) *ProducerEdit { return insert(tx, logProducers, r) }
+func (tx *Tx) NewLogUsage(r *row.LogUsage) *LogUsageEdit       { return insert(tx, logUsages, r) }
 func (tx *Tx) NewBlob(r *row.Blob) *BlobEdit                   { return insert(tx, blobs, r) }
 func (tx *Tx) NewBlobChunk(r *row.BlobChunk) *BlobChunkEdit    { return insert(tx, blobChunks, r) }
 func (tx *Tx) AddLogSegment(r *row.LogSegment) error           { return insert(tx, logSegments, r).Save() }
@@ -285,6 +287,9 @@ func (tx *Tx) EditClaim(id []byte) (*ClaimEdit, error) {
 }
 func (tx *Tx) EditLogProducer(flowRunID, producer []byte) (*ProducerEdit, error) {
 	return edit(tx, logProducers, appendID(appendID(prefix(kindRow, logProducers.number), flowRunID), producer))
+}
+func (tx *Tx) EditLogUsage(flowRunID []byte) (*LogUsageEdit, error) {
+	return edit(tx, logUsages, appendID(prefix(kindRow, logUsages.number), flowRunID))
 }
 func (tx *Tx) EditBlob(key string) (*BlobEdit, error) {
 	return edit(tx, blobs, appendText(prefix(kindRow, blobs.number), key))
