@@ -1,0 +1,98 @@
+package httpapi
+
+import (
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// livez says that the process answers.
+func livez(_ *Server, x *exchange) error { return x.text(http.StatusOK, "ok\n") }
+
+// readyz says whether this node serves: 200, or 503 naming what fails. With ?verbose it lists every check.
+func readyz(s *Server, x *exchange) error {
+	checks := s.health.Checks(x.ctx)
+	if s.isDraining() {
+		checks = append(checks, Check{Name: "draining", Text: "this node is shutting down"})
+	}
+	verbose := x.r.URL.Query().Has("verbose")
+	status := http.StatusOK
+	var text strings.Builder
+	for _, c := range checks {
+		mark := "+"
+		if !c.OK {
+			mark, status = "-", http.StatusServiceUnavailable
+		}
+		if verbose || !c.OK {
+			text.WriteString("[" + mark + "] " + c.Name)
+			if c.Text != "" {
+				text.WriteString(": " + c.Text)
+			}
+			text.WriteString("\n")
+		}
+	}
+	if status == http.StatusOK {
+		text.WriteString("ready\n")
+	} else {
+		x.Header().Set("Retry-After", "1")
+		text.WriteString("not ready\n")
+	}
+	return x.text(status, text.String())
+}
+
+func (x *exchange) text(status int, text string) error {
+	x.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	x.Header().Set("Cache-Control", "no-store")
+	x.WriteHeader(status)
+	_, _ = x.Write([]byte(text))
+	return nil
+}
+
+func showMetrics(s *Server, x *exchange) error {
+	promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{ErrorLog: nil, Timeout: 10 * time.Second}).ServeHTTP(x, x.r)
+	return nil
+}
+
+// frontPage stands where the UI will be.
+func frontPage(s *Server, x *exchange) error {
+	x.Header().Set("Content-Type", "text/html; charset=utf-8")
+	x.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
+	_, _ = x.Write([]byte(`<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>Sluice</title>
+<style>body{font:16px/1.5 system-ui,sans-serif;max-width:40rem;margin:4rem auto;padding:0 1rem;color:#1c2530;background:#fff}code{background:#eef1f4;padding:.1em .3em}
+@media(prefers-color-scheme:dark){body{color:#dde3ea;background:#12161b}code{background:#232a32}a{color:#8ab4f8}}</style></head>
+<body><h1>Sluice</h1>
+<p>This server is running. The web interface is not part of this build yet.</p>
+<p>The API answers below <code>/api</code>: try <a href="/api/health">/api/health</a>. The node's condition is at <a href="/readyz?verbose">/readyz?verbose</a>, its metrics at <a href="/metrics">/metrics</a>.</p>
+<p>On the command line, point a client here with <code>sluice config set SLUICE_API_URL=http://THIS_ADDRESS/api</code>, then try <code>sluice flow-run ls</code>.</p>
+</body></html>
+`))
+	return nil
+}
+
+func apiHealth(_ *Server, x *exchange) error {
+	x.out = append(x.out, "true"...)
+	return x.send(http.StatusOK)
+}
+
+func apiHello(_ *Server, x *exchange) error {
+	x.out = append(x.out, `"👋"`...)
+	return x.send(http.StatusOK)
+}
+
+// orionVersion is what Orion's clients expect of /admin/version.
+const orionVersion = "2.0b4"
+
+// adminVersion answers a strict client the version of Orion whose API this is, everybody else Sluice's own.
+func adminVersion(s *Server, x *exchange) error {
+	version := s.version
+	if x.strict || version == "" {
+		version = orionVersion
+	}
+	x.out = append(x.out, '"')
+	x.out = append(x.out, version...)
+	x.out = append(x.out, '"')
+	return x.send(http.StatusOK)
+}

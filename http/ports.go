@@ -1,0 +1,112 @@
+package httpapi
+
+import (
+	"context"
+	"time"
+
+	"github.com/sluice-dev/sluice/api"
+	"github.com/sluice-dev/sluice/fsm/command"
+	"github.com/sluice-dev/sluice/fsm/row"
+	"github.com/sluice-dev/sluice/fsm/state"
+	"github.com/sluice-dev/sluice/fsm/watch"
+)
+
+// Proposer orders commands. Results stand in the order of the commands; index is that of the entry that holds the last one.
+// Errors are *api.Error: KindUnavailable says surely not done, KindUnknownOutcome that nobody knows. The commands are encoded
+// before the call returns and may be reused after it.
+type Proposer interface {
+	Propose(ctx context.Context, commands ...*command.Envelope) (results []*command.Result, index uint64, err error)
+	// ProposeBulk is Propose for logs and values of the built-in store: it goes behind every waiting state command.
+	ProposeBulk(ctx context.Context, commands ...*command.Envelope) (results []*command.Result, index uint64, err error)
+}
+
+// Consistency says how fresh a read must be.
+type Consistency uint8
+
+const (
+	// Linearizable reads see every write that was acknowledged before they began, on any node.
+	Linearizable Consistency = iota
+	// Stale reads see what this node has applied.
+	Stale
+)
+
+// Reader opens views of the replicated state.
+type Reader interface {
+	// View returns a consistent view that contains at least the entry at minIndex, and the index it stands at. The caller
+	// closes it. Errors are *api.Error of KindUnavailable.
+	View(ctx context.Context, consistency Consistency, minIndex uint64) (view *state.View, index uint64, err error)
+}
+
+// Token fences a lease: it only grows.
+type Token struct {
+	Index   uint64
+	Ordinal uint32
+}
+
+// Demand is what one agent asks for.
+type Demand struct {
+	AgentID api.ID
+	ClaimID api.ID
+	Queues  []api.ID
+	Limit   int
+	Wait    time.Duration
+}
+
+// HeldLease names a lease by its run and token.
+type HeldLease struct {
+	FlowRunID api.ID
+	Token     Token
+}
+
+// LostLease says why a lease is no longer held.
+type LostLease struct {
+	FlowRunID api.ID
+	Reason    string
+}
+
+// Renewed is the answer to a heartbeat.
+type Renewed struct {
+	Lost       []LostLease
+	Cancelling []api.ID // held, but somebody asked for their cancellation
+}
+
+// AgentPresence is when an agent was last heard from, and whether that is recent enough.
+type AgentPresence struct {
+	LastSeen time.Time // zero: not since the present leader took over
+	Live     bool
+}
+
+// Presence is what the leader remembers of heartbeats.
+type Presence struct {
+	Agents map[api.ID]AgentPresence
+	// Renewed holds, by flow run, when its lease was last renewed.
+	Renewed map[api.ID]time.Time
+}
+
+// Claims hands out work and keeps leases alive, on whichever node leads.
+type Claims interface {
+	// Claim waits until something is granted or the demand's wait has passed (no grants, no error).
+	Claim(ctx context.Context, demand Demand) (grants []*row.Grant, index uint64, err error)
+	// Renew counts as a sign of life of the leases and, unless its id is nil, of the agent.
+	Renew(ctx context.Context, agentID api.ID, leases []HeldLease) (Renewed, error)
+	// Presence reports on these flow runs' leases and on all agents.
+	Presence(ctx context.Context, flowRuns ...api.ID) (Presence, error)
+}
+
+// Events is the in-order event buffer of this node; *watch.Buffer is one.
+type Events interface {
+	Subscribe(topics watch.Topic) *watch.Subscription
+	SubscribeAfter(topics watch.Topic, after watch.Cursor) (*watch.Subscription, error)
+}
+
+// Check is one condition of being ready.
+type Check struct {
+	Name string
+	OK   bool
+	Text string // for people
+}
+
+// Health knows whether this node can serve.
+type Health interface {
+	Checks(ctx context.Context) []Check
+}

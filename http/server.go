@@ -1,0 +1,166 @@
+// Package httpapi serves Sluice's HTTP API: Orion-shaped objects, our own endpoints beside them, health and metrics. It turns
+// requests into reads of a view and into commands, and knows nothing of how either reaches the other nodes. See DESIGN.md.
+package httpapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/gorilla/mux"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Config is what a Server needs. All fields without "default" must be set.
+type Config struct {
+	Proposer Proposer
+	Reader   Reader
+	Claims   Claims
+	Events   Events
+	Health   Health
+	Logger   *slog.Logger
+	// Registry is where the HTTP layer registers its metrics and what /metrics shows: other packages register there too.
+	Registry *prometheus.Registry
+	// Version is Sluice's own, for people.
+	Version string
+	// Now is the clock; default time.Now.
+	Now func() time.Time
+	// LeaseTTL is how long an owner may be silent; default 12 s. Heartbeats are asked for every third of it.
+	LeaseTTL time.Duration
+	// LogQuota is how many bytes of logs a flow run may store; default 10 MiB.
+	LogQuota int64
+	// StrictHold is how long a write of an Orion client waits for a leader before 429; default 20 s.
+	StrictHold time.Duration
+	// StreamPing is the time between comments on an event stream, which keep proxies from closing it; default 15 s.
+	StreamPing time.Duration
+}
+
+// Validate reports everything that is missing.
+func (c *Config) Validate() error {
+	var errs []error
+	need := func(name string, missing bool) {
+		if missing {
+			errs = append(errs, fmt.Errorf("http config: %s is not set", name))
+		}
+	}
+	need("Proposer", c.Proposer == nil)
+	need("Reader", c.Reader == nil)
+	need("Claims", c.Claims == nil)
+	need("Events", c.Events == nil)
+	need("Health", c.Health == nil)
+	need("Logger", c.Logger == nil)
+	need("Registry", c.Registry == nil)
+	return errors.Join(errs...)
+}
+
+// Server is the HTTP API of one node. It is an http.Handler by itself; Start also listens.
+type Server struct {
+	proposer Proposer
+	reader   Reader
+	claims   Claims
+	events   Events
+	health   Health
+	logger   *slog.Logger
+	registry *prometheus.Registry
+	version  string
+	now      func() time.Time
+
+	leaseTTL   time.Duration
+	logQuota   int64
+	strictHold time.Duration
+	streamPing time.Duration
+
+	ids      *requestIDs
+	metrics  *metrics
+	table    []*route
+	unrouted route
+	router   *mux.Router
+
+	http     *http.Server
+	draining chan struct{} // closed when Stop begins: streams and long polls end
+	stopOnce sync.Once
+	served   chan error
+}
+
+// New builds a Server. It serves as a handler at once; Start is only needed to listen.
+func New(c Config) (*Server, error) {
+	if err := c.Validate(); err != nil {
+		return nil, err
+	}
+	s := &Server{
+		proposer: c.Proposer, reader: c.Reader, claims: c.Claims, events: c.Events, health: c.Health,
+		logger: c.Logger, registry: c.Registry, version: c.Version, now: c.Now,
+		leaseTTL: c.LeaseTTL, logQuota: c.LogQuota, strictHold: c.StrictHold, streamPing: c.StreamPing,
+		ids: newRequestIDs(), draining: make(chan struct{}), served: make(chan error, 1),
+	}
+	if s.now == nil {
+		s.now = time.Now
+	}
+	setDefault(&s.leaseTTL, 12*time.Second)
+	setDefault(&s.logQuota, 10<<20)
+	setDefault(&s.strictHold, 20*time.Second)
+	setDefault(&s.streamPing, 15*time.Second)
+	var err error
+	if s.metrics, err = newMetrics(c.Registry); err != nil {
+		return nil, fmt.Errorf("register HTTP metrics: %w", err)
+	}
+	s.table = routes()
+	s.build()
+	return s, nil
+}
+
+func setDefault[V comparable](v *V, otherwise V) {
+	var zero V
+	if *v == zero {
+		*v = otherwise
+	}
+}
+
+// Start serves on l until Stop. l is closed by Stop.
+func (s *Server) Start(l net.Listener) {
+	s.http = &http.Server{
+		Handler: s,
+		// A client has this long to send its headers; bodies and answers are bounded by the routes.
+		ReadHeaderTimeout: 20 * time.Second,
+		// Well above any client's poll interval, so that no request meets a connection just closed.
+		IdleTimeout:    3 * time.Minute,
+		MaxHeaderBytes: 64 << 10,
+		ErrorLog:       slog.NewLogLogger(s.logger.Handler(), slog.LevelDebug),
+	}
+	go func() { s.served <- s.http.Serve(l) }()
+}
+
+// Drain ends streams and long polls and makes /readyz say no; ordinary requests are still served.
+func (s *Server) Drain() { s.stopOnce.Do(func() { close(s.draining) }) }
+
+// Stop drains, waits for requests that are being answered until ctx ends, and then closes what is left.
+func (s *Server) Stop(ctx context.Context) error {
+	s.Drain()
+	if s.http == nil {
+		return nil
+	}
+	err := s.http.Shutdown(ctx)
+	if err != nil {
+		err = errors.Join(fmt.Errorf("wait for HTTP requests to end: %w", err), s.http.Close())
+	}
+	if served := <-s.served; !errors.Is(served, http.ErrServerClosed) {
+		err = errors.Join(err, fmt.Errorf("serve HTTP: %w", served))
+	}
+	s.http = nil
+	return err
+}
+
+// Served reports why serving ended, when it did without Stop.
+func (s *Server) isDraining() bool {
+	select {
+	case <-s.draining:
+		return true
+	default:
+		return false
+	}
+}
