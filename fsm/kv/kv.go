@@ -37,6 +37,7 @@ type Batch interface {
 	Delete(key []byte) error
 	// DeleteRange deletes [lower, upper).
 	DeleteRange(lower, upper []byte) error
+	// Len returns the number of writes in the batch.
 	Len() int
 	Close() error
 }
@@ -51,8 +52,9 @@ type Snapshot interface {
 type Store interface {
 	Reader
 	NewBatch() Batch
-	// Commit applies the batch atomically. Unsynced commits survive a process crash up to a prefix; the Raft log is
-	// their durability.
+	// Commit applies the batch atomically, once. Unsynced commits survive a crash up to a prefix; the Raft log is their
+	// durability. After an error the store is failed for good: it is unknown whether readers see the batch, every later
+	// write is refused, and the store must be reopened.
 	Commit(b Batch, sync bool) error
 	// Sync makes every earlier commit durable.
 	Sync() error

@@ -1,0 +1,220 @@
+package pebblekv
+
+import (
+	"fmt"
+	"path/filepath"
+	"sync"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// fence is the file system a store writes through. The first failed write to one of the store's own files freezes it:
+// from then on nothing in the directory changes any more, as if the power had been cut at that moment, which is the
+// one failure the database is built to recover from. Pebble itself panics or exits when its log or manifest cannot be
+// written; behind the fence it never learns of it.
+//
+// After the freeze, by kind of file:
+//   - write-ahead log: operations pretend to succeed, so that no commit in flight panics with Pebble's locks held. The
+//     store asks for the failure after every commit and reports it.
+//   - new tables: creating one blocks until the store is closed, because Pebble retries a failed flush at once, forever.
+//   - everything else: an error.
+type fence struct {
+	vfs.FS
+	dir string
+	// onFreeze is called once, without locks held.
+	onFreeze func(error)
+
+	// mu is held for reading by each write to the directory, for writing by freeze: when freeze returns, no write is
+	// under way.
+	mu  sync.RWMutex
+	err error
+
+	// frozen is closed by the freeze, released when the store closes.
+	frozen   chan struct{}
+	released chan struct{}
+	release  sync.Once
+}
+
+func newFence(fs vfs.FS, dir string, onFreeze func(error)) *fence {
+	return &fence{
+		FS: fs, dir: filepath.Clean(dir), onFreeze: onFreeze,
+		frozen: make(chan struct{}), released: make(chan struct{}),
+	}
+}
+
+// failure returns what froze the fence, or nil.
+func (f *fence) failure() error {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	return f.err
+}
+
+// freeze stops all writes; the first cause wins.
+func (f *fence) freeze(cause error) {
+	f.mu.Lock()
+	if f.err != nil {
+		f.mu.Unlock()
+		return
+	}
+	f.err = cause
+	close(f.frozen)
+	f.mu.Unlock()
+	f.onFreeze(cause)
+}
+
+// unblock ends the waiting of table creations; for Close.
+func (f *fence) unblock() { f.release.Do(func() { close(f.released) }) }
+
+// write runs op unless frozen, and freezes when op fails. The returned bool tells whether op ran.
+func (f *fence) write(op string, name string, do func() error) (bool, error) {
+	f.mu.RLock()
+	if err := f.err; err != nil {
+		f.mu.RUnlock()
+		return false, err
+	}
+	err := do()
+	f.mu.RUnlock()
+	if err != nil {
+		f.freeze(fmt.Errorf("%s %s: %w", op, f.FS.PathBase(name), err))
+	}
+	return true, err
+}
+
+func (f *fence) owns(name string) bool { return filepath.Clean(f.FS.PathDir(name)) == f.dir }
+
+func isLog(name string) bool { return filepath.Ext(name) == ".log" }
+
+// Unwrap implements vfs.FS.
+func (f *fence) Unwrap() vfs.FS { return f.FS }
+
+// open is the common part of the calls that return a writable file.
+func (f *fence) open(op, name string, do func() (vfs.File, error)) (vfs.File, error) {
+	if !f.owns(name) {
+		return do()
+	}
+	var file vfs.File
+	ran, err := f.write(op, name, func() (err error) {
+		file, err = do()
+		return err
+	})
+	switch {
+	case err == nil:
+		return &fencedFile{File: file, fence: f, name: name, log: isLog(name)}, nil
+	case isLog(name):
+		return &fencedFile{File: vfs.NewMemFile(nil), fence: f, name: name, log: true}, nil
+	case !ran && filepath.Ext(name) == ".sst":
+		<-f.released
+	}
+	return nil, err
+}
+
+// Create implements vfs.FS.
+func (f *fence) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
+	return f.open("create", name, func() (vfs.File, error) { return f.FS.Create(name, category) })
+}
+
+// OpenReadWrite implements vfs.FS.
+func (f *fence) OpenReadWrite(name string, category vfs.DiskWriteCategory, opts ...vfs.OpenOption) (vfs.File, error) {
+	return f.open("open", name, func() (vfs.File, error) { return f.FS.OpenReadWrite(name, category, opts...) })
+}
+
+// ReuseForWrite implements vfs.FS.
+func (f *fence) ReuseForWrite(oldname, newname string, category vfs.DiskWriteCategory) (vfs.File, error) {
+	return f.open("reuse", newname, func() (vfs.File, error) { return f.FS.ReuseForWrite(oldname, newname, category) })
+}
+
+// OpenDir implements vfs.FS.
+func (f *fence) OpenDir(name string) (vfs.File, error) {
+	file, err := f.FS.OpenDir(name)
+	if err != nil || filepath.Clean(name) != f.dir {
+		return file, err
+	}
+	// Syncs of the directory follow log rotation too, so they pretend like the log; what else depends on them also
+	// writes a file, and fails there.
+	return &fencedFile{File: file, fence: f, name: name, log: true}, nil
+}
+
+// Rename implements vfs.FS.
+func (f *fence) Rename(oldname, newname string) error {
+	if !f.owns(newname) {
+		return f.FS.Rename(oldname, newname)
+	}
+	_, err := f.write("rename", newname, func() error { return f.FS.Rename(oldname, newname) })
+	return err
+}
+
+// Link implements vfs.FS. Links go into checkpoints, outside the directory.
+func (f *fence) Link(oldname, newname string) error { return f.FS.Link(oldname, newname) }
+
+// Remove implements vfs.FS. A file that cannot be removed costs space, not correctness: it does not freeze.
+func (f *fence) Remove(name string) error {
+	if !f.owns(name) {
+		return f.FS.Remove(name)
+	}
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	if f.err != nil {
+		return nil
+	}
+	return f.FS.Remove(name)
+}
+
+// fencedFile is an open file of the store's directory. With log set it pretends to succeed once frozen.
+type fencedFile struct {
+	vfs.File
+	fence *fence
+	name  string
+	log   bool
+}
+
+func (f *fencedFile) write(op string, do func() error) error {
+	_, err := f.fence.write(op, f.name, do)
+	if err != nil && f.log {
+		return nil
+	}
+	return err
+}
+
+func (f *fencedFile) Write(p []byte) (n int, err error) {
+	n = len(p)
+	return n, f.write("write", func() error {
+		_, err := f.File.Write(p)
+		return err
+	})
+}
+
+func (f *fencedFile) WriteAt(p []byte, off int64) (n int, err error) {
+	n = len(p)
+	return n, f.write("write", func() error {
+		_, err := f.File.WriteAt(p, off)
+		return err
+	})
+}
+
+func (f *fencedFile) Preallocate(off, length int64) error {
+	return f.write("preallocate", func() error { return f.File.Preallocate(off, length) })
+}
+
+func (f *fencedFile) Sync() error { return f.write("sync", f.File.Sync) }
+
+func (f *fencedFile) SyncData() error { return f.write("sync", f.File.SyncData) }
+
+func (f *fencedFile) SyncTo(length int64) (full bool, err error) {
+	err = f.write("sync", func() (err error) {
+		full, err = f.File.SyncTo(length)
+		return err
+	})
+	return full, err
+}
+
+// Close of a file that failed must not fail a second time in a place where Pebble panics.
+func (f *fencedFile) Close() error {
+	err := f.File.Close()
+	if err != nil && f.log {
+		if f.fence.failure() == nil {
+			f.fence.freeze(fmt.Errorf("close %s: %w", f.fence.FS.PathBase(f.name), err))
+		}
+		return nil
+	}
+	return err
+}
