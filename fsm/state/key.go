@@ -2,6 +2,8 @@ package state
 
 import (
 	"encoding/binary"
+
+	"github.com/sluice-dev/sluice/api"
 )
 
 // Layout of a key: namespace, kind, number of the table or index, then the parts. See DESIGN.md.
@@ -58,4 +60,10 @@ func after(prefix []byte) []byte {
 		}
 	}
 	return nil
+}
+
+// id16 reads an id from a row; one of the wrong length is padded, as in keys.
+func id16(b []byte) (id api.ID) {
+	copy(id[:], b)
+	return id
 }

@@ -144,3 +144,8 @@ func collect[R any](into *[]R) func(R) (bool, error) {
 		return true, nil
 	}
 }
+
+// TaskRunByDynamicKey returns the task run that a flow run made under that key.
+func (v *View) TaskRunByDynamicKey(flowRunID []byte, taskKey, dynamicKey string) (*row.TaskRun, error) {
+	return taskRuns.byIndex(v.r, appendText(appendText(appendID(indexKey(idxTaskRunDynamicKey), flowRunID), taskKey), dynamicKey))
+}

@@ -11,7 +11,8 @@ import (
 	"github.com/sluice-dev/sluice/fsm/row"
 )
 
-// ErrNotUnique is returned by Edit.Save when another row holds one of the row's unique keys. Nothing was written.
+// ErrNotUnique is returned by Edit.Save when another row holds one of the row's unique keys, or a new row's primary key.
+// Nothing was written.
 var ErrNotUnique = errNotUnique
 
 // Tx is a View whose reads see its own writes. One goroutine uses it: the state machine's. Nothing is stored before the
@@ -134,6 +135,13 @@ func (e *Edit[S, R]) Save() error {
 	value, err := marshal.Marshal(e.Row)
 	if err != nil {
 		return fmt.Errorf("encode row of table %s: %w", e.table.name, err)
+	}
+	if e.old == nil {
+		if _, err := e.tx.batch.Get(e.key); err == nil {
+			return ErrNotUnique
+		} else if !errors.Is(err, kv.ErrNotFound) {
+			return fmt.Errorf("read table %s: %w", e.table.name, err)
+		}
 	}
 	keys, counters := e.table.derived(e.Row)
 	for _, k := range keys {

@@ -16,11 +16,17 @@ import (
 // caller. It is safe for concurrent use, and must be closed.
 type View struct {
 	r     kv.Reader
+	index uint64
 	close func() error
 }
 
-// NewView makes a View of r; close is called once by Close and may be nil.
-func NewView(r kv.Reader, close func() error) *View { return &View{r: r, close: close} }
+// NewView makes a View of r that shows at least everything up to the log index; close is called once by Close and may be nil.
+func NewView(r kv.Reader, index uint64, close func() error) *View {
+	return &View{r: r, index: index, close: close}
+}
+
+// Index returns the log index up to which the View certainly shows everything.
+func (v *View) Index() uint64 { return v.index }
 
 // Close releases what the View keeps alive.
 func (v *View) Close() error {
@@ -94,7 +100,7 @@ func (v *View) SlotsInUse(limitID api.ID) (int, error) {
 func (v *View) Slots(limitID api.ID) ([]api.ID, error) {
 	var ids []api.ID
 	err := slots.each(v.r, appendID(prefix(kindRow, slots.number), limitID[:]), false, func(s *row.Slot) (bool, error) {
-		ids = append(ids, api.ID(s.RunId))
+		ids = append(ids, id16(s.RunId))
 		return true, nil
 	})
 	return ids, err
@@ -147,7 +153,7 @@ func (v *View) DefaultStorageBlock() (*row.Block, error) {
 	if err != nil || len(id) == 0 {
 		return nil, err
 	}
-	return v.Block(api.ID(id))
+	return v.Block(id16(id))
 }
 
 // ConcurrencyLimit returns a limit by id.
