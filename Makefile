@@ -1,0 +1,57 @@
+# Sluice. `make help` lists what there is.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+GO ?= go
+BIN := bin/sluice
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS := -X main.version=$(VERSION)
+SEED ?=
+# Packages whose tests run the real binary as processes; they race-test nothing.
+PROCESS_TESTS := ./e2e/...
+
+.PHONY: help run build test test-race test-e2e test-python test-long lint generate bench fmt clean
+
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## build bin/sluice
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/sluice
+
+run: build ## build and start `sluice dev`: server, agent, sample deployment and queue in one process
+	$(BIN) dev
+
+test: lint test-race test-python test-e2e ## everything a change must pass (about 10 minutes on 2 cores)
+
+test-race: ## all in-process tests under the race detector
+	$(GO) test -race -timeout 15m $$($(GO) list ./... | grep -v /e2e)
+
+test-python: ## the Python SDK's own tests (python3 >= 3.9, no packages)
+	PYTHONPATH=python PYTHONDONTWRITEBYTECODE=1 python3 -m unittest discover -s python/tests
+
+test-e2e: build ## the real binary: tutorial, kill -9, bad input
+	SLUICE_E2E_BINARY=$(CURDIR)/$(BIN) $(GO) test -count=1 -timeout 20m $(PROCESS_TESTS)
+
+test-long: build ## the same with many more seeds, and fuzzing (about an hour)
+	SLUICE_SEEDS=100 SLUICE_PROBES=200 SLUICE_CRASH_SEEDS=200 $(GO) test -race -timeout 60m ./cluster/... ./fsm/...
+	SLUICE_E2E_LONG=1 SLUICE_E2E_BINARY=$(CURDIR)/$(BIN) $(GO) test -count=1 -timeout 60m $(PROCESS_TESTS)
+	./tools/fuzz 60s
+
+lint: ## gofmt, go vet, staticcheck and our own rules
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo 'gofmt would change:'; gofmt -l $$(git ls-files '*.go'); exit 1; }
+	$(GO) vet ./...
+	$(GO) tool -modfile=tools/go.mod staticcheck ./...
+	$(GO) test -count=1 ./internal/houserules
+
+fmt: ## format the Go code
+	gofmt -w $$(git ls-files '*.go')
+
+generate: ## regenerate the protobuf code (needs protoc: Debian's protobuf-compiler)
+	@command -v protoc >/dev/null || { echo 'protoc is missing: apt-get install protobuf-compiler'; exit 1; }
+	protoc -I . --plugin=protoc-gen-go=$$($(GO) tool -n protoc-gen-go) --go_out=. --go_opt=module=github.com/sluice-dev/sluice \
+		fsm/row/row.proto fsm/command/command.proto
+
+bench: build ## the load figures of docs/performance.md (a few minutes; a quiet machine)
+	$(BIN) bench --all
+
+clean: ## remove what was built
+	rm -rf bin
