@@ -1,0 +1,142 @@
+package cluster
+
+import (
+	"encoding/json"
+	"fmt"
+	"log"
+	"log/slog"
+	"net"
+	"strconv"
+	"time"
+
+	"github.com/hashicorp/memberlist"
+)
+
+// Member is what a node tells about itself by gossip, at most 512 bytes as JSON. Gossip is a hint: it never changes who
+// may vote.
+type Member struct {
+	ID        string `json:"id"`
+	Cluster   string `json:"c,omitempty"`
+	RaftAddr  string `json:"r"`
+	HTTPAddr  string `json:"h,omitempty"`
+	Version   string `json:"v"`
+	GossipURL string `json:"-"` // host:port as memberlist knows it
+}
+
+// gossip runs memberlist. Its fields are set before memberlist starts, because memberlist calls back at once.
+type gossip struct {
+	self func() Member
+	log  *slog.Logger
+	list *memberlist.Memberlist
+}
+
+func startGossip(addr, label string, self func() Member, logger *slog.Logger) (*gossip, error) {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return nil, fmt.Errorf("gossip address %q: %w", addr, err)
+	}
+	p, err := strconv.Atoi(port)
+	if err != nil {
+		return nil, fmt.Errorf("gossip address %q: port: %w", addr, err)
+	}
+	g := &gossip{self: self, log: logger}
+	c := memberlist.DefaultLANConfig()
+	c.Name = self().ID
+	if host != "" {
+		c.BindAddr = host
+	}
+	c.BindPort, c.AdvertisePort = p, p
+	c.Label = label
+	// A node that comes back with another address is refused for ever by default.
+	c.DeadNodeReclaimTime = 30 * time.Second
+	c.Delegate = g
+	c.Merge = g
+	c.Logger = log.New(lineWriter{logger}, "", 0)
+	if g.list, err = memberlist.Create(c); err != nil {
+		return nil, fmt.Errorf("start gossip on %s: %w", addr, err)
+	}
+	return g, nil
+}
+
+// NodeMeta implements memberlist.Delegate.
+func (g *gossip) NodeMeta(limit int) []byte {
+	m := g.self()
+	b, err := json.Marshal(m)
+	if err == nil && len(b) > limit {
+		m.HTTPAddr, m.Version = "", ""
+		b, err = json.Marshal(m)
+	}
+	if err != nil || len(b) > limit {
+		g.log.Error("gossip metadata does not fit and is left out", "bytes", len(b), "limit", limit, "error", err)
+		return nil
+	}
+	return b
+}
+
+// NotifyMsg, GetBroadcasts, LocalState and MergeRemoteState implement memberlist.Delegate; only metadata is gossiped.
+func (g *gossip) NotifyMsg([]byte)                {}
+func (g *gossip) GetBroadcasts(int, int) [][]byte { return nil }
+func (g *gossip) LocalState(bool) []byte          { return nil }
+func (g *gossip) MergeRemoteState([]byte, bool)   {}
+
+// NotifyMerge implements memberlist.MergeDelegate: two clusters must not become one by a wrong address.
+func (g *gossip) NotifyMerge(peers []*memberlist.Node) error {
+	own := g.self().Cluster
+	for _, p := range peers {
+		var m Member
+		if len(p.Meta) == 0 {
+			continue
+		}
+		if err := json.Unmarshal(p.Meta, &m); err != nil {
+			return fmt.Errorf("node %s at %s sends unreadable metadata: %w", p.Name, p.Address(), err)
+		}
+		if own != "" && m.Cluster != "" && m.Cluster != own {
+			return fmt.Errorf("node %s at %s belongs to cluster %s, this node to %s", p.Name, p.Address(), m.Cluster, own)
+		}
+	}
+	return nil
+}
+
+func (g *gossip) members() []Member {
+	var out []Member
+	for _, n := range g.list.Members() {
+		var m Member
+		if json.Unmarshal(n.Meta, &m) != nil {
+			continue
+		}
+		m.GossipURL = n.Address()
+		out = append(out, m)
+	}
+	return out
+}
+
+func (g *gossip) raftAddr(id string) string {
+	if g.list == nil {
+		return ""
+	}
+	for _, m := range g.members() {
+		if m.ID == id {
+			return m.RaftAddr
+		}
+	}
+	return ""
+}
+
+// refresh gossips changed metadata.
+func (g *gossip) refresh() {
+	if err := g.list.UpdateNode(time.Second); err != nil {
+		g.log.Warn("gossip metadata could not be spread", "error", err)
+	}
+}
+
+// stop tells the others and ends.
+func (g *gossip) stop(timeout time.Duration) error {
+	err := g.list.Leave(timeout)
+	if serr := g.list.Shutdown(); serr != nil {
+		return fmt.Errorf("stop gossip: %w", serr)
+	}
+	if err != nil {
+		return fmt.Errorf("leave gossip: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,147 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync"
+
+	"github.com/hashicorp/raft"
+)
+
+const (
+	// minTrailing entries are kept whatever their size.
+	minTrailing = 64
+	// transferFactor raises the log's budget while a snapshot is sent, so that the receiver finds the log it needs
+	// afterwards.
+	transferFactor = 8
+)
+
+// governor bounds the Raft log by bytes; raft itself counts entries only. It acts after every eighth of the budget that
+// was appended.
+type governor struct {
+	n       *Node
+	grown   chan struct{} // capacity 1
+	mu      sync.Mutex    // guards what follows
+	since   int64         // bytes appended since the last check
+	holders int           // snapshot transfers running
+}
+
+func newGovernor(n *Node) *governor { return &governor{n: n, grown: make(chan struct{}, 1)} }
+
+// appended is called for every append.
+func (g *governor) appended(bytes int) {
+	g.mu.Lock()
+	g.since += int64(bytes)
+	check := g.since >= g.n.cfg.LogBytes/8
+	if check {
+		g.since = 0
+	}
+	g.mu.Unlock()
+	if check {
+		g.poke()
+	}
+}
+
+func (g *governor) poke() {
+	select {
+	case g.grown <- struct{}{}:
+	default:
+	}
+}
+
+// budget is how many bytes the log may have now.
+func (g *governor) budget() int64 {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.holders > 0 {
+		return g.n.cfg.LogBytes * transferFactor
+	}
+	return g.n.cfg.LogBytes
+}
+
+// hold raises the budget until release is called.
+func (g *governor) hold() (release func()) {
+	g.mu.Lock()
+	g.holders++
+	g.mu.Unlock()
+	return sync.OnceFunc(func() {
+		g.mu.Lock()
+		g.holders--
+		g.mu.Unlock()
+		g.poke()
+	})
+}
+
+func (g *governor) loop(ctx context.Context) {
+	for {
+		select {
+		case <-g.grown:
+			g.check(ctx)
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// check sets how many entries fit into half of the budget as trailing log and compacts when the budget is exceeded; the
+// other half is what accumulates until then.
+func (g *governor) check(ctx context.Context) {
+	r := g.n.run.Load()
+	if r == nil {
+		return
+	}
+	budget := g.budget()
+	trailing := min(g.n.cfg.TrailingLogs, max(minTrailing, g.n.store.TrailingWithin(budget/2)))
+	rc := r.raft.ReloadableConfig()
+	if rc.TrailingLogs != trailing {
+		rc.TrailingLogs = trailing
+		if err := r.raft.ReloadConfig(rc); err != nil {
+			g.n.log.Warn("trailing log could not be set", "entries", trailing, "error", err)
+		}
+	}
+	if g.n.store.Bytes() <= budget*7/8 || g.n.machine.halted() != nil {
+		return
+	}
+	if err := r.wait(ctx, r.raft.Snapshot()); err != nil && ctx.Err() == nil && !errors.Is(err, raft.ErrNothingNewToSnapshot) && !errors.Is(err, raft.ErrRaftShutdown) {
+		g.n.log.Warn("raft log could not be compacted", "bytes", g.n.store.Bytes(), "error", err)
+	}
+}
+
+// snapshots is the snapshot store given to raft. Opening the live snapshot begins a transfer to a follower, opening any
+// other one installs it here.
+type snapshots struct {
+	raft.SnapshotStore
+	governor *governor
+}
+
+// Open implements raft.SnapshotStore.
+func (s *snapshots) Open(id string) (*raft.SnapshotMeta, io.ReadCloser, error) {
+	live, err := s.List()
+	if err != nil {
+		return nil, nil, err
+	}
+	if len(live) == 0 || live[0].ID != id {
+		return s.SnapshotStore.Open(id)
+	}
+	release := s.governor.hold()
+	meta, rc, err := s.SnapshotStore.Open(id)
+	if err != nil {
+		release()
+		return nil, nil, err
+	}
+	return meta, &heldReader{rc, release}, nil
+}
+
+type heldReader struct {
+	io.ReadCloser
+	release func()
+}
+
+func (h *heldReader) Close() error {
+	defer h.release()
+	return h.ReadCloser.Close()
+}
+
+// WrappedReadCloser implements raft.ReadCloserWrapper.
+func (h *heldReader) WrappedReadCloser() io.ReadCloser { return h.ReadCloser }

@@ -1,0 +1,165 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/hashicorp/raft"
+
+	"github.com/sluice-dev/sluice/fsm/command"
+)
+
+// Epoch is one leader's reign. Number grows from leader to leader (it is the Raft term); Index is the epoch command's.
+type Epoch struct {
+	Number uint64
+	Index  uint64
+}
+
+// term is a term in which this node leads and its epoch command is applied.
+type term struct {
+	run    *run
+	number uint64
+}
+
+// reign is a running epoch.
+type reign struct {
+	cancel context.CancelFunc
+	done   chan error // receives once, when everything started for the epoch has ended
+}
+
+// leadLoop follows this node's gains and losses of leadership in one run of raft, one at a time. A second gain in a row
+// means lost and regained.
+func (n *Node) leadLoop(ctx context.Context, r *run) {
+	defer close(r.leadDone)
+	var now *reign
+	var retry <-chan time.Time
+	end := func() {
+		if now != nil {
+			n.closeGate()
+			now.cancel()
+			<-now.done
+			now = nil
+		}
+		retry = nil
+	}
+	begin := func() {
+		ectx, cancel := context.WithCancel(ctx)
+		now = &reign{cancel: cancel, done: make(chan error, 1)}
+		go func(done chan<- error) { done <- n.reign(ectx, r) }(now.done)
+	}
+	for {
+		var ended <-chan error
+		if now != nil {
+			ended = now.done
+		}
+		select {
+		case gained := <-r.raft.LeaderCh():
+			end()
+			if gained {
+				begin()
+			} else {
+				n.log.Info("leadership lost")
+			}
+			n.notify()
+		case err := <-ended:
+			n.closeGate()
+			now.cancel()
+			now = nil
+			if r.raft.State() != raft.Leader || ctx.Err() != nil {
+				continue
+			}
+			n.log.Error("epoch failed, giving up leadership", "error", err)
+			if terr := r.transfer(ctx); terr != nil {
+				n.log.Warn("leadership could not be handed over, trying again", "error", terr, "after", n.cfg.EpochRetry)
+				retry = time.After(n.cfg.EpochRetry)
+			}
+		case <-retry:
+			retry = nil
+			if r.raft.State() == raft.Leader && now == nil {
+				begin()
+			}
+		case <-ctx.Done():
+			end()
+			return
+		}
+	}
+}
+
+// reign begins an epoch and stays until ctx ends or something fails.
+func (n *Node) reign(ctx context.Context, r *run) error {
+	if err := n.machine.halted(); err != nil {
+		return err
+	}
+	number := r.raft.CurrentTerm()
+	clusterID := n.cfg.DataDir.ClusterID()
+	if clusterID == "" {
+		if clusterID = n.machine.inner.ClusterID(); clusterID == "" {
+			clusterID = uuid.NewString()
+		}
+	}
+	e := command.Entry{Stamp: n.cfg.Clock.Now().UnixMicro(),
+		Batches: []command.Batch{{Commands: [][]byte{n.cfg.EncodeEpoch(number, n.id, clusterID)}}}}
+	f := r.raft.ApplyLog(raft.Log{Data: command.AppendEntry(nil, e)}, 0)
+	if err := r.wait(ctx, f); err != nil {
+		return fmt.Errorf("propose epoch %d: %w", number, err)
+	}
+	res, ok := f.Response().(*command.EntryResult)
+	if !ok {
+		return fmt.Errorf("propose epoch %d: %w", number, errBadResponse)
+	}
+	if res.Err != nil {
+		return fmt.Errorf("propose epoch %d: %w", number, res.Err)
+	}
+	if r.raft.CurrentTerm() != number || ctx.Err() != nil {
+		return fmt.Errorf("epoch %d: %w", number, ErrNotLeader)
+	}
+	n.gate.Store(&term{run: r, number: number})
+	n.log.Info("leadership gained", "epoch", number, "index", f.Index())
+	n.notify()
+	if n.cfg.Lead != nil {
+		err := n.cfg.Lead(ctx, Epoch{Number: number, Index: f.Index()})
+		if err != nil && ctx.Err() == nil {
+			return fmt.Errorf("leader services of epoch %d: %w", number, err)
+		}
+	}
+	<-ctx.Done()
+	return errors.New("epoch ended")
+}
+
+func (n *Node) closeGate() {
+	n.gate.Store(nil)
+	n.proposer.poke()
+}
+
+// leading returns the term in which this node leads and accepts commands, or nil.
+func (n *Node) leading() *term {
+	t := n.gate.Load()
+	if t == nil || t.run.raft.State() != raft.Leader || t.run.raft.CurrentTerm() != t.number || n.machine.halted() != nil {
+		return nil
+	}
+	return t
+}
+
+// leader returns the leader that raft knows.
+func (n *Node) leader() (p Peer, self, ok bool) {
+	r := n.run.Load()
+	if r == nil {
+		return Peer{}, false, false
+	}
+	addr, id := r.raft.LeaderWithID()
+	if id == "" {
+		return Peer{}, false, false
+	}
+	return Peer{ID: string(id), Addr: string(addr)}, string(id) == n.id, true
+}
+
+func (n *Node) halted() error { return n.machine.halted() }
+
+// notify wakes all that wait for a leader.
+func (n *Node) notify() {
+	n.changed.fire()
+	n.proposer.poke()
+}

@@ -1,0 +1,166 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+// reader answers at which index a linearizable read may be done. All reads that arrive while leadership is being
+// confirmed share the next confirmation.
+type reader struct {
+	n *Node
+
+	mu      sync.Mutex // guards what follows
+	next    *readRound
+	running bool
+	rounds  sync.WaitGroup
+}
+
+type readRound struct {
+	reads int
+	done  chan struct{}
+	index uint64
+	err   error
+}
+
+// confirm returns an index such that a state at least that new contains every write acknowledged before the call.
+func (r *reader) confirm(ctx context.Context) (uint64, error) {
+	t := r.n.leading()
+	if t == nil {
+		return 0, ErrNotLeader
+	}
+	// Every acknowledged write was applied here when no other node has a vote.
+	if t.run.soleVoter(r.n.id) {
+		return r.n.machine.inner.AppliedIndex(), nil
+	}
+	r.mu.Lock()
+	round := r.next
+	if round == nil {
+		round = &readRound{done: make(chan struct{})}
+		r.next = round
+	}
+	round.reads++
+	if !r.running {
+		r.running = true
+		r.rounds.Add(1)
+		go r.loop()
+	}
+	r.mu.Unlock()
+	select {
+	case <-round.done:
+		return round.index, round.err
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	}
+}
+
+func (r *reader) loop() {
+	defer r.rounds.Done()
+	for {
+		r.mu.Lock()
+		round := r.next
+		r.next = nil
+		if round == nil {
+			r.running = false
+			r.mu.Unlock()
+			return
+		}
+		r.mu.Unlock()
+		start := time.Now()
+		round.index, round.err = r.verify()
+		if r.n.cfg.Observer != nil {
+			r.n.cfg.Observer.ReadIndex(time.Since(start), round.reads)
+		}
+		close(round.done)
+	}
+}
+
+// verify takes the commit index first and confirms leadership afterwards. In a term whose epoch command is applied every
+// later entry up to the commit index reaches the state machine, so the index can be waited for.
+func (r *reader) verify() (uint64, error) {
+	t := r.n.leading()
+	if t == nil {
+		return 0, ErrNotLeader
+	}
+	index := t.run.raft.CommitIndex()
+	if err := t.run.wait(r.n.life, t.run.raft.VerifyLeader()); err != nil {
+		return 0, fmt.Errorf("%w: %w", ErrNotLeader, err)
+	}
+	if r.n.leading() != t {
+		return 0, ErrNotLeader
+	}
+	return index, nil
+}
+
+// readIndex is confirm on whichever node leads, tried again until LeaderHold has passed.
+func (r *reader) readIndex(ctx context.Context) (uint64, error) {
+	if t := r.n.leading(); t != nil {
+		if index, err := r.confirm(ctx); err == nil {
+			return index, nil
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, r.n.cfg.LeaderHold)
+	defer cancel()
+	last := error(ErrNoLeader)
+	for {
+		changed := r.n.changed.wait()
+		leader, self, known := r.n.leader()
+		pause := time.Hour // until the leader changes
+		switch {
+		case r.n.stopped.Load():
+			return 0, ErrStopped
+		case r.n.halted() != nil:
+			return 0, r.n.halted()
+		case r.n.leading() != nil:
+			index, err := r.confirm(ctx)
+			if err == nil {
+				return index, nil
+			}
+			last, pause = err, retryBackoff
+		case known && !self && r.n.cfg.Forwarder == nil:
+			return 0, fmt.Errorf("%w: node %s at %s leads and this node cannot forward to it", ErrNoLeader, leader.ID, leader.Addr)
+		case known && !self:
+			index, err := r.n.cfg.Forwarder.ForwardReadIndex(ctx, leader)
+			if err == nil {
+				return index, nil
+			}
+			last, pause = err, retryBackoff
+		}
+		timer := time.NewTimer(pause)
+		select {
+		case <-changed:
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			if errors.Is(ctx.Err(), context.Canceled) {
+				return 0, ctx.Err()
+			}
+			return 0, fmt.Errorf("%w: %w", ErrNoLeader, last)
+		}
+		timer.Stop()
+	}
+}
+
+// soleVoter says whether id is the only node with a vote in the newest configuration of this run's log.
+func (r *run) soleVoter(id string) bool {
+	f := r.raft.GetConfiguration()
+	if f.Error() != nil {
+		return false
+	}
+	sole := false
+	for _, s := range f.Configuration().Servers {
+		if s.Suffrage != raft.Voter {
+			continue
+		}
+		if string(s.ID) != id {
+			return false
+		}
+		sole = true
+	}
+	return sole
+}

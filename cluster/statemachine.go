@@ -1,0 +1,114 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync/atomic"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/sluice-dev/sluice/fsm/command"
+)
+
+// StateMachine is the replicated state. Its ApplyBatch answers every raft.LogCommand with a *command.EntryResult and
+// also gets configuration entries. Index and term of the last entry are stored with the data.
+type StateMachine interface {
+	raft.BatchingFSM
+	// AppliedIndex is the index of the last entry given to ApplyBatch, or of the snapshot restored since.
+	AppliedIndex() uint64
+	// WaitApplied returns when AppliedIndex is at least index.
+	WaitApplied(ctx context.Context, index uint64) error
+	// ClusterID is the id that the cluster's first epoch command stored, "" before that.
+	ClusterID() string
+}
+
+// machine stands between raft and the StateMachine: it stops applying for good when the state machine halts, and tells
+// the node about restored snapshots.
+type machine struct {
+	inner    StateMachine
+	restored func()        // a snapshot has replaced the state
+	applied  func()        // a batch was applied
+	halt     atomic.Value  // error
+	halts    chan struct{} // capacity 1, signalled once
+}
+
+func newMachine(inner StateMachine, restored, applied func()) *machine {
+	return &machine{inner: inner, restored: restored, applied: applied, halts: make(chan struct{}, 1)}
+}
+
+// halted returns why the state machine applies nothing more, or nil.
+func (m *machine) halted() error {
+	if err, ok := m.halt.Load().(error); ok {
+		return err
+	}
+	return nil
+}
+
+func (m *machine) stop(err error) {
+	if m.halt.CompareAndSwap(nil, fmt.Errorf("%w: %w", ErrHalted, err)) {
+		m.halts <- struct{}{}
+	}
+}
+
+func (m *machine) Apply(l *raft.Log) any { return m.ApplyBatch([]*raft.Log{l})[0] }
+
+func (m *machine) ApplyBatch(logs []*raft.Log) (out []any) {
+	refuse := func(err error) []any {
+		out := make([]any, len(logs))
+		for i := range out {
+			out[i] = &command.EntryResult{Err: err}
+		}
+		return out
+	}
+	if err := m.halted(); err != nil {
+		return refuse(err)
+	}
+	defer func() {
+		// A panic would kill the process and be replayed at every start; a halted node can be asked what is wrong.
+		if p := recover(); p != nil {
+			m.stop(fmt.Errorf("panic while applying entries %d to %d: %v", logs[0].Index, logs[len(logs)-1].Index, p))
+			out = refuse(m.halted())
+		}
+	}()
+	out = m.inner.ApplyBatch(logs)
+	for i, o := range out {
+		if r, ok := o.(*command.EntryResult); ok && r.Err != nil {
+			m.stop(fmt.Errorf("entry %d: %w", logs[i].Index, r.Err))
+			break
+		}
+	}
+	m.applied()
+	return out
+}
+
+// Snapshot refuses when halted: raft would compact away entries that were never applied.
+func (m *machine) Snapshot() (raft.FSMSnapshot, error) {
+	if err := m.halted(); err != nil {
+		return nil, err
+	}
+	return m.inner.Snapshot()
+}
+
+func (m *machine) Restore(rc io.ReadCloser) error {
+	if err := m.inner.Restore(rc); err != nil {
+		return err
+	}
+	m.restored()
+	return nil
+}
+
+// position returns index and term of the state, as the snapshot store reads them from the open database.
+func position(snaps raft.SnapshotStore) (index, term uint64, err error) {
+	list, err := snaps.List()
+	if err != nil {
+		return 0, 0, fmt.Errorf("read the state's position: %w", err)
+	}
+	if len(list) == 0 {
+		return 0, 0, nil
+	}
+	return list[0].Index, list[0].Term, nil
+}
+
+var errBadResponse = errors.New("the state machine answered something other than an entry result")

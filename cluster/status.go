@@ -1,0 +1,104 @@
+package cluster
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+// Status is what a node knows about itself, for readiness, metrics and operators.
+type Status struct {
+	NodeID    string
+	ClusterID string // "" until learned
+	State     string // follower, candidate, leader, stopped
+	Term      uint64
+	Leader    Peer // zero when none is known
+	// Leading says that this node leads and its epoch command is applied: it accepts commands.
+	Leading bool
+	Epoch   uint64 // of the reign when Leading
+	Voters  int
+
+	CommitIndex  uint64
+	AppliedIndex uint64 // of the state; below CommitIndex when raft's own entries end the log
+	FirstIndex   uint64 // of the log
+	LastIndex    uint64
+	LogBytes     int64
+	LastContact  time.Time // with the leader; zero on a leader
+
+	LastAppend  time.Duration // the last log append, fsync included
+	DiskErr     error         // last log write error; nil once a later write succeeded
+	DiskErrAt   time.Time
+	Latched     bool  // a log write hangs; the node has refused all since
+	Halted      error // the state machine applies nothing more
+	Restarts    uint64
+	Waiting     int   // calls that wait for an entry
+	WaitingByte int64 // their bytes
+	// Problems says in plain words why this node is not healthy; empty when it is.
+	Problems []string
+}
+
+// Status returns a snapshot of the node's condition. Cheap enough for every scrape.
+func (n *Node) Status() Status {
+	s := Status{NodeID: n.id, ClusterID: n.cfg.DataDir.ClusterID(), State: "stopped",
+		AppliedIndex: n.machine.inner.AppliedIndex(), Halted: n.machine.halted(), Restarts: n.restarts.Load()}
+	if r := n.run.Load(); r != nil {
+		switch r.raft.State() {
+		case raft.Follower:
+			s.State = "follower"
+		case raft.Candidate:
+			s.State = "candidate"
+		case raft.Leader:
+			s.State = "leader"
+		}
+		s.Term, s.CommitIndex = r.raft.CurrentTerm(), r.raft.CommitIndex()
+		if s.State != "leader" {
+			s.LastContact = r.raft.LastContact()
+		}
+		if f := r.raft.GetConfiguration(); f.Error() == nil {
+			for _, v := range f.Configuration().Servers {
+				if v.Suffrage == raft.Voter {
+					s.Voters++
+				}
+			}
+		}
+		h := n.store.Health()
+		s.FirstIndex, s.LastIndex, s.LogBytes, s.LastAppend = h.First, h.Last, h.Bytes, h.LastAppend
+		s.DiskErr, s.DiskErrAt, s.Latched = h.Err, h.ErrAt, h.Latched
+		if h.Suspect != "" {
+			s.Problems = append(s.Problems, "raft restarts from disk: "+h.Suspect)
+		}
+	}
+	s.Leader, _, _ = n.leader()
+	if t := n.leading(); t != nil {
+		s.Leading, s.Epoch = true, t.number
+	}
+	s.Waiting, s.WaitingByte = n.proposer.backlog()
+	if s.Latched {
+		s.Problems = append(s.Problems, fmt.Sprintf("a write to the raft log has not returned within %s: check the disk", n.cfg.WriteTimeout))
+	}
+	if s.DiskErr != nil {
+		s.Problems = append(s.Problems, fmt.Sprintf("the raft log cannot be written: %v", s.DiskErr))
+	}
+	if s.Halted != nil {
+		s.Problems = append(s.Problems, s.Halted.Error())
+	}
+	if p, _ := n.problem.Load().(string); p != "" {
+		s.Problems = append(s.Problems, p)
+	}
+	switch {
+	case n.stopped.Load():
+		s.Problems = append(s.Problems, "the node is shutting down")
+	case s.Leader.ID == "":
+		s.Problems = append(s.Problems, "no leader is known")
+	case s.Leader.ID == n.id && !s.Leading:
+		s.Problems = append(s.Problems, "leadership is being taken over")
+	}
+	return s
+}
+
+func (p *proposer) backlog() (calls int, bytes int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.state.calls) + len(p.bulk.calls), p.waiting
+}
