@@ -8,7 +8,6 @@
 package process
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -19,7 +18,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/google/uuid"
+	"github.com/sluice-dev/sluice/api"
 )
 
 // markVariable is set in every flow process, and inherited by what it starts, to
@@ -56,7 +55,7 @@ func New(config Config) *Launcher {
 	if config.Linger == 0 {
 		config.Linger = time.Second
 	}
-	mark := uuid.NewString()
+	mark := api.NewID().String()
 	return &Launcher{config: config, mark: mark, spawn: make(chan func()),
 		supervisor: newSupervisor(config.Supervisor, mark, config.Logger)}
 }
@@ -166,9 +165,9 @@ func (l *Launcher) launch(spec Spec, mark string) (*Group, error) {
 	}, nil
 }
 
-// Terminate asks a group to end and kills it after grace, or as soon as ctx
-// ends. It returns when the group has ended.
-func Terminate(ctx context.Context, g *Group, grace time.Duration) {
+// Terminate asks a group to end and kills it after grace, or as soon as kill is
+// closed. It returns when the group has ended.
+func Terminate(g *Group, grace time.Duration, kill <-chan struct{}) {
 	g.Interrupt()
 	timer := time.NewTimer(grace)
 	defer timer.Stop()
@@ -176,7 +175,7 @@ func Terminate(ctx context.Context, g *Group, grace time.Duration) {
 	case <-g.Done():
 		return
 	case <-timer.C:
-	case <-ctx.Done():
+	case <-kill:
 	}
 	g.Kill()
 	<-g.Done()

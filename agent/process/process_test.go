@@ -3,7 +3,6 @@ package process_test
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"fmt"
 	"io"
 	"log/slog"
@@ -243,7 +242,7 @@ signal.sigwait({signal.SIGTERM})
 print("bye")
 sys.exit(5)'`)
 	out.pids(t, 1)
-	process.Terminate(context.Background(), g, time.Hour)
+	process.Terminate(g, time.Hour, nil)
 	if got := g.Wait(); got.Code != 5 || !strings.HasSuffix(out.String(), "bye\n") {
 		t.Errorf("got %+v and %q", got, out)
 	}
@@ -253,7 +252,7 @@ func TestTerminateKillsAfterTheGracePeriod(t *testing.T) {
 	t.Parallel()
 	g, out := launch(t, setup(t), `trap '' TERM; sh -c 'trap "" TERM; echo $$; sleep 1000' & echo $$; wait`)
 	pids := out.pids(t, 2)
-	process.Terminate(context.Background(), g, 50*time.Millisecond)
+	process.Terminate(g, 50*time.Millisecond, nil)
 	if got := g.Wait(); got.Signal != syscall.SIGKILL {
 		t.Errorf("got %+v", got)
 	}

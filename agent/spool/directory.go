@@ -20,7 +20,7 @@ import (
 	"strings"
 	"syscall"
 
-	"github.com/google/uuid"
+	"github.com/sluice-dev/sluice/api"
 )
 
 // Limits of a Directory's files.
@@ -66,12 +66,9 @@ func Open(path string, limits Limits) (*Directory, error) {
 }
 
 // Create starts the file of one flow run. The caller owns it and must Close it.
-func (d *Directory) Create(flowRun uuid.UUID) (*File, error) {
+func (d *Directory) Create(flowRun api.ID) (*File, error) {
 	for {
-		producer, err := uuid.NewV7()
-		if err != nil {
-			return nil, fmt.Errorf("make a producer id: %w", err)
-		}
+		producer := api.NewID()
 		final := filepath.Join(d.path, producer.String()+suffix)
 		unfinished := final + unfinishedSuffix
 		raw, err := os.OpenFile(unfinished, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)

@@ -11,7 +11,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/google/uuid"
+	"github.com/sluice-dev/sluice/api"
 )
 
 // ErrFull is returned by Append when the file already holds Limits.Unshipped
@@ -26,7 +26,7 @@ type Line struct {
 
 // Batch is what is sent to the server in one request.
 type Batch struct {
-	Producer uuid.UUID
+	Producer api.ID
 	Sequence uint64 // 1, 2, … per producer
 	Lines    []Line
 }
@@ -61,8 +61,8 @@ type File struct {
 	raw      *os.File
 	path     string
 	limits   Limits
-	flowRun  uuid.UUID
-	producer uuid.UUID
+	flowRun  api.ID
+	producer api.ID
 	wake     chan struct{} // capacity 1: something was appended or finished
 
 	mu       sync.Mutex // guards what follows
@@ -78,7 +78,7 @@ func newFile(raw *os.File, path string, limits Limits) *File {
 }
 
 // FlowRun is the run whose output this is.
-func (f *File) FlowRun() uuid.UUID { return f.flowRun }
+func (f *File) FlowRun() api.ID { return f.flowRun }
 
 // Append keeps the lines, all or none.
 func (f *File) Append(lines []Line) error {

@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/uuid"
+	"github.com/sluice-dev/sluice/api"
 
 	"github.com/sluice-dev/sluice/agent/spool"
 )
@@ -37,7 +37,7 @@ func open(t *testing.T, path string, limits spool.Limits) *spool.Directory {
 
 func create(t *testing.T, d *spool.Directory) *spool.File {
 	t.Helper()
-	f, err := d.Create(uuid.New())
+	f, err := d.Create(api.NewID())
 	if err != nil {
 		t.Fatal(err)
 	}

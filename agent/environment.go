@@ -1,0 +1,79 @@
+package agent
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+)
+
+// environment is the environment of a flow process.
+type environment struct{ variables map[string]string }
+
+// baseEnvironment is what every flow process gets of the agent's own environment.
+func baseEnvironment() environment {
+	e := environment{map[string]string{}}
+	for _, entry := range os.Environ() {
+		name, value, _ := strings.Cut(entry, "=")
+		e.variables[name] = value
+	}
+	// Of another run, if this agent itself was started by a flow.
+	delete(e.variables, "SLUICE_LEASE_TOKEN")
+	delete(e.variables, "SLUICE_FLOW_RUN_ID")
+	return e
+}
+
+func (e environment) set(name, value string) { e.variables[name] = value }
+
+func (e environment) list() []string {
+	list := make([]string, 0, len(e.variables))
+	for name, value := range e.variables {
+		list = append(list, name+"="+value)
+	}
+	slices.Sort(list)
+	return list
+}
+
+// prepend puts folders in front of a variable like PATH.
+func (e environment) prepend(name, folder string) {
+	if old := e.variables[name]; old != "" {
+		folder += string(os.PathListSeparator) + old
+	}
+	e.variables[name] = folder
+}
+
+// setParameters tells a command its parameters: strings as they are, other
+// values as JSON.
+func (e environment) setParameters(parameters json.RawMessage) error {
+	if len(parameters) == 0 {
+		parameters = json.RawMessage("{}")
+	}
+	var values map[string]json.RawMessage
+	if err := json.Unmarshal(parameters, &values); err != nil {
+		return fmt.Errorf("the parameters of the flow run are no JSON object: %w", err)
+	}
+	for name, raw := range values {
+		var text string
+		if json.Unmarshal(raw, &text) != nil || bytes.Equal(raw, []byte("null")) {
+			text = string(raw)
+		}
+		if strings.ContainsRune(text, 0) {
+			return fmt.Errorf("the parameter %q holds a zero byte, which no environment variable can", name)
+		}
+		e.set("SLUICE_PARAM_"+variableName(name), text)
+	}
+	e.set("SLUICE_PARAMETERS", string(parameters))
+	return nil
+}
+
+// variableName makes a parameter's name one that shells accept.
+func variableName(name string) string {
+	return strings.Map(func(r rune) rune {
+		if r == '_' || (r >= 'A' && r <= 'Z') || (r >= '0' && r <= '9') {
+			return r
+		}
+		return '_'
+	}, strings.ToUpper(name))
+}
