@@ -1,0 +1,225 @@
+package fsm
+
+import (
+	"errors"
+	"fmt"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/sluice-dev/sluice/api"
+
+	"github.com/sluice-dev/sluice/fsm/command"
+	"github.com/sluice-dev/sluice/fsm/row"
+	"github.com/sluice-dev/sluice/fsm/state"
+	"github.com/sluice-dev/sluice/fsm/watch"
+)
+
+// applier applies the commands of one entry. It is a pure function of the transaction's state and the entry: no clock, no
+// randomness. A business failure is a Result; an error means the state cannot be trusted or stored, and halts the node.
+type applier struct {
+	tx     *state.Tx
+	cache  *cache
+	index  uint64
+	now    int64  // the entry's time: never before an earlier entry's
+	place  uint32 // next ordinal within the entry, for tokens, events and segments
+	env    *command.Envelope
+	ids    uint32 // next ordinal of an id derived from the command's seed
+	events []watch.Event
+}
+
+// apply applies one encoded command and returns its encoded result.
+func (a *applier) apply(data []byte) ([]byte, error) {
+	env, err := command.Decode(data)
+	if err != nil {
+		return nil, err
+	}
+	a.env, a.ids = env, 0
+	result, err := a.dispatch()
+	if err != nil {
+		return nil, fmt.Errorf("apply %T: %w", env.Command, err)
+	}
+	encoded, err := proto.Marshal(result)
+	if err != nil {
+		return nil, fmt.Errorf("encode result of %T: %w", env.Command, err)
+	}
+	return encoded, nil
+}
+
+func (a *applier) dispatch() (*command.Result, error) {
+	if a.env.Epoch != 0 {
+		epoch, err := a.tx.Epoch()
+		if err != nil {
+			return nil, err
+		}
+		if a.env.Epoch != epoch {
+			return failed(command.Result_STALE_EPOCH, fmt.Sprintf("epoch %d is over, the current one is %d", a.env.Epoch, epoch)), nil
+		}
+	}
+	switch c := a.env.Command.(type) {
+	case *command.Envelope_LeaderEpoch:
+		return a.leaderEpoch(c.LeaderEpoch)
+	case *command.Envelope_BuildIndex:
+		return a.buildIndex(c.BuildIndex)
+	case *command.Envelope_CreateFlow:
+		return a.createFlow(c.CreateFlow)
+	case *command.Envelope_UpdateFlow:
+		return a.updateFlow(c.UpdateFlow)
+	case *command.Envelope_DeleteFlow:
+		return a.deleteFlow(c.DeleteFlow.Id)
+	case *command.Envelope_CreateFlowRun:
+		return a.createFlowRun(c.CreateFlowRun)
+	case *command.Envelope_UpdateFlowRun:
+		return a.updateFlowRun(c.UpdateFlowRun)
+	case *command.Envelope_DeleteFlowRun:
+		return a.deleteFlowRun(c.DeleteFlowRun.Id)
+	case *command.Envelope_SetFlowRunState:
+		return a.setFlowRunState(c.SetFlowRunState)
+	case *command.Envelope_CancelFlowRun:
+		return a.cancelFlowRun(c.CancelFlowRun)
+	case *command.Envelope_StartLease:
+		return a.startLease(c.StartLease)
+	case *command.Envelope_CreateTaskRun:
+		return a.createTaskRun(c.CreateTaskRun)
+	case *command.Envelope_SetTaskRunState:
+		return a.setTaskRunState(c.SetTaskRunState)
+	case *command.Envelope_DeleteTaskRun:
+		return a.deleteTaskRun(c.DeleteTaskRun.Id)
+	case *command.Envelope_PutDeployment:
+		return a.putDeployment(c.PutDeployment)
+	case *command.Envelope_DeleteDeployment:
+		return a.deleteDeployment(c.DeleteDeployment.Id)
+	case *command.Envelope_SetScheduleActive:
+		return a.setScheduleActive(c.SetScheduleActive)
+	case *command.Envelope_ScheduleRuns:
+		return a.scheduleRuns(c.ScheduleRuns)
+	case *command.Envelope_CreateWorkQueue:
+		return a.createWorkQueue(c.CreateWorkQueue)
+	case *command.Envelope_UpdateWorkQueue:
+		return a.updateWorkQueue(c.UpdateWorkQueue)
+	case *command.Envelope_DeleteWorkQueue:
+		return a.deleteWorkQueue(c.DeleteWorkQueue.Id)
+	case *command.Envelope_RegisterAgent:
+		return a.registerAgent(c.RegisterAgent)
+	case *command.Envelope_DeleteAgent:
+		return a.deleteAgent(c.DeleteAgent.Id)
+	case *command.Envelope_ClaimRuns:
+		return a.claimRuns(c.ClaimRuns)
+	case *command.Envelope_ExpireLeases:
+		return a.expireLeases(c.ExpireLeases)
+	case *command.Envelope_MarkLate:
+		return a.markLate(c.MarkLate)
+	case *command.Envelope_PurgeClaims:
+		return a.purgeClaims(c.PurgeClaims)
+	case *command.Envelope_CreateBlockSpec:
+		return a.createBlockSpec(c.CreateBlockSpec)
+	case *command.Envelope_DeleteBlockSpec:
+		return a.deleteBlockSpec(c.DeleteBlockSpec.Id)
+	case *command.Envelope_CreateBlock:
+		return a.createBlock(c.CreateBlock)
+	case *command.Envelope_UpdateBlock:
+		return a.updateBlock(c.UpdateBlock)
+	case *command.Envelope_DeleteBlock:
+		return a.deleteBlock(c.DeleteBlock.Id)
+	case *command.Envelope_SetDefaultStorage:
+		return a.setDefaultStorage(c.SetDefaultStorage)
+	case *command.Envelope_PutConcurrencyLimit:
+		return a.putConcurrencyLimit(c.PutConcurrencyLimit)
+	case *command.Envelope_DeleteConcurrencyLimit:
+		return a.deleteConcurrencyLimit(c.DeleteConcurrencyLimit.Id)
+	case *command.Envelope_WriteLogs:
+		return a.writeLogs(c.WriteLogs)
+	case *command.Envelope_PutBlobChunk:
+		return a.putBlobChunk(c.PutBlobChunk)
+	case *command.Envelope_DeleteBlob:
+		return a.deleteBlob(c.DeleteBlob.Key)
+	default:
+		return nil, command.ErrUnknownCommand
+	}
+}
+
+// newID derives the next id of the current command.
+func (a *applier) newID() []byte {
+	a.ids++
+	return command.DeriveID(a.env.Seed, a.ids)
+}
+
+// nextPlace returns an ordinal that no other token, event or segment of this entry has.
+func (a *applier) nextPlace() uint32 {
+	a.place++
+	return a.place
+}
+
+func (a *applier) emit(e watch.Event) {
+	e.Cursor = watch.Cursor{Index: a.index, Ordinal: a.nextPlace()}
+	a.events = append(a.events, e)
+}
+
+func ok(id []byte) *command.Result { return &command.Result{Id: id} }
+
+func created(id []byte) *command.Result { return &command.Result{Id: id, Created: true} }
+
+func failed(code command.Result_Code, message string) *command.Result {
+	return &command.Result{Code: code, Message: message}
+}
+
+func notFound(what string) *command.Result {
+	return failed(command.Result_NOT_FOUND, what+" not found")
+}
+
+// conflict says that a unique or foreign key would be violated.
+func conflict(message string) *command.Result { return failed(command.Result_CONFLICT, message) }
+
+// saved turns the answer of Edit.Save into a result: a taken unique key is the caller's failure, all else is ours.
+func saved(err error, success *command.Result, taken string) (*command.Result, error) {
+	if errors.Is(err, state.ErrNotUnique) {
+		return conflict(taken), nil
+	}
+	return success, err
+}
+
+// cache holds small tables that every run transition consults. The state machine is the only writer, so it is exact as
+// long as each write to those tables drops it.
+type cache struct {
+	queues       []*row.WorkQueue // by name; nil: not loaded
+	queuesLoaded bool
+	limits       map[string]*row.ConcurrencyLimit // by tag
+	limitsLoaded bool
+}
+
+func (c *cache) reset() { *c = cache{} }
+
+func (a *applier) workQueues() ([]*row.WorkQueue, error) {
+	if !a.cache.queuesLoaded {
+		a.cache.queues = nil
+		err := a.tx.EachWorkQueue(func(q *row.WorkQueue) (bool, error) {
+			a.cache.queues = append(a.cache.queues, q)
+			return true, nil
+		})
+		if err != nil {
+			return nil, err
+		}
+		a.cache.queuesLoaded = true
+	}
+	return a.cache.queues, nil
+}
+
+func (a *applier) tagLimits() (map[string]*row.ConcurrencyLimit, error) {
+	if !a.cache.limitsLoaded {
+		a.cache.limits = map[string]*row.ConcurrencyLimit{}
+		err := a.tx.EachConcurrencyLimit(func(l *row.ConcurrencyLimit) (bool, error) {
+			a.cache.limits[l.Tag] = l
+			return true, nil
+		})
+		if err != nil {
+			return nil, err
+		}
+		a.cache.limitsLoaded = true
+	}
+	return a.cache.limits, nil
+}
+
+// id16 reads an id of a command. One of the wrong length names nothing: it is padded instead of trusted.
+func id16(b []byte) (id api.ID) {
+	copy(id[:], b)
+	return id
+}

@@ -1,0 +1,72 @@
+package fsm
+
+import (
+	"github.com/sluice-dev/sluice/fsm/command"
+	"github.com/sluice-dev/sluice/fsm/row"
+)
+
+func (a *applier) createFlow(c *command.CreateFlow) (*command.Result, error) {
+	stored, err := a.tx.FlowByName(c.Name)
+	if err != nil {
+		return nil, err
+	}
+	if stored != nil {
+		return ok(stored.Id), nil
+	}
+	flow := &row.Flow{Id: c.Id, Created: a.now, Updated: a.now, Name: c.Name, Tags: c.Tags}
+	return saved(a.tx.NewFlow(flow).Save(), created(c.Id), "a flow with this id exists")
+}
+
+func (a *applier) updateFlow(c *command.UpdateFlow) (*command.Result, error) {
+	e, err := a.tx.EditFlow(c.Id)
+	if err != nil {
+		return nil, err
+	}
+	if e == nil {
+		return notFound("Flow"), nil
+	}
+	if c.HasTags {
+		e.Row.Tags = c.Tags
+	}
+	e.Row.Updated = a.now
+	return ok(c.Id), e.Save()
+}
+
+// deleteFlow takes the flow's runs and deployments along.
+func (a *applier) deleteFlow(id []byte) (*command.Result, error) {
+	e, err := a.tx.EditFlow(id)
+	if err != nil {
+		return nil, err
+	}
+	if e == nil {
+		return notFound("Flow"), nil
+	}
+	var runs, deployments [][]byte
+	err = a.tx.FlowRunsOfFlow(id16(id), false, func(r *row.FlowRun) (bool, error) {
+		runs = append(runs, r.Id)
+		return true, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, run := range runs {
+		if err := a.removeFlowRun(run); err != nil {
+			return nil, err
+		}
+	}
+	err = a.tx.EachDeployment(func(d *row.Deployment) (bool, error) {
+		if string(d.FlowId) == string(id) {
+			deployments = append(deployments, d.Id)
+		}
+		return true, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, d := range deployments {
+		if _, err := a.deleteDeployment(d); err != nil {
+			return nil, err
+		}
+	}
+	return ok(id), e.Delete()
+}

@@ -1,0 +1,27 @@
+package fsm
+
+import "github.com/sluice-dev/sluice/fsm/command"
+
+func (a *applier) leaderEpoch(c *command.LeaderEpoch) (*command.Result, error) {
+	if err := a.tx.InitSchema(); err != nil {
+		return nil, err
+	}
+	id, err := a.tx.ClusterID()
+	if err != nil {
+		return nil, err
+	}
+	if id == "" && c.ClusterId != "" {
+		if err := a.tx.SetClusterID(c.ClusterId); err != nil {
+			return nil, err
+		}
+	}
+	return &command.Result{}, a.tx.SetEpoch(a.index, c.Term)
+}
+
+func (a *applier) buildIndex(c *command.BuildIndex) (*command.Result, error) {
+	done, err := a.tx.BuildIndex(byte(c.Index), int(c.Limit))
+	if err != nil {
+		return nil, err
+	}
+	return &command.Result{Created: done}, nil
+}

@@ -1,0 +1,345 @@
+// Package fsm is the replicated state machine: it applies Raft entries to the state, one batch at a time, and hands out
+// consistent views of it. See DESIGN.md.
+package fsm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/sluice-dev/sluice/fsm/command"
+	"github.com/sluice-dev/sluice/fsm/kv"
+	"github.com/sluice-dev/sluice/fsm/snapshot"
+	"github.com/sluice-dev/sluice/fsm/state"
+	"github.com/sluice-dev/sluice/fsm/watch"
+)
+
+// EventsKept is how many events a listener may lie behind before it must read the state anew.
+const EventsKept = 16384
+
+// Storage is where the state lives; *snapshot.Holder is one.
+type Storage interface {
+	// Current returns the open store, for the state machine's goroutine.
+	Current() kv.Store
+	// Acquire returns the open store and keeps it open until release, even when another one is installed meanwhile.
+	Acquire() (store kv.Store, release func())
+	// Snapshot and Restore do for raft.FSM's what the store's side of them is.
+	Snapshot() (raft.FSMSnapshot, error)
+	Restore(r io.ReadCloser) error
+}
+
+// FSM is the state machine of one node. Raft's goroutine is its only writer; views may be taken from any goroutine.
+type FSM struct {
+	storage Storage
+	log     *slog.Logger
+	events  *watch.Buffer
+
+	// apply is held while a batch is applied and committed, and by whoever needs the store to stand still.
+	apply *sync.Mutex
+	cache cache // guarded by apply
+
+	applied atomic.Uint64
+	halted  atomic.Pointer[haltReason]
+
+	mu      sync.Mutex
+	advance chan struct{} // closed when applied grows or the machine halts; guarded by mu
+
+	// shared is the newest view's snapshot, handed to every reader until the next batch; guarded by shareMu.
+	shareMu sync.Mutex
+	shared  *sharedSnapshot
+}
+
+type haltReason struct{ err error }
+
+// New opens the state machine over a store. Lock is the lock that the snapshot package takes to make the store stand still.
+func New(storage Storage, lock *sync.Mutex, log *slog.Logger) (*FSM, error) {
+	f := &FSM{storage: storage, log: log, apply: lock, advance: make(chan struct{})}
+	view, err := f.View()
+	if err != nil {
+		return nil, err
+	}
+	defer view.Close()
+	if err := view.CheckSchema(); err != nil {
+		return nil, err
+	}
+	meta, err := snapshot.ReadMeta(storage.Current())
+	if err != nil {
+		return nil, err
+	}
+	index, _ := meta.Last()
+	f.applied.Store(index)
+	f.events = watch.NewBuffer(EventsKept, index)
+	return f, nil
+}
+
+// Events returns the buffer of what changes on this node.
+func (f *FSM) Events() *watch.Buffer { return f.events }
+
+// AppliedIndex returns the index of the newest entry whose effect views show.
+func (f *FSM) AppliedIndex() uint64 { return f.applied.Load() }
+
+// Halted returns why the machine stopped applying, nil while it works.
+func (f *FSM) Halted() error {
+	if h := f.halted.Load(); h != nil {
+		return h.err
+	}
+	return nil
+}
+
+// ClusterID returns the id that the cluster's first leader stored, "" before that or when the state cannot be read.
+func (f *FSM) ClusterID() string {
+	view, err := f.View()
+	if err != nil {
+		return ""
+	}
+	defer view.Close()
+	id, err := view.ClusterID()
+	if err != nil {
+		f.log.Error("read the cluster's id", "error", err)
+	}
+	return id
+}
+
+// WaitApplied blocks until views show the entry at index.
+func (f *FSM) WaitApplied(ctx context.Context, index uint64) error {
+	for f.applied.Load() < index {
+		f.mu.Lock()
+		advance := f.advance
+		f.mu.Unlock()
+		if f.applied.Load() >= index {
+			return nil
+		}
+		if err := f.Halted(); err != nil {
+			return err
+		}
+		select {
+		case <-advance:
+		case <-ctx.Done():
+			return fmt.Errorf("wait for index %d, applied %d: %w", index, f.applied.Load(), ctx.Err())
+		}
+	}
+	return nil
+}
+
+func (f *FSM) wake() {
+	f.mu.Lock()
+	close(f.advance)
+	f.advance = make(chan struct{})
+	f.mu.Unlock()
+}
+
+// Apply implements raft.FSM.
+func (f *FSM) Apply(l *raft.Log) any { return f.ApplyBatch([]*raft.Log{l})[0] }
+
+// ApplyBatch implements raft.BatchingFSM: all entries of the call, the applied index and the configuration reach the store
+// in one atomic batch. For a command it answers a *command.EntryResult.
+func (f *FSM) ApplyBatch(logs []*raft.Log) []any {
+	f.apply.Lock()
+	defer f.apply.Unlock()
+	answers := make([]any, len(logs))
+	if err := f.Halted(); err != nil {
+		return refuse(answers, logs, err)
+	}
+	if first, applied := logs[0].Index, f.applied.Load(); first <= applied {
+		return refuse(answers, logs, f.halt(logs[0].Index, fmt.Errorf("entry %d comes after entry %d was applied", first, applied)))
+	}
+	store := f.storage.Current()
+	batch := store.NewBatch()
+	defer batch.Close()
+	tx := state.NewTx(batch)
+	events, err := f.applyAll(tx, logs, answers)
+	if err == nil {
+		if err = tx.Flush(); err == nil {
+			err = store.Commit(batch, false)
+		}
+	}
+	last := logs[len(logs)-1]
+	if err != nil {
+		f.cache.reset()
+		return refuse(answers, logs, f.halt(last.Index, err))
+	}
+	// In this order: who waited for an index must not be given the view of before it.
+	f.dropShared()
+	f.applied.Store(last.Index)
+	f.events.Publish(events)
+	f.wake()
+	return answers
+}
+
+func (f *FSM) applyAll(tx *state.Tx, logs []*raft.Log, answers []any) ([]watch.Event, error) {
+	now, err := tx.LastTime()
+	if err != nil {
+		return nil, err
+	}
+	var events []watch.Event
+	for i, l := range logs {
+		switch l.Type {
+		case raft.LogCommand:
+			entry, err := command.DecodeEntry(l.Data)
+			if err != nil {
+				return nil, fmt.Errorf("entry %d: %w", l.Index, err)
+			}
+			now = max(now, entry.Stamp)
+			a := &applier{tx: tx, cache: &f.cache, index: l.Index, now: now}
+			result, err := a.applyEntry(entry)
+			if err != nil {
+				return nil, fmt.Errorf("entry %d: %w", l.Index, err)
+			}
+			answers[i] = result
+			events = append(events, a.events...)
+		case raft.LogConfiguration:
+			if err := snapshot.WriteConfiguration(tx.Batch(), l.Index, raft.DecodeConfiguration(l.Data)); err != nil {
+				return nil, fmt.Errorf("entry %d: %w", l.Index, err)
+			}
+		}
+	}
+	last := logs[len(logs)-1]
+	return events, errors.Join(tx.SetLastTime(now), snapshot.WriteApplied(tx.Batch(), last.Index, last.Term))
+}
+
+// applyEntry applies the batches of an entry, each at most once.
+func (a *applier) applyEntry(entry command.Entry) (*command.EntryResult, error) {
+	result := &command.EntryResult{Batches: make([]command.BatchResult, len(entry.Batches))}
+	for i, b := range entry.Batches {
+		numbered := b.Session != command.SessionID{} && b.Seq != 0
+		if numbered {
+			results, known, err := a.tx.SessionResults(b.Session, b.Seq)
+			if err != nil {
+				return nil, err
+			}
+			if known {
+				result.Batches[i] = command.BatchResult{Results: results, Replayed: true}
+				continue
+			}
+		}
+		results := make([][]byte, len(b.Commands))
+		for j, c := range b.Commands {
+			encoded, err := a.apply(c)
+			if err != nil {
+				return nil, err
+			}
+			results[j] = encoded
+		}
+		if numbered {
+			if err := a.tx.PutSessionResults(b.Session, b.Seq, results); err != nil {
+				return nil, err
+			}
+		}
+		result.Batches[i] = command.BatchResult{Results: results}
+	}
+	return result, nil
+}
+
+// halt stops the machine for good: it met an entry it must not skip, or could not store what it must.
+func (f *FSM) halt(index uint64, cause error) error {
+	err := fmt.Errorf("%w at entry %d: %w", command.ErrHalted, index, cause)
+	f.halted.CompareAndSwap(nil, &haltReason{err})
+	f.log.Error("state machine halted: this node applies nothing more", "index", index, "error", cause)
+	f.wake()
+	return err
+}
+
+func refuse(answers []any, logs []*raft.Log, err error) []any {
+	for i, l := range logs {
+		answers[i] = nil
+		if l.Type == raft.LogCommand {
+			answers[i] = &command.EntryResult{Err: err}
+		}
+	}
+	return answers
+}
+
+// Snapshot implements raft.FSM.
+func (f *FSM) Snapshot() (raft.FSMSnapshot, error) { return f.storage.Snapshot() }
+
+// Restore implements raft.FSM: the state is replaced by a snapshot's, and every listener starts over.
+func (f *FSM) Restore(r io.ReadCloser) error {
+	if err := f.storage.Restore(r); err != nil {
+		return err
+	}
+	f.apply.Lock()
+	defer f.apply.Unlock()
+	meta, err := snapshot.ReadMeta(f.storage.Current())
+	if err != nil {
+		return err
+	}
+	f.cache.reset()
+	f.dropShared()
+	index, _ := meta.Last()
+	f.applied.Store(index)
+	f.halted.Store(nil)
+	f.events.Reset(index)
+	f.wake()
+	return nil
+}
+
+// View returns a consistent view of everything applied so far. The caller closes it.
+func (f *FSM) View() (*state.View, error) {
+	s, err := f.share()
+	if err != nil {
+		return nil, err
+	}
+	return state.NewView(s.reader, s.index, s.release), nil
+}
+
+// sharedSnapshot is one store snapshot used by many views.
+type sharedSnapshot struct {
+	reader  kv.Reader
+	index   uint64       // everything up to it is in the view
+	refs    atomic.Int64 // views, plus one while it is the newest
+	closeFn func() error
+}
+
+func (s *sharedSnapshot) release() error {
+	if s.refs.Add(-1) == 0 {
+		return s.closeFn()
+	}
+	return nil
+}
+
+// share returns the snapshot of the newest state with one reference for the caller.
+func (f *FSM) share() (*sharedSnapshot, error) {
+	f.shareMu.Lock()
+	defer f.shareMu.Unlock()
+	if f.shared == nil {
+		index := f.applied.Load()
+		store, release := f.storage.Acquire()
+		snap := store.Snapshot()
+		s := &sharedSnapshot{reader: snap, index: index}
+		s.closeFn = func() error {
+			err := snap.Close()
+			release()
+			return err
+		}
+		s.refs.Store(1)
+		f.shared = s
+	}
+	f.shared.refs.Add(1)
+	return f.shared, nil
+}
+
+func (f *FSM) dropShared() {
+	f.shareMu.Lock()
+	old := f.shared
+	f.shared = nil
+	f.shareMu.Unlock()
+	if old != nil {
+		if err := old.release(); err != nil {
+			f.log.Error("close a snapshot of the state", "error", err)
+		}
+	}
+}
+
+// Close releases what the machine keeps open. Nothing may be applied afterwards.
+func (f *FSM) Close() error {
+	f.apply.Lock()
+	defer f.apply.Unlock()
+	f.dropShared()
+	return nil
+}
