@@ -1,0 +1,195 @@
+"""Futures of task runs, and finding and resolving them inside of arguments."""
+from __future__ import annotations
+
+import threading
+
+from sluice.states import State
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Dict, List, Optional
+
+    from sluice.runs import TaskRun
+
+
+class TaskFuture:
+    """The outcome to be of a task call. Given to another task it stands for the task's result."""
+
+    def __init__(self, run: TaskRun) -> None:
+        self.task_run = run
+        self._done = threading.Event()
+        self._state: Optional[State] = None
+        self._error: Optional[BaseException] = None
+
+    @property
+    def run_id(self) -> str:
+        """Id of the task run."""
+        return self.task_run.id
+
+    @property
+    def name(self) -> str:
+        """Name of the task run."""
+        return self.task_run.name
+
+    def wait(self, timeout: Optional[float] = None) -> Optional[State]:
+        """Waits for the task run to end; its final state, or None when `timeout` seconds passed before."""
+        self.task_run.flow_run.wait(self._done, timeout)
+        return self.final_state()
+
+    def result(self, timeout: Optional[float] = None, raise_on_failure: bool = True) -> Any:
+        """Waits for and returns the task's result. Raises its exception if it failed, TimeoutError after `timeout`."""
+        state = self.wait(timeout)
+        if state is None:
+            raise TimeoutError(f"task run {self.name!r} did not end within {timeout} s")
+        return state.result(raise_on_failure=raise_on_failure)
+
+    def get_state(self) -> State:
+        """The state the server has for the task run now."""
+        known = self.final_state()
+        if known is not None:
+            return known
+        return State.from_api(self.task_run.flow_run.client.read_task_run(self.run_id)["state"])
+
+    def is_done(self) -> bool:
+        """Whether the task run has ended."""
+        return self._done.is_set()
+
+    def final_state(self) -> Optional[State]:
+        """The final state if there is one yet. Raises what kept the task run from getting one."""
+        if self._error is not None:
+            raise self._error
+        return self._state
+
+    def settle(self, state: Optional[State], error: Optional[BaseException] = None) -> None:
+        """Called once, by what executes the task run."""
+        self._state, self._error = state, error
+        self._done.set()
+
+    def __bool__(self) -> bool:
+        import warnings
+
+        warnings.warn(
+            f"A future is always true. To test the result of task run {self.name!r} use future.result().", stacklevel=2
+        )
+        return True
+
+    def __hash__(self) -> int:
+        return hash(self.run_id)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, TaskFuture) and other.run_id == self.run_id
+
+    def __repr__(self) -> str:
+        return f"TaskFuture({self.name!r})"
+
+
+class AsyncTaskFuture(TaskFuture):
+    """A TaskFuture whose methods are awaited: that of an async task called in an async flow."""
+
+    async def wait(self, timeout: Optional[float] = None) -> Optional[State]:  # type: ignore[override]
+        import asyncio
+
+        return await asyncio.to_thread(TaskFuture.wait, self, timeout)
+
+    async def result(self, timeout: Optional[float] = None, raise_on_failure: bool = True) -> Any:
+        import asyncio
+
+        return await asyncio.to_thread(TaskFuture.result, self, timeout, raise_on_failure)
+
+    async def get_state(self) -> State:  # type: ignore[override]
+        import asyncio
+
+        return await asyncio.to_thread(TaskFuture.get_state, self)
+
+
+class Quoted:
+    """A value whose futures are left alone, however deep they are."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def unquote(self) -> Any:
+        return self.value
+
+
+def quote(value: Any) -> Quoted:
+    """Keeps a large or special argument from being searched for futures. The task gets the value itself."""
+    return Quoted(value)
+
+
+def _replace(value: Any, change: Callable[[Any], Any]) -> Any:
+    """`value` with futures and states inside replaced; containers that hold none are given back as they are."""
+    if isinstance(value, (TaskFuture, State)):
+        return change(value)
+    kind = type(value)
+    if kind is Quoted:
+        return value.value
+    if kind in (list, tuple, set):
+        items = [_replace(item, change) for item in value]
+        return value if all(new is old for new, old in zip(items, value)) else kind(items)
+    if kind is dict:
+        pairs = {key: _replace(item, change) for key, item in value.items()}
+        return value if all(pairs[key] is value[key] for key in value) else pairs
+    if hasattr(kind, "__dataclass_fields__"):
+        changed = {}
+        for name, field in kind.__dataclass_fields__.items():
+            old = getattr(value, name, None)
+            new = _replace(old, change)
+            if new is not old and field.init:
+                changed[name] = new
+        if changed:
+            import dataclasses
+
+            return dataclasses.replace(value, **changed)
+    return value
+
+
+def upstream(value: Any) -> List[Any]:
+    """The futures and states inside of an argument."""
+    found: List[Any] = []
+
+    def remember(item: Any) -> Any:
+        found.append(item)
+        return item
+
+    _replace(value, remember)
+    return found
+
+
+def inputs(arguments: Dict[str, Any]) -> Dict[str, List[Dict[str, str]]]:
+    """What each argument depends on, as the API records it for a task run."""
+    result: Dict[str, List[Dict[str, str]]] = {}
+    for name, value in arguments.items():
+        ids = []
+        for item in upstream(value):
+            id = item.run_id if isinstance(item, TaskFuture) else item.state_details.get("task_run_id")
+            if id and id not in ids:
+                ids.append(id)
+        result[name] = [{"input_type": "task_run", "id": id} for id in ids]
+    return result
+
+
+class UpstreamNotCompleted(Exception):
+    """An argument depends on a run that did not complete."""
+
+
+def resolve(value: Any) -> Any:
+    """Waits for the futures inside of a value and puts their results in their place. Raises UpstreamNotCompleted."""
+
+    def change(item: Any) -> Any:
+        state = TaskFuture.wait(item) if isinstance(item, TaskFuture) else item
+        if state is None or not state.is_completed():
+            id = item.run_id if isinstance(item, TaskFuture) else item.state_details.get("task_run_id")
+            raise UpstreamNotCompleted(f"Upstream task run '{id}' did not reach a 'COMPLETED' state.")
+        return state.result()
+
+    return _replace(value, change)
+
+
+def to_states(value: Any) -> Any:
+    """Futures (alone or as the items of a list, tuple or set) replaced by their final states, waiting for them."""
+    if isinstance(value, TaskFuture):
+        return TaskFuture.wait(value)
+    if isinstance(value, (list, tuple, set)) and any(isinstance(item, TaskFuture) for item in value):
+        return type(value)(to_states(item) for item in value)
+    return value

@@ -1,0 +1,303 @@
+"""Log lines of runs: to the console at once, to the server in batches by a background thread.
+
+The logger is our own small class and not `logging`, whose import takes 5 to 8 ms of a flow's start. It has the methods
+of `logging.Logger` that flows use.
+"""
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import threading
+import time
+
+from sluice import context, names, timestamps
+from sluice.errors import ApiError, ServerUnavailable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Dict, List, Optional
+
+    from sluice.client import Client
+
+DEBUG, INFO, WARNING, ERROR, CRITICAL = 10, 20, 30, 40, 50
+_LEVELS = {"DEBUG": DEBUG, "INFO": INFO, "WARNING": WARNING, "ERROR": ERROR, "CRITICAL": CRITICAL}
+_LEVEL_NAMES = {value: name for name, value in _LEVELS.items()}
+
+MESSAGE_LIMIT = 1_000_000  # bytes of one message
+BATCH_BYTES = 1_000_000
+BATCH_LINES = 1000
+BATCH_SECONDS = 0.25  # a line is on its way to the server after at most this
+BUFFER_BYTES = 64_000_000  # lines beyond are dropped while the server cannot be reached
+EXIT_SECONDS = 20.0  # how long a process that ends waits for its last lines to be delivered
+
+
+def level_number(level: Any) -> int:
+    """A level given as number or name."""
+    if isinstance(level, int):
+        return level
+    try:
+        return _LEVELS[str(level).upper()]
+    except KeyError:
+        raise ValueError(f"{level!r} is not a log level; levels are {', '.join(_LEVELS)}") from None
+
+
+def _threshold() -> int:
+    try:
+        return level_number(os.environ.get("SLUICE_LOGGING_LEVEL") or INFO)
+    except ValueError:
+        return INFO
+
+
+_console_lock = threading.Lock()  # keeps lines whole
+
+
+def console(level: str, name: str, message: str, moment: Optional[float] = None) -> None:
+    """One line on standard error: `12:14:30.012 | INFO    | sluice.engine - text`."""
+    if _LEVELS.get(level, INFO) < _threshold():
+        return
+    seconds = time.time() if moment is None else moment
+    clock = time.strftime("%H:%M:%S", time.localtime(seconds))
+    line = f"{clock}.{int(seconds * 1000) % 1000:03d} | {level:<7} | {name} - {message}\n"
+    try:
+        with _console_lock:
+            sys.stderr.write(line)
+            sys.stderr.flush()
+    except (OSError, ValueError, AttributeError):
+        pass  # nobody listens any more: a closed pipe must not fail the run
+
+
+class LogShipper:
+    """Delivers lines in order, exactly once each, without ever making their writer wait.
+
+    Batches carry (producer, sequence): one that was stored but whose answer was lost is not stored twice. A batch is
+    tried until it is stored, through outages of any length; the buffer is bounded by dropping new lines, with one
+    line that says how many.
+    """
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._producer = names.uuid4()
+        self._sequence = 0
+        self._changed = threading.Condition()  # guards all below
+        self._lines: List[Dict[str, Any]] = []
+        self._bytes = 0
+        self._dropped = 0
+        self._sending = False
+        self._urgent = False
+        self._closing_at: Optional[float] = None  # after this (monotonic) undelivered lines are given up
+        self._thread: Optional[threading.Thread] = None
+
+    def add(self, line: Dict[str, Any]) -> None:
+        """Queues a line."""
+        size = len(line["message"]) + 200
+        with self._changed:
+            if self._bytes + size > BUFFER_BYTES:
+                self._dropped += 1
+                return
+            if self._dropped:
+                self._lines.append({**line, "level": WARNING, "message": f"{self._dropped} log lines were dropped: the server could not be reached."})
+                self._dropped = 0
+            self._lines.append(line)
+            self._bytes += size
+            if self._thread is None and self._closing_at is None:
+                self._thread = threading.Thread(target=self._run, name="sluice-logs", daemon=True)
+                self._thread.start()
+            elif len(self._lines) == 1 or self._bytes >= BATCH_BYTES:
+                self._changed.notify_all()
+
+    def flush(self, seconds: float) -> bool:
+        """Waits until every line so far is delivered, at most so long. Answers whether they are."""
+        deadline = time.monotonic() + seconds
+        with self._changed:
+            self._urgent = True
+            self._changed.notify_all()
+            while self._lines or self._sending:
+                left = deadline - time.monotonic()
+                if left <= 0 or self._thread is None:
+                    return False
+                self._changed.wait(left)
+        return True
+
+    def close(self, seconds: float = EXIT_SECONDS) -> bool:
+        """Delivers what is left, gives up after `seconds`, and ends the thread. Answers whether all was delivered."""
+        with self._changed:
+            self._closing_at = time.monotonic() + seconds
+            self._changed.notify_all()
+            thread = self._thread
+        delivered = self.flush(seconds)
+        if thread is not None and delivered:
+            thread.join(1.0)
+        return delivered
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                while not self._lines and self._closing_at is None:
+                    self._changed.wait()
+                # Company for the first line, unless somebody waits for it.
+                until = time.monotonic() + BATCH_SECONDS
+                while not self._urgent and self._closing_at is None and self._bytes < BATCH_BYTES:
+                    left = until - time.monotonic()
+                    if left <= 0:
+                        break
+                    self._changed.wait(left)
+                self._urgent = False
+                batch, size = [], 0
+                for line in self._lines[:BATCH_LINES]:
+                    size += len(line["message"]) + 200
+                    if batch and size > BATCH_BYTES:
+                        break
+                    batch.append(line)
+                if not batch:
+                    return  # closing, and nothing left
+                self._sending = True
+            delivered = self._deliver(batch)
+            with self._changed:
+                del self._lines[: len(batch)]
+                self._bytes = sum(len(line["message"]) + 200 for line in self._lines) if self._lines else 0
+                self._sending = False
+                if not delivered:
+                    self._lines.clear()
+                    self._bytes = 0
+                self._changed.notify_all()
+
+    def _deliver(self, batch: List[Dict[str, Any]]) -> bool:
+        self._sequence += 1
+        while True:
+            try:
+                self._client.send_logs(batch, self._producer, self._sequence, retry_seconds=5.0)
+                return True
+            except ApiError as error:
+                if error.status < 500:
+                    console("ERROR", "sluice.logs", f"The server refused {len(batch)} log lines: {error}")
+                    return True  # it would refuse them again
+            except (ServerUnavailable, OSError):
+                pass
+            with self._changed:
+                if self._closing_at is not None and time.monotonic() >= self._closing_at:
+                    console("ERROR", "sluice.logs", f"{len(self._lines)} log lines could not be delivered.")
+                    return False
+                self._changed.wait(0.5)
+
+
+_shippers_lock = threading.Lock()  # guards _shippers
+_shippers: Dict[int, LogShipper] = {}
+
+
+def shipper(client: Client) -> LogShipper:
+    """The shipper of this process for a client; delivers what is left when the interpreter exits."""
+    with _shippers_lock:
+        found = _shippers.get(id(client))
+        if found is None:
+            found = _shippers[id(client)] = LogShipper(client)
+            # Daemon threads still run while atexit callbacks do.
+            atexit.register(found.close)
+        return found
+
+
+class RunLogger:
+    """Logger of one flow or task run, with the usual methods of `logging.Logger`."""
+
+    def __init__(self, name: str, title: str, to: Optional[LogShipper], flow_run_id: str, task_run_id: Optional[str] = None) -> None:
+        self.name = name
+        self._title = title
+        self._to = to
+        self._flow_run_id = flow_run_id
+        self._task_run_id = task_run_id
+        self._level: Optional[int] = None
+
+    def setLevel(self, level: Any) -> None:
+        """Lines below this level are dropped."""
+        self._level = level_number(level)
+
+    def getEffectiveLevel(self) -> int:
+        return _threshold() if self._level is None else self._level
+
+    def isEnabledFor(self, level: int) -> bool:
+        return level >= self.getEffectiveLevel()
+
+    def debug(self, message: object, *args: object, **options: Any) -> None:
+        self.log(DEBUG, message, *args, **options)
+
+    def info(self, message: object, *args: object, **options: Any) -> None:
+        self.log(INFO, message, *args, **options)
+
+    def warning(self, message: object, *args: object, **options: Any) -> None:
+        self.log(WARNING, message, *args, **options)
+
+    warn = warning
+
+    def error(self, message: object, *args: object, **options: Any) -> None:
+        self.log(ERROR, message, *args, **options)
+
+    def critical(self, message: object, *args: object, **options: Any) -> None:
+        self.log(CRITICAL, message, *args, **options)
+
+    fatal = critical
+
+    def exception(self, message: object, *args: object, **options: Any) -> None:
+        """An error line with the traceback of the exception that is being handled."""
+        options.setdefault("exc_info", True)
+        self.log(ERROR, message, *args, **options)
+
+    def log(self, level: int, message: object, *args: object, exc_info: Any = None, to_server: bool = True, **_: Any) -> None:
+        """One line. `args` are put in with `%` as in `logging`; `to_server` false keeps it on the console."""
+        if not self.isEnabledFor(level):
+            return
+        text = str(message)
+        if args:
+            try:
+                text = text % (args[0] if len(args) == 1 and isinstance(args[0], dict) and args[0] else args)
+            except Exception as error:  # a wrong format must not fail the run, as in `logging`
+                text = f"{text} {args!r} (malformed log message: {error})"
+        if exc_info:
+            text = (text + "\n" if text else "") + _traceback(exc_info)
+        if len(text) > MESSAGE_LIMIT // 4 and len(text.encode("utf-8", "replace")) > MESSAGE_LIMIT:
+            text = text.encode("utf-8", "replace")[:MESSAGE_LIMIT].decode("utf-8", "ignore") + " [cut: longer than 1 MB]"
+        moment = timestamps.now()
+        console(_LEVEL_NAMES.get(level, f"Level {level}"), self._title, text, moment.timestamp())
+        if to_server and self._to is not None:
+            self._to.add(
+                {
+                    "name": self.name,
+                    "level": level,
+                    # JSON has no lone surrogates, which undecodable file names bring.
+                    "message": text.encode("utf-8", "replace").decode(),
+                    "timestamp": timestamps.to_text(moment),
+                    "flow_run_id": self._flow_run_id,
+                    "task_run_id": self._task_run_id,
+                }
+            )
+
+
+def _traceback(exc_info: Any) -> str:
+    import traceback
+
+    if isinstance(exc_info, BaseException):
+        error: Optional[BaseException] = exc_info
+    elif isinstance(exc_info, tuple):
+        error = exc_info[1]
+    else:
+        error = sys.exc_info()[1]
+    if error is None:
+        return "NoneType: None"
+    return "".join(traceback.format_exception(type(error), error, user_frames(error))).rstrip("\n")
+
+
+def user_frames(error: BaseException) -> Any:
+    """The traceback without the SDK's own frames at its top: what is left is the user's code."""
+    package = os.path.dirname(os.path.abspath(__file__)) + os.sep
+    frames = error.__traceback__
+    while frames is not None and frames.tb_frame.f_code.co_filename.startswith(package):
+        frames = frames.tb_next
+    return frames if frames is not None else error.__traceback__
+
+
+def get_run_logger() -> RunLogger:
+    """The logger of the task run or flow run the caller is in. Raises RuntimeError outside of both."""
+    run = context.current()
+    if run is None:
+        raise RuntimeError("There is no active flow or task run: get_run_logger() can only be called from within one.")
+    logger: RunLogger = run.logger
+    return logger
