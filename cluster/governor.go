@@ -9,13 +9,8 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-const (
-	// minTrailing entries are kept whatever their size.
-	minTrailing = 64
-	// transferFactor raises the log's budget while a snapshot is sent, so that the receiver finds the log it needs
-	// afterwards.
-	transferFactor = 8
-)
+// transferFactor raises the log's budget while a snapshot is sent, so that the receiver finds the log it needs afterwards.
+const transferFactor = 8
 
 // governor bounds the Raft log by bytes; raft itself counts entries only. It acts after every eighth of the budget that
 // was appended.
@@ -92,7 +87,7 @@ func (g *governor) check(ctx context.Context) {
 		return
 	}
 	budget := g.budget()
-	trailing := min(g.n.cfg.TrailingLogs, max(minTrailing, g.n.store.TrailingWithin(budget/2)))
+	trailing := min(g.n.cfg.TrailingLogs, max(1, g.n.store.TrailingWithin(budget/2)))
 	rc := r.raft.ReloadableConfig()
 	if rc.TrailingLogs != trailing {
 		rc.TrailingLogs = trailing

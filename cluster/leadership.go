@@ -158,6 +158,15 @@ func (n *Node) leader() (p Peer, self, ok bool) {
 
 func (n *Node) halted() error { return n.machine.halted() }
 
+func (n *Node) trouble() string {
+	if h := n.store.Health(); h.Latched {
+		return fmt.Sprintf("a write to the raft log has not returned within %s", n.cfg.WriteTimeout)
+	} else if h.Err != nil {
+		return fmt.Sprintf("the raft log cannot be written: %v", h.Err)
+	}
+	return ""
+}
+
 // notify wakes all that wait for a leader.
 func (n *Node) notify() {
 	n.changed.fire()

@@ -54,6 +54,8 @@ type router interface {
 	// leader returns the known leader; ok is false when there is none.
 	leader() (p Peer, self, ok bool)
 	halted() error
+	// trouble says what is known to keep this node from finding a leader, or "".
+	trouble() string
 }
 
 // lane is what waits with one priority.
@@ -389,7 +391,7 @@ func (p *proposer) expire(now time.Time) time.Duration {
 			case c.abandoned():
 				p.waiting -= int64(c.size)
 			case !now.Before(at):
-				p.answer(c, outcome{err: notDone(fmt.Errorf("%w within %s", ErrNoLeader, p.cfg.LeaderHold))})
+				p.answer(c, outcome{err: notDone(p.noLeader())})
 			default:
 				later(at)
 				calls = append(calls, c)
@@ -404,12 +406,19 @@ func (p *proposer) expire(now time.Time) time.Duration {
 				batches = append(batches, b)
 				continue
 			}
-			p.failBatch(b, ErrNoLeader)
+			p.failBatch(b, p.noLeader())
 		}
 		clear(l.batches[len(batches):])
 		l.batches = batches
 	}
 	return next
+}
+
+func (p *proposer) noLeader() error {
+	if why := p.route.trouble(); why != "" {
+		return fmt.Errorf("%w within %s: %s", ErrNoLeader, p.cfg.LeaderHold, why)
+	}
+	return fmt.Errorf("%w within %s", ErrNoLeader, p.cfg.LeaderHold)
 }
 
 // stop refuses new calls, waits for entries in flight until ctx ends, fails what still waits and ends the loop.

@@ -1,7 +1,6 @@
 package cluster
 
 import (
-	"fmt"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -74,11 +73,8 @@ func (n *Node) Status() Status {
 		s.Leading, s.Epoch = true, t.number
 	}
 	s.Waiting, s.WaitingByte = n.proposer.backlog()
-	if s.Latched {
-		s.Problems = append(s.Problems, fmt.Sprintf("a write to the raft log has not returned within %s: check the disk", n.cfg.WriteTimeout))
-	}
-	if s.DiskErr != nil {
-		s.Problems = append(s.Problems, fmt.Sprintf("the raft log cannot be written: %v", s.DiskErr))
+	if why := n.trouble(); s.State != "stopped" && why != "" {
+		s.Problems = append(s.Problems, why)
 	}
 	if s.Halted != nil {
 		s.Problems = append(s.Problems, s.Halted.Error())
