@@ -89,7 +89,7 @@ func (b *logBuffer) String() string {
 func start(t *testing.T, server *fakeServer, change func(*agent.Config)) *fixture {
 	t.Helper()
 	f := &fixture{server: server, config: testConfig(server.url(), t.TempDir()), log: &logBuffer{}}
-	f.config.Logger = slog.New(console.New(f.log, console.Options{Level: slog.LevelDebug, Location: time.UTC}))
+	f.config.Logger = newLogger(f.log)
 	if change != nil {
 		change(&f.config)
 	}
@@ -109,6 +109,10 @@ func start(t *testing.T, server *fakeServer, change func(*agent.Config)) *fixtur
 		}
 	})
 	return f
+}
+
+func newLogger(w io.Writer) *slog.Logger {
+	return slog.New(console.New(w, console.Options{Level: slog.LevelDebug, Location: time.UTC}))
 }
 
 func message(state api.StateCreate) string {

@@ -78,25 +78,28 @@ func (o *output) finish() {
 		o.keep([]string{text(o.partial)})
 		o.partial = nil
 	}
+	if o.file == nil {
+		return
+	}
 	if o.lost > 0 {
-		o.keep(nil)
+		if err := o.file.AppendAnyway(o.stamp(lossNote(o.lost))); err != nil {
+			o.log.Error("Cannot keep how much output of a flow run was lost", "lines", o.lost, "error", err)
+		}
 	}
-	if o.file != nil {
-		o.file.Finish()
-	}
+	o.file.Finish()
 }
 
 // keep echoes lines and puts them into the spool.
 func (o *output) keep(lines []string) {
-	if o.echo != nil && len(lines) > 0 {
-		_, _ = io.WriteString(o.echo, strings.Join(lines, "\n")+"\n")
-	}
-	if len(lines) == 0 && o.lost == 0 {
+	if len(lines) == 0 {
 		return
+	}
+	if o.echo != nil {
+		_, _ = io.WriteString(o.echo, strings.Join(lines, "\n")+"\n")
 	}
 	stamped := make([]spool.Line, 0, len(lines)+1)
 	if o.lost > 0 {
-		stamped = append(stamped, o.stamp(fmt.Sprintf("(%d lines of output were lost here: the agent could not keep them)", o.lost)))
+		stamped = append(stamped, o.stamp(lossNote(o.lost)))
 	}
 	for _, line := range lines {
 		stamped = append(stamped, o.stamp(line))
@@ -111,6 +114,11 @@ func (o *output) keep(lines []string) {
 		o.told = true
 		o.log.Error("Cannot keep the output of a flow run; its lines are lost until this is mended", "error", err)
 	}
+}
+
+// lossNote stands in the log where lines are missing.
+func lossNote(lines int) string {
+	return fmt.Sprintf("(%d lines of output were lost here: the agent could not keep them)", lines)
 }
 
 func (o *output) append(lines []spool.Line) error {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"math"
 	"os"
 	"sync"
 	"time"
@@ -81,7 +82,12 @@ func newFile(raw *os.File, path string, limits Limits) *File {
 func (f *File) FlowRun() api.ID { return f.flowRun }
 
 // Append keeps the lines, all or none.
-func (f *File) Append(lines []Line) error {
+func (f *File) Append(lines []Line) error { return f.append(lines, f.limits.Unshipped) }
+
+// AppendAnyway keeps one line even when the file is full: the one that says so.
+func (f *File) AppendAnyway(line Line) error { return f.append([]Line{line}, math.MaxInt64) }
+
+func (f *File) append(lines []Line, limit int64) error {
 	var frames []byte
 	for _, line := range lines {
 		if len(line.Text) > maxFrame-frameTime {
@@ -94,7 +100,7 @@ func (f *File) Append(lines []Line) error {
 	if f.finished {
 		return errors.New("append to a finished spool file")
 	}
-	if f.size+int64(len(frames))-f.mark.acked > f.limits.Unshipped {
+	if f.size+int64(len(frames))-f.mark.acked > limit {
 		return ErrFull
 	}
 	if _, err := f.raw.WriteAt(frames, f.size); err != nil {

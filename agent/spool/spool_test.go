@@ -260,8 +260,11 @@ func TestAFullFileAcceptsLinesAgainOnceTheServerHasSome(t *testing.T) {
 		t.Fatalf("got %v, want ErrFull", err)
 	}
 	next(t, f)
+	if err := f.AppendAnyway(lines(6, 7)[0]); err != nil {
+		t.Fatalf("the line that tells of the loss: %v", err)
+	}
 	acknowledge(t, f)
-	appendLines(t, f, lines(6, 8))
+	appendLines(t, f, lines(7, 8))
 	if b := next(t, f); !reflect.DeepEqual(b.Lines, lines(6, 8)) {
 		t.Errorf("got %+v", b)
 	}
