@@ -17,6 +17,9 @@ var ErrUnknownCommand = errors.New("unknown command")
 // MaxBytes is the size above which a command is refused before it is proposed. Larger things are split by their proposer.
 const MaxBytes = 1 << 20
 
+// ErrTooLarge is returned by Encode for a command beyond MaxBytes.
+var ErrTooLarge = errors.New("command is too large")
+
 // Encode returns the bytes of a command, with the version filled in.
 func Encode(e *Envelope) ([]byte, error) {
 	e.Version = Version
@@ -25,7 +28,7 @@ func Encode(e *Envelope) ([]byte, error) {
 		return nil, fmt.Errorf("encode command: %w", err)
 	}
 	if len(data) > MaxBytes {
-		return nil, fmt.Errorf("encode command: %d bytes exceed the limit of %d", len(data), MaxBytes)
+		return nil, fmt.Errorf("%w: %d bytes exceed the limit of %d", ErrTooLarge, len(data), MaxBytes)
 	}
 	return data, nil
 }

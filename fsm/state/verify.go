@@ -1,0 +1,104 @@
+package state
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/sluice-dev/sluice/fsm/kv"
+)
+
+// Verify reads the whole state and reports every place where what is derived (indexes, counters, the hash) differs from
+// the rows. It is for tests and diagnosis: it holds all index keys in memory.
+func (v *View) Verify() error {
+	c := checker{r: v.r, indexes: map[string][]byte{}, counters: map[string]int64{}}
+	for _, check := range []func() error{
+		func() error { return verifyTable(&c, flows) }, func() error { return verifyTable(&c, flowRuns) },
+		func() error { return verifyTable(&c, flowRunStates) }, func() error { return verifyTable(&c, taskRuns) },
+		func() error { return verifyTable(&c, taskRunStates) }, func() error { return verifyTable(&c, deployments) },
+		func() error { return verifyTable(&c, workQueues) }, func() error { return verifyTable(&c, agents) },
+		func() error { return verifyTable(&c, blockSpecs) }, func() error { return verifyTable(&c, blocks) },
+		func() error { return verifyTable(&c, limits) }, func() error { return verifyTable(&c, slots) },
+		func() error { return verifyTable(&c, cacheEntries) }, func() error { return verifyTable(&c, logSegments) },
+		func() error { return verifyTable(&c, logProducers) }, func() error { return verifyTable(&c, logUsages) },
+		func() error { return verifyTable(&c, claims) }, func() error { return verifyTable(&c, blobs) },
+		func() error { return verifyTable(&c, blobChunks) },
+	} {
+		if err := check(); err != nil {
+			return err
+		}
+	}
+	stored, err := v.Hash()
+	if err != nil {
+		return err
+	}
+	var problems []error
+	if stored != c.hash {
+		problems = append(problems, fmt.Errorf("the state hash is %s, the rows say %s", stored, c.hash))
+	}
+	return errors.Join(append(problems, c.compareIndexes(), c.compareCounters())...)
+}
+
+type checker struct {
+	r        kv.Reader
+	hash     Hash
+	indexes  map[string][]byte // index key → row key, as the rows say
+	counters map[string]int64
+}
+
+func verifyTable[S any, R message[S]](c *checker, t *table[S, R]) error {
+	under := prefix(kindRow, t.number)
+	return walk(c.r, under, after(under), false, func(key, value []byte) (bool, error) {
+		c.hash.add(key, value)
+		r, err := t.decode(value)
+		if err != nil {
+			return false, err
+		}
+		if own := t.key(prefix(kindRow, t.number), r); !bytes.Equal(own, key) {
+			return false, fmt.Errorf("table %s: the row under key %x belongs under %x", t.name, key, own)
+		}
+		keys, counters := t.derived(r)
+		for _, k := range keys {
+			c.indexes[string(k.key)] = bytes.Clone(key)
+		}
+		for _, name := range counters {
+			c.counters[string(name)]++
+		}
+		return true, nil
+	})
+}
+
+func (c *checker) compareIndexes() error {
+	var problems []error
+	under := []byte{namespaceDefault, kindIndex}
+	seen := 0
+	err := walk(c.r, under, after(under), false, func(key, rowKey []byte) (bool, error) {
+		seen++
+		if want, known := c.indexes[string(key)]; !known || !bytes.Equal(want, rowKey) {
+			problems = append(problems, fmt.Errorf("index key %x points to %x, the rows say %x", key, rowKey, want))
+		}
+		return len(problems) < 10, nil
+	})
+	if err == nil && len(problems) == 0 && seen != len(c.indexes) {
+		problems = append(problems, fmt.Errorf("there are %d index keys, the rows have %d", seen, len(c.indexes)))
+	}
+	return errors.Join(append(problems, err)...)
+}
+
+func (c *checker) compareCounters() error {
+	var problems []error
+	under := []byte{namespaceDefault, kindCounter}
+	seen := 0
+	err := walk(c.r, under, after(under), false, func(key, value []byte) (bool, error) {
+		seen++
+		if n := int64(binary.BigEndian.Uint64(value)); n != c.counters[string(key)] {
+			problems = append(problems, fmt.Errorf("counter %x is %d, the rows say %d", key, n, c.counters[string(key)]))
+		}
+		return true, nil
+	})
+	if err == nil && len(problems) == 0 && seen != len(c.counters) {
+		problems = append(problems, fmt.Errorf("there are %d counters, the rows have %d", seen, len(c.counters)))
+	}
+	return errors.Join(append(problems, err)...)
+}
