@@ -274,11 +274,11 @@ func (x *exchange) view() (*state.View, error) {
 	if err != nil {
 		return nil, err
 	}
-	view, index, err := x.server.reader.View(x.ctx, consistency, least)
+	view, err := x.server.reader.View(x.ctx, consistency, least)
 	if err != nil {
 		return nil, err
 	}
-	x.at(index)
+	x.at(view.Index())
 	return view, nil
 }
 

@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"sync"
 	"time"
 
 	"github.com/gorilla/mux"
@@ -82,8 +81,8 @@ type Server struct {
 	router   *mux.Router
 
 	http     *http.Server
-	draining chan struct{} // closed when Stop begins: streams and long polls end
-	stopOnce sync.Once
+	drain    context.Context // ends when Stop begins: streams and long polls end with it
+	endDrain context.CancelFunc
 	served   chan error
 }
 
@@ -96,8 +95,9 @@ func New(c Config) (*Server, error) {
 		proposer: c.Proposer, reader: c.Reader, claims: c.Claims, events: c.Events, health: c.Health,
 		logger: c.Logger, registry: c.Registry, version: c.Version, now: c.Now,
 		leaseTTL: c.LeaseTTL, logQuota: c.LogQuota, strictHold: c.StrictHold, streamPing: c.StreamPing,
-		ids: newRequestIDs(), draining: make(chan struct{}), served: make(chan error, 1),
+		ids: newRequestIDs(), served: make(chan error, 1),
 	}
+	s.drain, s.endDrain = context.WithCancel(context.Background())
 	if s.now == nil {
 		s.now = time.Now
 	}
@@ -136,7 +136,7 @@ func (s *Server) Start(l net.Listener) {
 }
 
 // Drain ends streams and long polls and makes /readyz say no; ordinary requests are still served.
-func (s *Server) Drain() { s.stopOnce.Do(func() { close(s.draining) }) }
+func (s *Server) Drain() { s.endDrain() }
 
 // Stop drains, waits for requests that are being answered until ctx ends, and then closes what is left.
 func (s *Server) Stop(ctx context.Context) error {
@@ -155,12 +155,4 @@ func (s *Server) Stop(ctx context.Context) error {
 	return err
 }
 
-// Served reports why serving ended, when it did without Stop.
-func (s *Server) isDraining() bool {
-	select {
-	case <-s.draining:
-		return true
-	default:
-		return false
-	}
-}
+func (s *Server) isDraining() bool { return s.drain.Err() != nil }

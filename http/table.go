@@ -1,6 +1,6 @@
 package httpapi
 
-// routes is the whole API. Routes that stand above others of the same shape win: names before ids.
+// routes is the whole API. Of two routes that take the same path the earlier wins: names stand above ids.
 func routes() []*route {
 	return []*route{
 		get("/livez", RolePublic, livez).with(atRoot),
@@ -11,5 +11,94 @@ func routes() []*route {
 		get("/health", RolePublic, apiHealth).with(unversioned),
 		get("/hello", RolePublic, apiHello),
 		get("/admin/version", RoleViewer, adminVersion),
+
+		post("/flow_runs/{id}/set_state", RoleAgent, setFlowRunState),
+		post("/flow_runs", RoleAgent, createFlowRun),
+		post("/flow_runs/filter", RoleViewer, filterFlowRuns),
+		post("/flow_runs/count", RoleViewer, countFlowRuns),
+		get("/flow_runs/{id}", RoleViewer, readFlowRun),
+		patch("/flow_runs/{id}", RoleAgent, updateFlowRun),
+		del("/flow_runs/{id}", RoleOperator, deleteFlowRun),
+		post("/flow_runs/{id}/lease", RoleAgent, startLease),
+		post("/flow_runs/{id}/cancel", RoleOperator, cancelFlowRun),
+		get("/flow_runs/{id}/explain", RoleViewer, explainFlowRun),
+		get("/flow_runs/{id}/stream", RoleViewer, streamFlowRun).with(streaming),
+		get("/flow_run_states", RoleViewer, readFlowRunStates),
+		get("/flow_run_states/{id}", RoleViewer, readFlowRunState),
+
+		post("/task_runs/{id}/set_state", RoleAgent, setTaskRunState),
+		post("/task_runs", RoleAgent, createTaskRun),
+		post("/task_runs/filter", RoleViewer, filterTaskRuns),
+		post("/task_runs/count", RoleViewer, countTaskRuns),
+		get("/task_runs/{id}", RoleViewer, readTaskRun),
+		del("/task_runs/{id}", RoleOperator, deleteTaskRun),
+		get("/task_run_states", RoleViewer, readTaskRunStates),
+		get("/task_run_states/{id}", RoleViewer, readTaskRunState),
+
+		post("/logs", RoleAgent, createLogs),
+		post("/logs/filter", RoleViewer, filterLogs),
+
+		post("/flows", RoleAgent, createFlow),
+		post("/flows/filter", RoleViewer, filterFlows),
+		post("/flows/count", RoleViewer, countFlows),
+		get("/flows/name/{name}", RoleViewer, readFlowByName),
+		get("/flows/{id}", RoleViewer, readFlow),
+		patch("/flows/{id}", RoleOperator, updateFlow),
+		del("/flows/{id}", RoleAdmin, deleteFlow),
+
+		post("/deployments", RoleOperator, putDeployment),
+		post("/deployments/filter", RoleViewer, filterDeployments),
+		post("/deployments/count", RoleViewer, countDeployments),
+		get("/deployments/name/{flow}/{deployment}", RoleViewer, readDeploymentByName),
+		get("/deployments/{id}", RoleViewer, readDeployment),
+		del("/deployments/{id}", RoleOperator, deleteDeployment),
+		post("/deployments/{id}/create_flow_run", RoleOperator, createDeploymentFlowRun),
+		post("/deployments/{id}/schedule", RoleOperator, scheduleDeployment).with(longerTime),
+		post("/deployments/{id}/set_schedule_active", RoleOperator, setScheduleActive),
+		post("/deployments/{id}/set_schedule_inactive", RoleOperator, setScheduleInactive),
+
+		post("/work_queues", RoleOperator, createWorkQueue),
+		post("/work_queues/filter", RoleViewer, filterWorkQueues),
+		get("/work_queues/name/{name}", RoleViewer, readWorkQueueByName),
+		get("/work_queues/{id}", RoleViewer, readWorkQueue),
+		patch("/work_queues/{id}", RoleOperator, updateWorkQueue),
+		del("/work_queues/{id}", RoleOperator, deleteWorkQueue),
+		post("/work_queues/{id}/get_runs", RoleAgent, workQueueRuns),
+
+		post("/blocks", RoleOperator, createBlock),
+		post("/blocks/filter", RoleAgent, filterBlocks),
+		post("/blocks/get_default_storage_block", RoleAgent, readDefaultStorage),
+		post("/blocks/clear_default_storage_block", RoleAdmin, clearDefaultStorage),
+		get("/blocks/{id}", RoleAgent, readBlock),
+		patch("/blocks/{id}", RoleOperator, updateBlock),
+		del("/blocks/{id}", RoleOperator, deleteBlock),
+		post("/blocks/{id}/set_default_storage_block", RoleAdmin, setDefaultStorage),
+
+		post("/block_specs", RoleAdmin, createBlockSpec),
+		post("/block_specs/filter", RoleViewer, filterBlockSpecs),
+		del("/block_specs/{id}", RoleAdmin, deleteBlockSpec),
+		get("/block_specs/{name}/versions", RoleViewer, readBlockSpecVersions),
+		get("/block_specs/{name}/versions/{version}", RoleViewer, readBlockSpecVersion),
+		get("/block_specs/{name}/block/{block}", RoleAgent, readSpecBlock),
+		get("/block_specs/{name}/versions/{version}/block/{block}", RoleAgent, readSpecBlock),
+
+		post("/concurrency_limits", RoleOperator, putConcurrencyLimit),
+		post("/concurrency_limits/filter", RoleViewer, filterConcurrencyLimits),
+		get("/concurrency_limits/tag/{tag}", RoleViewer, readConcurrencyLimitByTag),
+		del("/concurrency_limits/tag/{tag}", RoleOperator, deleteConcurrencyLimitByTag),
+		get("/concurrency_limits/{id}", RoleViewer, readConcurrencyLimit),
+		del("/concurrency_limits/{id}", RoleOperator, deleteConcurrencyLimit),
+
+		post("/agents", RoleAgent, registerAgent),
+		post("/agents/filter", RoleViewer, filterAgents),
+		del("/agents/{id}", RoleAgent, deleteAgent),
+		post("/agents/{id}/claim", RoleAgent, claimRuns).with(waiting),
+		post("/agents/{id}/heartbeat", RoleAgent, agentHeartbeat),
+		post("/leases/renew", RoleAgent, renewLeases),
+		get("/events", RoleViewer, streamEvents).with(streaming),
+
+		post("/kv/{key}", RoleAgent, putBlob).with(largeBody),
+		get("/kv/{key}", RoleAgent, readBlob),
+		del("/kv/{key}", RoleOperator, deleteBlob),
 	}
 }

@@ -279,6 +279,39 @@ func OneOf[V any](kinds ...Kind[V]) Kind[V] {
 	}
 }
 
+// Mapped takes an object of any names whose values are of one kind, and only checks it.
+func Mapped[V any](kind Kind[V]) Kind[struct{}] {
+	return func(d *Decoder, n int) (struct{}, bool) {
+		nodes := d.doc.nodes
+		if nodes[n].kind != nodeObject {
+			d.Fail("value is not a valid dict", "type_error.dict", "")
+			return struct{}{}, false
+		}
+		good := true
+		at := len(d.loc)
+		d.loc = append(d.loc, nil)
+		for i, end := n+1, int(nodes[n].next); i < end && len(d.errs) < maxFindings; i = int(nodes[i+1].next) {
+			d.loc[at] = d.doc.text(i)
+			if _, ok := kind(d, i+1); !ok {
+				good = false
+			}
+		}
+		d.loc = d.loc[:at]
+		return struct{}{}, good
+	}
+}
+
+// Checked takes a value as one kind if another kind takes it too.
+func Checked[V, W any](kind Kind[V], also Kind[W]) Kind[V] {
+	return func(d *Decoder, n int) (V, bool) {
+		if _, ok := also(d, n); !ok {
+			var zero V
+			return zero, false
+		}
+		return kind(d, n)
+	}
+}
+
 // UUID takes any usual form of a UUID.
 func UUID(d *Decoder, n int) ([16]byte, bool) {
 	if d.doc.nodes[n].kind == nodeString {

@@ -22,7 +22,8 @@ func (d *Decoder) Fail(msg, typ, ctx string) {
 	d.errs = append(d.errs, Error{Loc: slices.Clone(d.loc), Msg: msg, Type: typ, Ctx: ctx})
 }
 
-func (d *Decoder) failAt(name any, msg, typ string) {
+// FailAt records a finding at a member of the place the decoder stands at.
+func (d *Decoder) FailAt(name any, msg, typ string) {
 	d.loc = append(d.loc, name)
 	d.Fail(msg, typ, "")
 	d.loc = d.loc[:len(d.loc)-1]
@@ -45,6 +46,7 @@ type Field[T any] struct {
 	presence presence
 	set      func(d *Decoder, n int, dst *T) bool
 	mark     func(dst *T) *bool
+	filled   bool // mark only what is not null
 }
 
 func field[T, V any](name string, p presence, kind Kind[V], at func(*T) *V) Field[T] {
@@ -75,6 +77,12 @@ func Nullable[T, V any](name string, kind Kind[V], at func(*T) *V) Field[T] {
 // Marked also notes in the destination that the field was sent, be it null.
 func (f Field[T]) Marked(at func(*T) *bool) Field[T] {
 	f.mark = at
+	return f
+}
+
+// Filled also notes in the destination that the field holds a value.
+func (f Field[T]) Filled(at func(*T) *bool) Field[T] {
+	f.mark, f.filled = at, true
 	return f
 }
 
@@ -132,7 +140,7 @@ func (o *Object[T]) decode(d *Decoder, n int, dst *T) bool {
 	if d.doc.nodes[n].kind != nodeObject {
 		if o.lenient {
 			for _, f := range o.fields {
-				d.failAt(f.name, "field required", "value_error.missing")
+				d.FailAt(f.name, "field required", "value_error.missing")
 			}
 		} else {
 			d.Fail("value is not a valid dict", "type_error.dict", "")
@@ -147,7 +155,7 @@ func (o *Object[T]) decode(d *Decoder, n int, dst *T) bool {
 	}
 	slices.Sort(unknown)
 	for _, name := range slices.Compact(unknown) {
-		d.failAt(name, "extra fields not permitted", "value_error.extra")
+		d.FailAt(name, "extra fields not permitted", "value_error.extra")
 	}
 	if len(d.errs) != before {
 		return false
@@ -189,20 +197,20 @@ func (o *Object[T]) match(d *Decoder, n int, found []int32) (unknown []string) {
 func (o *Object[T]) field(d *Decoder, f *Field[T], value int, dst *T) {
 	if value == 0 {
 		if f.presence == required {
-			d.failAt(f.name, "field required", "value_error.missing")
+			d.FailAt(f.name, "field required", "value_error.missing")
 		}
 		return
 	}
 	if d.doc.nodes[value].kind == nodeNull {
 		switch {
 		case o.lenient && f.presence == required:
-			d.failAt(f.name, "field required", "value_error.missing")
+			d.FailAt(f.name, "field required", "value_error.missing")
 		case f.presence == nullable:
-			if f.mark != nil {
+			if f.mark != nil && !f.filled {
 				*f.mark(dst) = true
 			}
 		case !o.lenient:
-			d.failAt(f.name, "none is not an allowed value", "type_error.none.not_allowed")
+			d.FailAt(f.name, "none is not an allowed value", "type_error.none.not_allowed")
 		}
 		return
 	}

@@ -1,0 +1,248 @@
+package httpapi
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/sluice-dev/sluice/api"
+	"github.com/sluice-dev/sluice/fsm/command"
+	"github.com/sluice-dev/sluice/fsm/row"
+	"github.com/sluice-dev/sluice/fsm/state"
+	"github.com/sluice-dev/sluice/http/internal/body"
+)
+
+var registerSpec = body.Strict(
+	body.Required("id", body.UUIDBytes, func(v *command.RegisterAgent) *[]byte { return &v.Id }),
+	body.Required("name", body.Text, func(v *command.RegisterAgent) *string { return &v.Name }),
+	body.Optional("hostname", body.Text, func(v *command.RegisterAgent) *string { return &v.Hostname }),
+	body.Optional("pid", body.Int, func(v *command.RegisterAgent) *int64 { return &v.Pid }),
+	body.Optional("version", body.Text, func(v *command.RegisterAgent) *string { return &v.Version }),
+	body.Optional("work_queue_ids", ids, func(v *command.RegisterAgent) *[][]byte { return &v.WorkQueueIds }),
+)
+
+func registerAgent(s *Server, x *exchange) error {
+	c := &command.RegisterAgent{}
+	if err := decode(x, registerSpec, c); err != nil {
+		return err
+	}
+	e := x.envelope()
+	e.Command = &command.Envelope_RegisterAgent{RegisterAgent: c}
+	r, _, err := x.propose(e)
+	if err != nil {
+		return err
+	}
+	if err := outcome(r, missing.agent, ""); err != nil {
+		return err
+	}
+	x.out, err = appendJSON(x.out, api.AgentRegistered{
+		ID: idOf(c.Id), Name: c.Name, TTLSeconds: api.Duration(s.leaseTTL), HeartbeatSeconds: api.Duration(s.heartbeat()),
+	})
+	if err != nil {
+		return err
+	}
+	return x.send(created(r))
+}
+
+// heartbeat is how often owners are to renew: often enough that one lost message ends nothing.
+func (s *Server) heartbeat() time.Duration { return s.leaseTTL / 3 }
+
+func deleteAgent(_ *Server, x *exchange) error {
+	return x.delete(missing.agent, func(e *command.Envelope, d *command.Delete) {
+		e.Command = &command.Envelope_DeleteAgent{DeleteAgent: d}
+	})
+}
+
+// filterAgents lists all agents by name.
+func filterAgents(s *Server, x *exchange) error {
+	p := newPage()
+	if err := decode(x, pageSpec, &p); err != nil {
+		return err
+	}
+	if err := p.check(); err != nil {
+		return err
+	}
+	presence, err := s.claims.Presence(x.ctx)
+	if err != nil {
+		return err
+	}
+	view, err := x.view()
+	if err != nil {
+		return err
+	}
+	defer view.Close()
+	held := map[api.ID][]api.ID{}
+	err = view.LeasedFlowRuns(func(r *row.FlowRun) (bool, error) {
+		if r.Lease.GetKind() == row.Lease_AGENT {
+			owner := idOf(r.Lease.OwnerId)
+			held[owner] = append(held[owner], idOf(r.Id))
+		}
+		return true, nil
+	})
+	if err != nil {
+		return err
+	}
+	agents := []api.Agent{}
+	err = view.EachAgent(func(a *row.Agent) (bool, error) {
+		seen := presence.Agents[idOf(a.Id)]
+		agents = append(agents, api.Agent{
+			ID: idOf(a.Id), Name: a.Name, Hostname: a.Hostname, Version: a.Version, WorkQueueIDs: idsOf(a.WorkQueueIds),
+			LastSeen: api.TimeAt(seen.LastSeen), Live: seen.Live, FlowRuns: append([]api.ID{}, held[idOf(a.Id)]...),
+		})
+		return true, nil
+	})
+	if err != nil {
+		return err
+	}
+	slices.SortStableFunc(agents, func(a, b api.Agent) int { return cmp.Compare(a.Name, b.Name) })
+	return list(x, cut(&p, agents), func(b []byte, a api.Agent) ([]byte, error) { return appendJSON(b, a) })
+}
+
+type claimRequest struct {
+	queues  [][]byte
+	limit   int64
+	wait    int64 // µs
+	claimID [16]byte
+}
+
+const (
+	longestWait = 30 * time.Second
+	mostGrants  = 1000
+)
+
+var claimSpec = body.Strict(
+	body.Required("work_queue_ids", ids, func(v *claimRequest) *[][]byte { return &v.queues }),
+	body.Required("limit", body.IntBetween(1, mostGrants), func(v *claimRequest) *int64 { return &v.limit }),
+	body.Optional("wait_seconds", waitKind, func(v *claimRequest) *int64 { return &v.wait }),
+	body.Required("claim_id", body.UUID, func(v *claimRequest) *[16]byte { return &v.claimID }),
+)
+
+func waitKind(d *body.Decoder, n int) (int64, bool) {
+	v, ok := body.Duration(d, n)
+	if ok && (v < 0 || v > longestWait.Microseconds()) {
+		d.Fail("ensure this value is between 0 and 30", "value_error.number", "")
+		return 0, false
+	}
+	return v, ok
+}
+
+// claimRuns waits for work. The runs it answers are Pending already, under leases of the agent.
+func claimRuns(s *Server, x *exchange) error {
+	id, err := x.pathID("id")
+	if err != nil {
+		return err
+	}
+	var in claimRequest
+	if err := decode(x, claimSpec, &in); err != nil {
+		return err
+	}
+	known, lost, err := x.knownQueues(id, in.queues)
+	if err != nil {
+		return err
+	}
+	if len(known) == 0 {
+		return &failure{status: 404, kind: api.KindNotFound, detail: missing.workQueue, hint: "Create the work queue, or start the agent with another one."}
+	}
+	ctx, cancel := context.WithTimeout(x.r.Context(), longestWait+ordinary)
+	defer cancel()
+	defer context.AfterFunc(s.drain, cancel)()
+	grants, index, err := s.claims.Claim(ctx, Demand{
+		AgentID: id, ClaimID: in.claimID, Queues: known, Limit: int(in.limit), Wait: time.Duration(in.wait) * time.Microsecond,
+	})
+	if err != nil && s.isDraining() && errors.Is(err, context.Canceled) {
+		// Whatever was granted meanwhile is answered to the repetition of this claim on another node.
+		return &failure{status: 503, kind: api.KindUnknownOutcome, detail: "This node is shutting down.", hint: "Repeat the claim with the same claim_id.", retryAfter: 1}
+	}
+	if err != nil {
+		return err
+	}
+	return x.answerGrants(grants, index, lost)
+}
+
+// knownQueues sorts the queues of a claim into existing and missing ones.
+func (x *exchange) knownQueues(agentID api.ID, queues [][]byte) (known, lost []api.ID, err error) {
+	ctx, cancel := context.WithTimeout(x.r.Context(), ordinary)
+	defer cancel()
+	look := func(c Consistency) (agent *row.Agent, err error) {
+		known, lost = nil, nil
+		least, err := x.minIndex()
+		if err != nil {
+			return nil, err
+		}
+		view, err := x.server.reader.View(ctx, c, least)
+		if err != nil {
+			return nil, err
+		}
+		defer view.Close()
+		for _, id := range queues {
+			q, err := view.WorkQueue(idOf(id))
+			if err != nil {
+				return nil, err
+			}
+			if q == nil {
+				lost = append(lost, idOf(id))
+			} else {
+				known = append(known, idOf(id))
+			}
+		}
+		return view.Agent(agentID)
+	}
+	agent, err := look(Stale)
+	if err == nil && (agent == nil || len(lost) > 0) {
+		agent, err = look(Linearizable) // this node may only be behind
+	}
+	if err == nil && agent == nil {
+		err = &failure{status: 404, kind: api.KindNotFound, detail: missing.agent, hint: "Register the agent again with POST /api/agents/."}
+	}
+	return known, lost, err
+}
+
+func (x *exchange) answerGrants(grants []*row.Grant, index uint64, lost []api.ID) error {
+	answer := api.Claimed{Grants: []api.Grant{}, MissingQueues: append([]api.ID{}, lost...)}
+	if len(grants) > 0 {
+		view, err := x.written(index)
+		if err != nil {
+			return err
+		}
+		defer view.Close()
+		x.at(index)
+		for _, g := range grants {
+			grant, err := x.grant(view, g)
+			if err != nil {
+				return err
+			}
+			if grant != nil {
+				answer.Grants = append(answer.Grants, *grant)
+			}
+		}
+	}
+	var err error
+	if x.out, err = appendJSON(x.out, answer); err != nil {
+		return err
+	}
+	return x.send(200)
+}
+
+// grant completes a grant with what its holder needs; nil when the run is gone.
+func (x *exchange) grant(view *state.View, g *row.Grant) (*api.Grant, error) {
+	run, err := view.FlowRun(idOf(g.FlowRunId))
+	if err != nil || run == nil {
+		return nil, err
+	}
+	grant := &api.Grant{
+		FlowRun: *flowRunObject(run, x.now(), x.strict), Token: Token{g.TokenIndex, g.TokenOrdinal}.String(),
+		WorkQueueID: idOf(g.WorkQueueId), TTLSeconds: api.Duration(x.server.leaseTTL),
+	}
+	if len(run.DeploymentId) > 0 {
+		d, err := view.Deployment(idOf(run.DeploymentId))
+		if err != nil || d == nil {
+			return grant, err
+		}
+		if grant.Deployment, err = deploymentObject(d, x.strict); err != nil {
+			return nil, err
+		}
+	}
+	return grant, nil
+}

@@ -1,0 +1,111 @@
+package httpapi
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/sluice-dev/sluice/fsm/command"
+	"github.com/sluice-dev/sluice/fsm/row"
+	"github.com/sluice-dev/sluice/http/internal/body"
+)
+
+func createBlockSpec(_ *Server, x *exchange) error {
+	c := &command.CreateBlockSpec{Id: newID()}
+	if err := decode(x, createBlockSpecSpec, c); err != nil {
+		return err
+	}
+	e := x.envelope()
+	e.Command = &command.Envelope_CreateBlockSpec{CreateBlockSpec: c}
+	r, index, err := x.propose(e)
+	if err != nil {
+		return err
+	}
+	if err := outcome(r, missing.blockSpec, `Block spec "`+c.Name+"/"+c.Version+`" already exists.`); err != nil {
+		return err
+	}
+	view, err := x.written(index)
+	if err != nil {
+		return err
+	}
+	defer view.Close()
+	spec, err := view.BlockSpec(idOf(r.Id))
+	return x.answerBlockSpec(201, spec, err)
+}
+
+func (x *exchange) answerBlockSpec(status int, spec *row.BlockSpec, err error) error {
+	switch {
+	case err != nil:
+		return err
+	case spec == nil:
+		return notFound(missing.blockSpec)
+	}
+	out, err := appendJSON(x.out, blockSpecObject(spec))
+	if err != nil {
+		return err
+	}
+	x.out = out
+	return x.send(status)
+}
+
+func deleteBlockSpec(_ *Server, x *exchange) error {
+	return x.delete(missing.blockSpec, func(e *command.Envelope, d *command.Delete) {
+		e.Command = &command.Envelope_DeleteBlockSpec{DeleteBlockSpec: d}
+	})
+}
+
+var blockSpecFilterSpec = body.Parameters(
+	body.Optional("type", body.TextRef, func(v *blockFilter) **string { return &v.specType }),
+	body.Optional("offset", offset, func(v *blockFilter) *int64 { return &v.offset }),
+	body.Optional("limit", body.Int, func(v *blockFilter) *int64 { return &v.limit }),
+)
+
+// filterBlockSpecs lists by name, then age.
+func filterBlockSpecs(_ *Server, x *exchange) error {
+	in := blockFilter{page: newPage()}
+	if err := decode(x, blockSpecFilterSpec, &in); err != nil {
+		return err
+	}
+	if err := in.check(); err != nil {
+		return err
+	}
+	return x.listBlockSpecs(&in.page, func(s *row.BlockSpec) bool {
+		return in.specType == nil || s.Type != nil && *s.Type == *in.specType
+	})
+}
+
+func readBlockSpecVersions(_ *Server, x *exchange) error {
+	p := newPage()
+	return x.listBlockSpecs(&p, func(s *row.BlockSpec) bool { return s.Name == x.path("name") })
+}
+
+func (x *exchange) listBlockSpecs(p *page, want func(*row.BlockSpec) bool) error {
+	view, err := x.view()
+	if err != nil {
+		return err
+	}
+	defer view.Close()
+	var specs []*row.BlockSpec
+	err = view.EachBlockSpec(func(s *row.BlockSpec) (bool, error) {
+		if want(s) {
+			specs = append(specs, s)
+		}
+		return true, nil
+	})
+	if err != nil {
+		return err
+	}
+	slices.SortStableFunc(specs, func(a, b *row.BlockSpec) int {
+		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Created, b.Created))
+	})
+	return list(x, cut(p, specs), func(b []byte, s *row.BlockSpec) ([]byte, error) { return appendJSON(b, blockSpecObject(s)) })
+}
+
+func readBlockSpecVersion(_ *Server, x *exchange) error {
+	view, err := x.view()
+	if err != nil {
+		return err
+	}
+	defer view.Close()
+	spec, err := view.BlockSpecByName(x.path("name"), x.path("version"))
+	return x.answerBlockSpec(200, spec, err)
+}

@@ -1,0 +1,234 @@
+package httpapi
+
+import (
+	"cmp"
+	"encoding/json"
+	"slices"
+
+	"github.com/sluice-dev/sluice/api"
+	"github.com/sluice-dev/sluice/fsm/command"
+	"github.com/sluice-dev/sluice/fsm/row"
+	"github.com/sluice-dev/sluice/fsm/state"
+	"github.com/sluice-dev/sluice/http/internal/body"
+)
+
+func createBlock(_ *Server, x *exchange) error {
+	c := &command.CreateBlock{Id: newID()}
+	if err := decode(x, createBlockBody, c); err != nil {
+		return err
+	}
+	e := x.envelope()
+	e.Command = &command.Envelope_CreateBlock{CreateBlock: c}
+	r, index, err := x.propose(e)
+	if err != nil {
+		return err
+	}
+	// Orion says so of an unknown spec too.
+	if r.Code == command.Result_NOT_FOUND {
+		r.Code = command.Result_CONFLICT
+	}
+	if err := outcome(r, missing.blockSpec, "Block already exists"); err != nil {
+		return err
+	}
+	view, err := x.written(index)
+	if err != nil {
+		return err
+	}
+	defer view.Close()
+	block, err := view.Block(idOf(r.Id))
+	return x.answerBlock(201, view, block, err)
+}
+
+func (x *exchange) answerBlock(status int, view *state.View, block *row.Block, err error) error {
+	if err != nil {
+		return err
+	}
+	if block == nil {
+		f := notFound(missing.block)
+		f.key = "message"
+		return f
+	}
+	out, err := appendBlock(x.out, view, block)
+	if err != nil {
+		return err
+	}
+	x.out = out
+	return x.send(status)
+}
+
+func appendBlock(b []byte, view *state.View, block *row.Block) ([]byte, error) {
+	spec, err := view.BlockSpec(idOf(block.BlockSpecId))
+	if err != nil {
+		return b, err
+	}
+	return appendJSON(b, blockObject(block, spec))
+}
+
+// appendJSON encodes the objects that are too rare to write themselves.
+func appendJSON(b []byte, v any) ([]byte, error) {
+	text, err := json.Marshal(v)
+	return append(b, text...), err
+}
+
+func readBlock(_ *Server, x *exchange) error {
+	id, err := x.pathID("id")
+	if err != nil {
+		return err
+	}
+	view, err := x.view()
+	if err != nil {
+		return err
+	}
+	defer view.Close()
+	block, err := view.Block(id)
+	return x.answerBlock(200, view, block, err)
+}
+
+func updateBlock(_ *Server, x *exchange) error {
+	id, err := x.pathID("id")
+	if err != nil {
+		return err
+	}
+	c := &command.UpdateBlock{Id: id[:]}
+	if err := decode(x, updateBlockBody, c); err != nil {
+		return err
+	}
+	e := x.envelope()
+	e.Command = &command.Envelope_UpdateBlock{UpdateBlock: c}
+	r, _, err := x.propose(e)
+	if err != nil {
+		return err
+	}
+	if err := outcome(r, missing.block, "Block already exists"); err != nil {
+		return err
+	}
+	return x.empty()
+}
+
+func deleteBlock(_ *Server, x *exchange) error {
+	return x.delete(missing.block, func(e *command.Envelope, d *command.Delete) {
+		e.Command = &command.Envelope_DeleteBlock{DeleteBlock: d}
+	})
+}
+
+type blockFilter struct {
+	page
+	specType *string
+}
+
+var blockFilterSpec = body.Parameters(
+	body.Optional("block_spec_type", body.TextRef, func(v *blockFilter) **string { return &v.specType }),
+	body.Optional("offset", offset, func(v *blockFilter) *int64 { return &v.offset }),
+	body.Optional("limit", body.Int, func(v *blockFilter) *int64 { return &v.limit }),
+)
+
+// filterBlocks lists by spec name, newest spec version first, then block name.
+func filterBlocks(_ *Server, x *exchange) error {
+	in := blockFilter{page: newPage()}
+	if err := decode(x, blockFilterSpec, &in); err != nil {
+		return err
+	}
+	if err := in.check(); err != nil {
+		return err
+	}
+	view, err := x.view()
+	if err != nil {
+		return err
+	}
+	defer view.Close()
+	specs := map[api.ID]*row.BlockSpec{}
+	err = view.EachBlockSpec(func(s *row.BlockSpec) (bool, error) {
+		specs[idOf(s.Id)] = s
+		return true, nil
+	})
+	if err != nil {
+		return err
+	}
+	specOf := func(b *row.Block) *row.BlockSpec { return specs[idOf(b.BlockSpecId)] }
+	var blocks []*row.Block
+	err = view.EachBlock(func(b *row.Block) (bool, error) {
+		spec := specOf(b)
+		if in.specType == nil || spec != nil && spec.Type != nil && *spec.Type == *in.specType {
+			blocks = append(blocks, b)
+		}
+		return true, nil
+	})
+	if err != nil {
+		return err
+	}
+	slices.SortFunc(blocks, func(a, b *row.Block) int {
+		return cmp.Or(
+			cmp.Compare(specOf(a).GetName(), specOf(b).GetName()),
+			cmp.Compare(specOf(b).GetVersion(), specOf(a).GetVersion()),
+			cmp.Compare(a.Name, b.Name),
+		)
+	})
+	return list(x, cut(&in.page, blocks), func(out []byte, b *row.Block) ([]byte, error) {
+		return appendJSON(out, blockObject(b, specOf(b)))
+	})
+}
+
+func setDefaultStorage(_ *Server, x *exchange) error {
+	id, err := x.pathID("id")
+	if err != nil {
+		return err
+	}
+	e := x.envelope()
+	e.Command = &command.Envelope_SetDefaultStorage{SetDefaultStorage: &command.SetDefaultStorage{BlockId: id[:]}}
+	r, _, err := x.propose(e)
+	if err != nil {
+		return err
+	}
+	if r.Code == command.Result_INVALID {
+		return invalid("Specified block is not a storage block", "Choose a block whose spec has the type STORAGE.")
+	}
+	if err := outcome(r, missing.block, ""); err != nil {
+		return err
+	}
+	return x.empty()
+}
+
+func clearDefaultStorage(_ *Server, x *exchange) error {
+	e := x.envelope()
+	e.Command = &command.Envelope_SetDefaultStorage{SetDefaultStorage: &command.SetDefaultStorage{}}
+	return x.proposeEmpty(e, missing.block)
+}
+
+func readDefaultStorage(_ *Server, x *exchange) error {
+	view, err := x.view()
+	if err != nil {
+		return err
+	}
+	defer view.Close()
+	block, err := view.DefaultStorageBlock()
+	if err == nil && block == nil {
+		return x.empty()
+	}
+	return x.answerBlock(200, view, block, err)
+}
+
+// readSpecBlock finds a block by the name of its spec, the newest version unless the path names one, and its own name.
+func readSpecBlock(_ *Server, x *exchange) error {
+	view, err := x.view()
+	if err != nil {
+		return err
+	}
+	defer view.Close()
+	version := x.path("version")
+	var best *row.Block
+	newest := ""
+	err = view.EachBlock(func(b *row.Block) (bool, error) {
+		if b.Name != x.path("block") {
+			return true, nil
+		}
+		spec, err := view.BlockSpec(idOf(b.BlockSpecId))
+		if err != nil || spec == nil || spec.Name != x.path("name") {
+			return true, err
+		}
+		if version == "" && (best == nil || spec.Version > newest) || version != "" && spec.Version == version {
+			best, newest = b, spec.Version
+		}
+		return true, nil
+	})
+	return x.answerBlock(200, view, best, err)
+}

@@ -1,0 +1,150 @@
+package httpapi
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/sluice-dev/sluice/api"
+	"github.com/sluice-dev/sluice/fsm/row"
+	"github.com/sluice-dev/sluice/fsm/watch"
+	"github.com/sluice-dev/sluice/http/internal/body"
+)
+
+// sse writes server-sent events. One goroutine uses it.
+type sse struct {
+	x       *exchange
+	control *http.ResponseController
+	pending bool
+}
+
+// sseWriteTimeout is how long a client may leave an event unread before it is dropped.
+const sseWriteTimeout = 30 * time.Second
+
+func (x *exchange) sse() *sse {
+	h := x.Header()
+	h.Set("Content-Type", "text/event-stream; charset=utf-8")
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Accel-Buffering", "no") // a proxy must not hold events back
+	x.WriteHeader(http.StatusOK)
+	return &sse{x: x, control: http.NewResponseController(x.ResponseWriter)}
+}
+
+// event appends one event; flush sends what was appended.
+func (s *sse) event(name, id string, appendData func([]byte) []byte) {
+	b := append(s.x.out, "event: "...)
+	b = append(b, name...)
+	if id != "" {
+		b = append(b, "\nid: "...)
+		b = append(b, id...)
+	}
+	b = append(b, "\ndata: "...)
+	b = appendData(b) // JSON without line ends
+	s.x.out = append(b, "\n\n"...)
+}
+
+func (s *sse) flush() error {
+	if len(s.x.out) == 0 {
+		return nil
+	}
+	_ = s.control.SetWriteDeadline(time.Now().Add(sseWriteTimeout)) // not every writer has one
+	_, err := s.x.Write(s.x.out)
+	s.x.out = s.x.out[:0]
+	if err != nil {
+		return err
+	}
+	return s.control.Flush()
+}
+
+func (s *sse) comment() error {
+	s.x.out = append(s.x.out, ": \n\n"...)
+	return s.flush()
+}
+
+// streamContext ends with the request and when the node drains.
+func (x *exchange) streamContext() (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(x.r.Context())
+	stop := context.AfterFunc(x.server.drain, cancel)
+	return ctx, func() { stop(); cancel() }
+}
+
+// resumeFrom is the cursor of the last event the client got, "" for none.
+func (x *exchange) resumeFrom() string {
+	if id := x.r.Header.Get("Last-Event-ID"); id != "" {
+		return id
+	}
+	return x.r.URL.Query().Get("from")
+}
+
+// streamEvents sends the state changes of all flow runs from now on, or from where the client left off.
+func streamEvents(s *Server, x *exchange) error {
+	if topic := x.r.URL.Query().Get("topic"); topic != "" && topic != api.EventFlowRun {
+		return unprocessable([]body.Error{{Loc: []any{"query", "topic"}, Msg: "unknown topic; permitted: 'flow_run'", Type: "value_error"}})
+	}
+	ctx, cancel := x.streamContext()
+	defer cancel()
+	subscription, missed := s.subscribe(x.resumeFrom(), watch.TopicFlowRun)
+	out := x.sse()
+	if missed {
+		out.event(api.EventReset, "", func(b []byte) []byte { return append(b, "{}"...) })
+	}
+	if err := out.comment(); err != nil {
+		return nil // the client is gone
+	}
+	for {
+		e, err := x.next(ctx, subscription, out)
+		switch {
+		case errors.Is(err, watch.ErrReset):
+			subscription, _ = s.subscribe("", watch.TopicFlowRun)
+			out.event(api.EventReset, "", func(b []byte) []byte { return append(b, "{}"...) })
+		case err != nil:
+			return nil // the client or this node goes away
+		case !e.Deleted:
+			out.event(api.EventFlowRun, e.Cursor.String(), func(b []byte) []byte { return appendRunEvent(b, e.FlowRun) })
+		}
+		if err := out.flush(); err != nil {
+			return nil
+		}
+	}
+}
+
+// subscribe resumes after cursor. missed says that events in between are gone; the subscription then begins now.
+func (s *Server) subscribe(cursor string, topics watch.Topic) (subscription *watch.Subscription, missed bool) {
+	if cursor == "" {
+		return s.events.Subscribe(topics), false
+	}
+	at, err := watch.ParseCursor(cursor)
+	if err == nil {
+		if subscription, err = s.events.SubscribeAfter(topics, at); err == nil {
+			return subscription, false
+		}
+	}
+	return s.events.Subscribe(topics), true
+}
+
+// next waits for an event and sends a comment whenever that takes long.
+func (x *exchange) next(ctx context.Context, subscription *watch.Subscription, out *sse) (watch.Event, error) {
+	for {
+		wait, cancel := context.WithTimeout(ctx, x.server.streamPing)
+		e, err := subscription.Next(wait)
+		cancel()
+		if !errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil {
+			return e, err
+		}
+		if err := out.comment(); err != nil {
+			return e, err
+		}
+	}
+}
+
+func appendRunEvent(b []byte, r *row.FlowRun) []byte {
+	text, err := appendJSON(b, api.FlowRunEvent{
+		ID: idOf(r.Id), Name: r.Name, FlowID: idOf(r.FlowId), DeploymentID: idRef(r.DeploymentId),
+		StateType: stateTypeOf(r.GetState().GetType()), StateName: r.GetState().GetName(), Timestamp: timeOf(r.GetState().GetTimestamp()),
+	})
+	if err != nil {
+		return append(b, "{}"...) // cannot happen: the event holds texts and times
+	}
+	return text
+}
