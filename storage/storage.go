@@ -154,11 +154,11 @@ func openLocal(data json.RawMessage, places Places) (Storage, error) {
 	if config.StoragePath == "" {
 		config.StoragePath = filepath.Join(places.Home, "storage")
 	}
-	return &directory{kind: KindLocal, base: config.StoragePath, keyType: keyHash, wholePath: true}, nil
+	return &directory{kind: KindLocal, base: expandHome(config.StoragePath), keyType: keyHash, wholePath: true}, nil
 }
 
 func openTemporary(_ json.RawMessage, _ Places) (Storage, error) {
-	base := filepath.Join(os.TempDir(), "sluice")
+	base := filepath.Join(os.TempDir(), fmt.Sprintf("sluice-storage-%d", os.Getuid())) // users must not read each other's
 	return &directory{kind: KindTemporaryLocal, base: base, keyType: keyHash, wholePath: true}, nil
 }
 
@@ -188,5 +188,17 @@ func openFile(data json.RawMessage, _ Places) (Storage, error) {
 	default:
 		return nil, api.NewError(api.KindInvalid, fmt.Sprintf("key_type is %q; it is one of hash, uuid, timestamp", config.KeyType))
 	}
-	return &directory{kind: KindFile, base: base, keyType: config.KeyType}, nil
+	return &directory{kind: KindFile, base: expandHome(base), keyType: config.KeyType}, nil
+}
+
+// expandHome replaces a leading ~ by the user's home directory.
+func expandHome(path string) string {
+	if path != "~" && !strings.HasPrefix(path, "~/") {
+		return path
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return path
+	}
+	return filepath.Join(home, path[1:])
 }

@@ -1,0 +1,127 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sluice-dev/sluice/api"
+	"github.com/sluice-dev/sluice/api/client"
+)
+
+// runFlags are what "deployment run" may change of the deployment.
+type runFlags struct {
+	params  []string
+	file    string
+	tags    []string
+	name    string
+	startIn time.Duration
+	startAt string
+	watch   bool
+	timeout time.Duration
+}
+
+func newDeploymentRun(a *app) *cobra.Command {
+	var given runFlags
+	command := deploymentArgument(a, &cobra.Command{
+		Use:   "run DEPLOYMENT",
+		Short: "Create a flow run of a deployment",
+		Long: `Create a flow run of a deployment; an agent that serves one of its work queues executes it. The command returns at once.
+With --watch it follows states and logs and ends as the run ends (see "sluice help exit-codes"); Ctrl-C then stops watching,
+not the run.
+
+A parameter's value is JSON if it can be read as such, else text: --param n=3 --param name=Leo --param 'tags=["a"]'.`,
+		Example: `  sluice deployment run leonardo_dicapriflow/leonardo-deployment
+  sluice deployment run leonardo_dicapriflow/leonardo-deployment --param name=Marvin --watch`,
+	})
+	flags := command.Flags()
+	flags.StringArrayVar(&given.params, "param", nil, "parameter as KEY=VALUE (repeatable)")
+	flags.StringVar(&given.file, "params", "", "parameters as a JSON object, @FILE or - for stdin")
+	flags.StringArrayVarP(&given.tags, "tag", "t", nil, "tag added to the deployment's (repeatable)")
+	flags.StringVar(&given.name, "name", "", "name of the flow run (default two random words)")
+	flags.DurationVar(&given.startIn, "start-in", 0, "start after this time, like 90s or 2h")
+	flags.StringVar(&given.startAt, "start-at", "", "start at this time, like 2026-11-23T09:30:00+01:00; UTC without offset")
+	flags.BoolVarP(&given.watch, "watch", "w", false, "follow the run until it ends")
+	flags.DurationVar(&given.timeout, "timeout", 0, "with --watch: stop watching after this time (default never)")
+	command.MarkFlagsMutuallyExclusive("start-in", "start-at")
+	command.RunE = onDeployment(a, func(ctx context.Context, c *client.Client, d *namedDeployment) error {
+		return runDeployment(ctx, a, c, d, given)
+	})
+	return command
+}
+
+func runDeployment(ctx context.Context, a *app, c *client.Client, d *namedDeployment, given runFlags) error {
+	parameters, err := a.parameters(given)
+	if err != nil {
+		return err
+	}
+	start := time.Now().Add(given.startIn)
+	if given.startAt != "" {
+		if start, err = api.ParseTime(given.startAt); err != nil {
+			return usagef("--start-at is '%s'; it is a time like 2026-11-23T09:30:00+01:00", given.startAt)
+		}
+	}
+	state := api.NewState(api.Scheduled, "")
+	state.StateDetails = &api.StateDetails{ScheduledTime: api.TimeAt(start)}
+	key := api.NewID().String() // so that the request may be repeated when the connection breaks
+	body := api.DeploymentFlowRunCreate{Parameters: parameters, Tags: given.tags, State: &state, IdempotencyKey: &key}
+	if given.name != "" {
+		body.Name = &given.name
+	}
+	run, err := c.RunDeployment(ctx, d.ID, body)
+	if err != nil {
+		return fmt.Errorf("run deployment '%s': %w", d.title(), err)
+	}
+	if err := a.printDone(run, run.ID.String(), run.Name, "Created flow run "+short(run.Name, run.ID)); err != nil {
+		return err
+	}
+	if !given.watch {
+		return nil
+	}
+	return a.followRun(ctx, run, following{logs: true, states: true, tail: -1, timeout: given.timeout})
+}
+
+// parameters joins --params and --param; nil without either.
+func (a *app) parameters(given runFlags) (json.RawMessage, error) {
+	if given.file == "" && len(given.params) == 0 {
+		return nil, nil
+	}
+	values := map[string]json.RawMessage{}
+	if given.file != "" {
+		content := []byte(given.file)
+		var err error
+		if given.file == "-" {
+			content, err = io.ReadAll(a.in)
+		} else if path, found := strings.CutPrefix(given.file, "@"); found {
+			content, err = os.ReadFile(path)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read --params: %w", err)
+		}
+		if err := json.Unmarshal(content, &values); err != nil {
+			return nil, usagef("--params is not a JSON object: %w", err)
+		}
+	}
+	for _, pair := range given.params {
+		key, value, found := strings.Cut(pair, "=")
+		if !found || key == "" {
+			return nil, usagef("--param is '%s'; it is KEY=VALUE", pair)
+		}
+		raw := json.RawMessage(value)
+		if !json.Valid(raw) {
+			encoded, err := json.Marshal(value)
+			if err != nil {
+				return nil, fmt.Errorf("encode --param %s: %w", key, err)
+			}
+			raw = encoded
+		}
+		values[key] = raw
+	}
+	return json.Marshal(values)
+}

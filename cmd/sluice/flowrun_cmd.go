@@ -1,0 +1,255 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sluice-dev/sluice/api"
+	"github.com/sluice-dev/sluice/api/client"
+)
+
+func newFlowRunCommand(a *app) *cobra.Command {
+	return group("flow-run", "See, watch and cancel flow runs",
+		"See flow runs, follow their states and logs, learn why one waits, cancel one.",
+		"  sluice flow-run ls\n  sluice flow-run logs -f tan-lion\n  sluice flow-run explain tan-lion",
+		newRunList(a), newRunInspect(a), newRunLogs(a), newRunWatch(a), newRunCancel(a), newRunExplain(a))
+}
+
+// runArgument completes the names of flow runs for the only argument.
+func runArgument(a *app, command *cobra.Command) *cobra.Command {
+	command.Args = cobra.ExactArgs(1)
+	command.ValidArgsFunction = completeNames(a, flowRunNames)
+	return command
+}
+
+// onRun connects and resolves the flow run of a command.
+func onRun(a *app, do func(ctx context.Context, c *client.Client, run *api.FlowRun) error) func(*cobra.Command, []string) error {
+	return func(command *cobra.Command, args []string) error {
+		c, err := a.connect(0)
+		if err != nil {
+			return err
+		}
+		run, err := findFlowRun(command.Context(), c, args[0])
+		if err != nil {
+			return err
+		}
+		return do(command.Context(), c, run)
+	}
+}
+
+func newRunList(a *app) *cobra.Command {
+	var flows, deployments, states, tags []string
+	var limit int
+	command := &cobra.Command{
+		Use:     "ls",
+		Aliases: []string{"list"},
+		Short:   "List flow runs, the newest first",
+		Long:    "List flow runs, the newest first. States are given by type (RUNNING) or by name (Late).",
+		Example: "  sluice flow-run ls --state Late --limit 50\n  sluice flow-run ls --flow leonardo_dicapriflow -o json",
+		Args:    cobra.NoArgs,
+	}
+	flags := command.Flags()
+	flags.StringArrayVar(&flows, "flow-name", nil, "only runs of this flow (repeatable)")
+	flags.StringArrayVarP(&deployments, "deployment", "d", nil, "only runs of this deployment (name or id, repeatable)")
+	flags.StringArrayVar(&states, "state", nil, "only runs in this state, by type or name (repeatable)")
+	flags.StringArrayVarP(&tags, "tag", "t", nil, "only runs with this tag (repeatable: with all of them)")
+	flags.IntVar(&limit, "limit", 15, "how many at most")
+	// It fails only for a flag that does not exist; the command tree test completes every flag.
+	_ = command.RegisterFlagCompletionFunc("deployment", completeNames(a, deploymentNames))
+	completeWords(command, "state", append([]string{"Late", "AwaitingRetry", "Cancelling", "Crashed"}, stateNames()...)...)
+	command.RunE = func(command *cobra.Command, _ []string) error {
+		if limit < 0 {
+			return usagef("--limit is %d; it must not be negative", limit)
+		}
+		c, err := a.connect(0)
+		if err != nil {
+			return err
+		}
+		ctx := command.Context()
+		filter := api.FilterRequest{Sort: api.SortIDDesc}
+		if len(flows) > 0 {
+			filter.Flows = &api.FlowFilter{Name: &api.NameAny{Any: flows}}
+		}
+		runs := &api.FlowRunFilter{State: stateFilter(states)}
+		for _, ref := range deployments {
+			deployment, err := findDeployment(ctx, c, ref)
+			if err != nil {
+				return err
+			}
+			if runs.DeploymentID == nil {
+				runs.DeploymentID = &api.IDAnyNull{}
+			}
+			runs.DeploymentID.Any = append(runs.DeploymentID.Any, deployment.ID)
+		}
+		if len(tags) > 0 {
+			runs.Tags = &api.TagsAll{All: tags}
+		}
+		if *runs != (api.FlowRunFilter{}) {
+			filter.FlowRuns = runs
+		}
+		found, err := newestRuns(ctx, c, filter, limit)
+		if err != nil {
+			return err
+		}
+		var ids []api.ID
+		for _, run := range found {
+			ids = append(ids, run.FlowID)
+		}
+		var names map[api.ID]string
+		if !a.structured() && !a.quiet {
+			if names, err = flowNames(ctx, c, ids); err != nil {
+				return err
+			}
+		}
+		return printList(a, runList(found, names, time.Now()))
+	}
+	return command
+}
+
+func stateNames() []string {
+	var names []string
+	for _, t := range api.StateTypes {
+		names = append(names, t.DefaultName())
+	}
+	return names
+}
+
+// stateFilter matches types and names: a default name means its type, so that "Running" finds what is Retrying too.
+func stateFilter(states []string) *api.StateFilter {
+	var filter api.StateFilter
+	for _, state := range states {
+		if t := api.StateType(strings.ToUpper(state)); t.Valid() {
+			if filter.Type == nil {
+				filter.Type = &api.StateTypeAny{}
+			}
+			filter.Type.Any = append(filter.Type.Any, t)
+			continue
+		}
+		if filter.Name == nil {
+			filter.Name = &api.NameAny{}
+		}
+		filter.Name.Any = append(filter.Name.Any, state)
+	}
+	if filter == (api.StateFilter{}) {
+		return nil
+	}
+	return &filter
+}
+
+// newestRuns reads up to limit runs, page by page.
+func newestRuns(ctx context.Context, c *client.Client, filter api.FilterRequest, limit int) ([]api.FlowRun, error) {
+	var found []api.FlowRun
+	for len(found) < limit {
+		page := min(api.MaxPage, limit-len(found))
+		filter.Page = api.Page{Limit: &page, Offset: len(found)}
+		part, err := c.FilterFlowRuns(ctx, filter)
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, part...)
+		if len(part) < page {
+			break
+		}
+	}
+	return found, nil
+}
+
+func runList(runs []api.FlowRun, flows map[api.ID]string, now time.Time) list[api.FlowRun] {
+	return list[api.FlowRun]{
+		title: "Flow Runs",
+		columns: []column[api.FlowRun]{
+			{header: "ID", right: true, sgr: sgrCyan, cell: func(r api.FlowRun, _ bool) string { return r.ID.String() }},
+			{header: "Flow", fold: true, sgr: sgrBlue, cell: func(r api.FlowRun, _ bool) string { return flows[r.FlowID] }},
+			{header: "Name", fold: true, sgr: sgrGreen, cell: func(r api.FlowRun, _ bool) string { return r.Name }},
+			{header: "State", cell: func(r api.FlowRun, _ bool) string {
+				if r.State == nil {
+					return ""
+				}
+				return r.State.Name
+			}},
+			{header: "When", fold: true, sgr: sgrYellow, cell: func(r api.FlowRun, people bool) string {
+				when := r.Updated
+				if r.State != nil {
+					when = r.State.Timestamp
+					if r.State.Type == api.Scheduled && r.NextScheduledStartTime != nil {
+						when = *r.NextScheduledStartTime
+					}
+				}
+				if people {
+					return since(when.Time, now)
+				}
+				return when.String()
+			}},
+		},
+		items: runs,
+		id:    func(r api.FlowRun) string { return r.ID.String() },
+		name:  func(r api.FlowRun) string { return r.Name },
+	}
+}
+
+func newRunInspect(a *app) *cobra.Command {
+	return runArgument(a, &cobra.Command{
+		Use:     "inspect RUN",
+		Short:   "Show a flow run as JSON",
+		Long:    "Show everything about a flow run as JSON, or in the format of -o.",
+		Example: "  sluice flow-run inspect tan-lion",
+		RunE: onRun(a, func(_ context.Context, _ *client.Client, run *api.FlowRun) error {
+			return a.printObject(run, run.ID.String(), run.Name)
+		}),
+	})
+}
+
+func newRunCancel(a *app) *cobra.Command {
+	var message string
+	command := runArgument(a, &cobra.Command{
+		Use:   "cancel RUN",
+		Short: "Cancel a flow run",
+		Long: `Cancel a flow run. One that waits is Cancelled at once. The owner of a running one is told: the process gets a
+SIGTERM, and a SIGKILL when it has not stopped after its grace period.`,
+		Example: "  sluice flow-run cancel tan-lion --message 'wrong parameters'",
+	})
+	command.Flags().StringVar(&message, "message", "", "why, kept in the run's state")
+	command.RunE = onRun(a, func(ctx context.Context, c *client.Client, run *api.FlowRun) error {
+		answer, err := c.CancelFlowRun(ctx, run.ID, message)
+		if err != nil {
+			return fmt.Errorf("cancel flow run '%s': %w", run.Name, err)
+		}
+		sentence := "Cancelled flow run " + short(run.Name, run.ID)
+		if answer.Status == api.StatusCancelling {
+			sentence = "Cancelling flow run " + short(run.Name, run.ID) + ": its owner was told to stop it"
+		}
+		return a.printDone(answer, run.ID.String(), run.Name, sentence)
+	})
+	return command
+}
+
+func newRunExplain(a *app) *cobra.Command {
+	return runArgument(a, &cobra.Command{
+		Use:     "explain RUN",
+		Short:   "Say why a flow run is where it is",
+		Long:    "Say why a flow run waits or who executes it, and what would change that.",
+		Example: "  sluice flow-run explain tan-lion",
+		RunE: onRun(a, func(ctx context.Context, c *client.Client, run *api.FlowRun) error {
+			explanation, err := c.ExplainFlowRun(ctx, run.ID)
+			if err != nil {
+				return fmt.Errorf("explain flow run '%s': %w", run.Name, err)
+			}
+			var b strings.Builder
+			fmt.Fprintf(&b, "Flow run %s is %s.", short(run.Name, run.ID), explanation.StateName)
+			if explanation.Summary != "" {
+				b.WriteString("\n" + explanation.Summary)
+			}
+			for _, reason := range explanation.Reasons {
+				fmt.Fprintf(&b, "\n  - %s", reason.Message)
+				if reason.Unblock != "" {
+					fmt.Fprintf(&b, "\n    to unblock: %s", reason.Unblock)
+				}
+			}
+			return a.printDone(explanation, run.ID.String(), run.Name, b.String())
+		}),
+	})
+}

@@ -1,0 +1,117 @@
+package node
+
+import (
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sluice-dev/sluice/api"
+	httpapi "github.com/sluice-dev/sluice/http"
+)
+
+// diskGuard refuses writes before the disk is full, so that Raft always has room for what it accepted: below the low-water
+// mark logs and values of the built-in store, below half of it new objects, below a quarter every write.
+type diskGuard struct {
+	dir  string
+	low  int64 // bytes
+	log  *slog.Logger
+	left atomic.Int64
+	done chan struct{}
+	wait sync.WaitGroup
+	once sync.Once
+}
+
+// diskInterval is how often the free space is looked at. At 100 MB/s of writes half a second is 50 MB.
+const diskInterval = 500 * time.Millisecond
+
+func newDiskGuard(dir string, low int64, log *slog.Logger) (*diskGuard, error) {
+	g := &diskGuard{dir: dir, low: low, log: log, done: make(chan struct{})}
+	left, err := g.free()
+	if err != nil {
+		return nil, err
+	}
+	g.left.Store(left)
+	return g, nil
+}
+
+func (g *diskGuard) free() (int64, error) {
+	var s unix.Statfs_t
+	if err := unix.Statfs(g.dir, &s); err != nil {
+		return 0, fmt.Errorf("look at the free space of %s: %w", g.dir, err)
+	}
+	return int64(s.Bavail) * s.Bsize, nil
+}
+
+func (g *diskGuard) start() {
+	g.wait.Go(func() {
+		tick := time.NewTicker(diskInterval)
+		defer tick.Stop()
+		for {
+			select {
+			case <-g.done:
+				return
+			case <-tick.C:
+			}
+			left, err := g.free()
+			if err != nil {
+				g.log.Error("the free space of the data directory is unknown", "error", err)
+				continue
+			}
+			before := g.left.Swap(left)
+			if g.level(before) != g.level(left) {
+				g.log.Warn("free space of the data directory", "dir", g.dir, "free_bytes", left, "refused", g.level(left).String())
+			}
+		}
+	})
+}
+
+func (g *diskGuard) stop() {
+	g.once.Do(func() { close(g.done) })
+	g.wait.Wait()
+}
+
+type diskLevel int
+
+const (
+	diskFine diskLevel = iota
+	diskNoBulk
+	diskNoNew
+	diskNoWrites
+)
+
+func (l diskLevel) String() string {
+	return [...]string{"nothing", "logs and stored values", "logs, stored values and new runs", "every write"}[l]
+}
+
+func (g *diskGuard) level(left int64) diskLevel {
+	switch {
+	case left >= g.low:
+		return diskFine
+	case left >= g.low/2:
+		return diskNoBulk
+	case left >= g.low/4:
+		return diskNoNew
+	default:
+		return diskNoWrites
+	}
+}
+
+// admit returns why a write of that kind is refused now, nil when it is not. kind is the level at which it is refused.
+func (g *diskGuard) admit(kind diskLevel) error {
+	left := g.left.Load()
+	if g.level(left) < kind {
+		return nil
+	}
+	return &api.Error{Kind: api.KindUnavailable, Message: fmt.Sprintf("the disk under %s is nearly full: %d MiB are free, and below %d MiB this node refuses %s",
+		g.dir, left>>20, (g.low>>uint(kind-1))>>20, kind), Hint: "free some space there; the node accepts writes again by itself"}
+}
+
+func (g *diskGuard) check() httpapi.Check {
+	left := g.left.Load()
+	level := g.level(left)
+	return httpapi.Check{Name: "disk", OK: level < diskNoNew, Text: fmt.Sprintf("%d MiB free in %s, refused: %s", left>>20, g.dir, level)}
+}

@@ -1,0 +1,219 @@
+// Package node wires one server node together: data directory, state, Raft, the leader's services and the HTTP API. It is
+// the one place where those packages meet; commands and tests start it.
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/raft"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/sluice-dev/sluice/api"
+	"github.com/sluice-dev/sluice/cluster"
+	"github.com/sluice-dev/sluice/fsm"
+	"github.com/sluice-dev/sluice/fsm/command"
+	"github.com/sluice-dev/sluice/fsm/kv"
+	"github.com/sluice-dev/sluice/fsm/kv/pebblekv"
+	"github.com/sluice-dev/sluice/fsm/snapshot"
+	httpapi "github.com/sluice-dev/sluice/http"
+)
+
+// Config says what a node is made of.
+type Config struct {
+	// DataDir holds everything the node stores; created when missing.
+	DataDir string
+	// Name is for people; default the host's name.
+	Name string
+	// Listener is where the HTTP API is served. The node closes it.
+	Listener net.Listener
+	// InternalAddr is host:port of Raft, GossipAddr of gossip; port 0 is the kernel's choice. GossipAddr "" is no gossip.
+	InternalAddr, GossipAddr string
+	// BootstrapExpect is how many nodes form a new cluster; 1 founds one alone.
+	BootstrapExpect int
+	// Version of the binary, for people.
+	Version string
+	// DiskLowWater is the free space, in bytes, below which logs are refused; at half of it new runs are, at a quarter
+	// every write. Default 256 MiB. Lower: a full disk stops the node without warning.
+	DiskLowWater int64
+	// LeaseTTL is how long an owner of a run may be silent before its lease expires. Default 12 s.
+	LeaseTTL time.Duration
+	Logger   *slog.Logger
+}
+
+// Node is one running server node.
+type Node struct {
+	config   Config
+	log      *slog.Logger
+	dataDir  *cluster.DataDir
+	holder   *snapshot.Holder
+	fsm      *fsm.FSM
+	cluster  *cluster.Node
+	services *services
+	disk     *diskGuard
+	http     *httpapi.Server
+	stopOnce sync.Once
+	stopErr  error
+}
+
+// Start opens the data directory and starts everything. The node serves HTTP at once; WaitReady tells when it can answer.
+func Start(ctx context.Context, c Config) (_ *Node, err error) {
+	if c.DiskLowWater == 0 {
+		c.DiskLowWater = 256 << 20
+	}
+	if c.LeaseTTL == 0 {
+		c.LeaseTTL = 12 * time.Second
+	}
+	n := &Node{config: c, log: c.Logger}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, n.Stop(context.WithoutCancel(ctx)))
+		}
+	}()
+	if n.dataDir, err = cluster.OpenDataDir(c.DataDir); err != nil {
+		return nil, err
+	}
+	if n.disk, err = newDiskGuard(c.DataDir, c.DiskLowWater, c.Logger); err != nil {
+		return nil, err
+	}
+	applyLock := new(sync.Mutex)
+	n.holder, err = snapshot.Open(snapshot.Config{DataDir: c.DataDir, KV: pebblekv.Options{Logger: c.Logger}, ApplyLock: applyLock, Logger: c.Logger})
+	if err != nil {
+		return nil, fmt.Errorf("open the state: %w", err)
+	}
+	if n.fsm, err = fsm.New(stateStorage{n.holder}, applyLock, c.Logger); err != nil {
+		return nil, fmt.Errorf("open the state machine: %w", err)
+	}
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	n.services = newServices(n, registry)
+	n.cluster, err = cluster.New(cluster.Config{
+		DataDir: n.dataDir, Snapshots: snapshot.NewStore(n.holder), Observer: newRaftMetrics(registry), Version: c.Version,
+		HTTPAddr: c.Listener.Addr().String(), InternalAddr: c.InternalAddr, GossipAddr: c.GossipAddr, BootstrapExpect: c.BootstrapExpect,
+		EncodeEpoch: encodeEpoch, Lead: n.services.lead,
+	}, n.fsm, c.Logger)
+	if err != nil {
+		return nil, fmt.Errorf("configure the cluster: %w", err)
+	}
+	registry.MustRegister(&statusCollector{status: n.cluster.Status, store: n.holder.Metrics, free: n.disk.free})
+	n.http, err = httpapi.New(httpapi.Config{
+		Proposer: proposer{n.cluster, n.disk}, Reader: reader{n.cluster, n.fsm}, Claims: n.services, Events: n.fsm.Events(), Health: n,
+		Logger: c.Logger, Registry: registry, Version: c.Version, LeaseTTL: c.LeaseTTL,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("configure the HTTP API: %w", err)
+	}
+	n.http.Start(c.Listener)
+	n.disk.start()
+	if err = n.cluster.Start(ctx); err != nil {
+		return nil, fmt.Errorf("start the cluster: %w", err)
+	}
+	return n, nil
+}
+
+// WaitReady returns when the node knows a leader that accepts commands and has stored what every cluster has.
+func (n *Node) WaitReady(ctx context.Context) error {
+	if err := n.cluster.WaitLeader(ctx); err != nil {
+		return fmt.Errorf("wait for a leader: %w", err)
+	}
+	return nil
+}
+
+// Addr returns the address on which the API is served.
+func (n *Node) Addr() string { return n.config.Listener.Addr().String() }
+
+// Stop ends the node in the order in which its parts need each other. It is idempotent and returns when nothing runs any
+// more; ctx bounds the wait for requests that are being answered.
+func (n *Node) Stop(ctx context.Context) error {
+	n.stopOnce.Do(func() { n.stopErr = n.stop(ctx) })
+	return n.stopErr
+}
+
+func (n *Node) stop(ctx context.Context) error {
+	var errs []error
+	step := func(what string, err error) {
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", what, err))
+		}
+	}
+	// Readiness goes first and streams end, so that clients turn to other nodes while this one still answers.
+	if n.http != nil {
+		step("stop the HTTP API", n.http.Stop(ctx))
+	} else {
+		step("close the listener", n.config.Listener.Close())
+	}
+	// The leader's services end with the leadership that the cluster gives away.
+	if n.cluster != nil {
+		step("stop the cluster", n.cluster.Stop(ctx))
+	}
+	if n.disk != nil {
+		n.disk.stop()
+	}
+	// Raft no longer applies: views may be closed, then the store under them.
+	if n.fsm != nil {
+		step("close the state machine", n.fsm.Close())
+	}
+	if n.holder != nil {
+		step("close the state", n.holder.Close())
+	}
+	// The lock on the directory is the last thing to give up.
+	if n.dataDir != nil {
+		step("unlock the data directory", n.dataDir.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// Checks implements httpapi.Health.
+func (n *Node) Checks(context.Context) []httpapi.Check {
+	s := n.cluster.Status()
+	leader := "none is known"
+	if s.Leader.ID != "" {
+		leader = s.Leader.ID
+	}
+	checks := []httpapi.Check{
+		{Name: "leader", OK: s.Leader.ID != "", Text: leader},
+		n.disk.check(),
+		{Name: "state", OK: n.fsm.Halted() == nil, Text: fmt.Sprintf("applied %d of %d", s.AppliedIndex, s.CommitIndex)},
+	}
+	if err := n.fsm.Halted(); err != nil {
+		checks[2].Text = err.Error()
+	}
+	for _, p := range s.Problems {
+		checks = append(checks, httpapi.Check{Name: "raft", Text: p})
+	}
+	return checks
+}
+
+func encodeEpoch(term uint64, nodeID, clusterID string) []byte {
+	seed := api.NewID()
+	data, err := command.Encode(&command.Envelope{Actor: "node " + nodeID, Seed: seed[:], Command: &command.Envelope_LeaderEpoch{
+		LeaderEpoch: &command.LeaderEpoch{Term: term, NodeId: nodeID, ClusterId: clusterID}}})
+	if err != nil {
+		// Three short texts always encode: ids are made here and in cluster.
+		panic(fmt.Sprintf("encode the epoch command: %v", err))
+	}
+	return data
+}
+
+// stateStorage is the state's holder as the state machine wants it.
+type stateStorage struct{ *snapshot.Holder }
+
+func (s stateStorage) Acquire() (kv.Store, func()) {
+	h := s.Holder.Acquire()
+	return h.Store, h.Release
+}
+
+var (
+	_ fsm.Storage          = stateStorage{}
+	_ cluster.StateMachine = (*fsm.FSM)(nil)
+	_ raft.BatchingFSM     = (*fsm.FSM)(nil)
+	_ io.Closer            = (*fsm.FSM)(nil)
+	_ httpapi.Health       = (*Node)(nil)
+)

@@ -1,0 +1,108 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/sluice-dev/sluice/api"
+	"github.com/sluice-dev/sluice/cluster"
+	"github.com/sluice-dev/sluice/fsm"
+	"github.com/sluice-dev/sluice/fsm/command"
+	"github.com/sluice-dev/sluice/fsm/state"
+	httpapi "github.com/sluice-dev/sluice/http"
+)
+
+// proposer turns commands into bytes for the cluster and its errors into the API's.
+type proposer struct {
+	cluster *cluster.Node
+	disk    *diskGuard
+}
+
+func (p proposer) Propose(ctx context.Context, commands ...*command.Envelope) ([]*command.Result, uint64, error) {
+	kind := diskNoWrites
+	for _, c := range commands {
+		switch c.Command.(type) {
+		case *command.Envelope_CreateFlowRun, *command.Envelope_CreateTaskRun, *command.Envelope_CreateFlow, *command.Envelope_PutDeployment:
+			kind = diskNoNew
+		}
+	}
+	if err := p.disk.admit(kind); err != nil {
+		return nil, 0, err
+	}
+	return propose(ctx, p.cluster.Propose, commands)
+}
+
+func (p proposer) ProposeBulk(ctx context.Context, commands ...*command.Envelope) ([]*command.Result, uint64, error) {
+	if err := p.disk.admit(diskNoBulk); err != nil {
+		return nil, 0, err
+	}
+	return propose(ctx, p.cluster.ProposeBulk, commands)
+}
+
+func propose(ctx context.Context, send func(context.Context, [][]byte) ([][]byte, uint64, error), commands []*command.Envelope) ([]*command.Result, uint64, error) {
+	encoded := make([][]byte, len(commands))
+	for i, c := range commands {
+		data, err := command.Encode(c)
+		if err != nil {
+			kind := api.KindInvalid
+			if errors.Is(err, command.ErrTooLarge) {
+				kind = api.KindTooLarge
+			}
+			return nil, 0, &api.Error{Kind: kind, Message: err.Error()}
+		}
+		encoded[i] = data
+	}
+	answers, index, err := send(ctx, encoded)
+	if err != nil {
+		return nil, 0, proposalError(err)
+	}
+	results := make([]*command.Result, len(answers))
+	for i, a := range answers {
+		if results[i], err = command.DecodeResult(a); err != nil {
+			return nil, 0, &api.Error{Kind: api.KindUnknownOutcome, Message: "the write was applied, but its result cannot be read"}
+		}
+	}
+	return results, index, nil
+}
+
+func proposalError(err error) error {
+	switch {
+	case errors.Is(err, cluster.ErrUnknownOutcome):
+		return &api.Error{Kind: api.KindUnknownOutcome, Message: "the write may or may not have been done: " + err.Error(),
+			Hint: "look at the object before you repeat the request"}
+	case errors.Is(err, cluster.ErrTooLarge):
+		return &api.Error{Kind: api.KindTooLarge, Message: err.Error()}
+	default:
+		return &api.Error{Kind: api.KindUnavailable, Message: "the write was not done: " + err.Error(),
+			Hint: "repeat the request; /readyz?verbose on the node says what is wrong"}
+	}
+}
+
+// reader opens views that are as fresh as asked.
+type reader struct {
+	cluster *cluster.Node
+	fsm     *fsm.FSM
+}
+
+func (r reader) View(ctx context.Context, consistency httpapi.Consistency, minIndex uint64) (*state.View, uint64, error) {
+	unavailable := func(err error) error {
+		return &api.Error{Kind: api.KindUnavailable, Message: "this node cannot answer a read now: " + err.Error(),
+			Hint: "repeat the request, or read with ?consistency=stale"}
+	}
+	if consistency == httpapi.Linearizable {
+		if _, err := r.cluster.Read(ctx); err != nil {
+			return nil, 0, unavailable(err)
+		}
+	}
+	if minIndex > r.fsm.AppliedIndex() {
+		if err := r.cluster.WaitApplied(ctx, minIndex); err != nil {
+			return nil, 0, unavailable(err)
+		}
+	}
+	view, err := r.fsm.View()
+	if err != nil {
+		return nil, 0, fmt.Errorf("open a view of the state: %w", err)
+	}
+	return view, view.Index(), nil
+}

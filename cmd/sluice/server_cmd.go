@@ -1,0 +1,177 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// serverOptions is what the flags of server start and dev say.
+type serverOptions struct {
+	DataDir         string
+	HTTPAddr        string   // HOST:PORT of API, UI and metrics
+	InternalAddr    string   // HOST:PORT of Raft between nodes
+	GossipAddr      string   // HOST:PORT of membership
+	NodeName        string   // "" is the host's name
+	BootstrapExpect int      // how many nodes make up the first configuration
+	Join            []string // gossip addresses of other nodes
+	Insecure        bool     // plain text between nodes
+	InsecureHTTP    bool     // an HTTP address that is not loopback without authentication
+	Ephemeral       bool     // port chosen by the system, exits when unused
+	Logger          *slog.Logger
+	// Ready is called once the node serves, with the base addresses that clients on this machine use.
+	Ready func(apiURL, dashboardURL string)
+}
+
+// register adds the flags that server start and dev share.
+func (o *serverOptions) register(a *app, flags *pflag.FlagSet) {
+	flags.StringVar(&o.DataDir, "data-dir", "", "directory of the node's data (default "+filepath.Join("$SLUICE_HOME", "data")+")")
+	flags.StringVar(&o.HTTPAddr, "http-addr", "127.0.0.1:4200", "HOST:PORT of API, dashboard and metrics")
+	bindSetting(flags, "data-dir", "http-addr")
+}
+
+func (o *serverOptions) registerCluster(flags *pflag.FlagSet) {
+	flags.StringVar(&o.InternalAddr, "internal-addr", "127.0.0.1:4201", "HOST:PORT where the other nodes reach this one")
+	flags.StringVar(&o.GossipAddr, "gossip-addr", "127.0.0.1:4202", "HOST:PORT of cluster membership")
+	flags.StringVar(&o.NodeName, "node-name", "", "name of the node, unique in the cluster (default the host's name)")
+	flags.IntVar(&o.BootstrapExpect, "bootstrap-expect", 1, "how many nodes found the cluster together")
+	flags.StringSliceVar(&o.Join, "join", nil, "gossip addresses of other nodes, separated by commas")
+	flags.BoolVar(&o.Insecure, "insecure", false, "plain text between nodes, for tests and one machine")
+	flags.BoolVar(&o.InsecureHTTP, "insecure-http", false, "allow an HTTP address that is not loopback without authentication")
+	bindSetting(flags, "internal-addr", "gossip-addr", "node-name", "bootstrap-expect", "join", "insecure", "insecure-http")
+}
+
+// complete fills in what depends on the process.
+func (o *serverOptions) complete(a *app) error {
+	if o.DataDir == "" {
+		o.DataDir = filepath.Join(a.home(), "data")
+	}
+	if o.BootstrapExpect < 1 {
+		return usagef("--bootstrap-expect is %d; it is at least 1", o.BootstrapExpect)
+	}
+	logger, err := a.logger()
+	o.Logger = logger
+	return err
+}
+
+func newServerCommand(a *app, name string) *cobra.Command {
+	var options serverOptions
+	start := &cobra.Command{
+		Use:   "start",
+		Short: "Start a node",
+		Long: `Start one node of a cluster. Alone, it is a cluster of one. Several nodes found a cluster together when each is started
+with --bootstrap-expect N and --join with the gossip address of another.
+
+With --ephemeral the node chooses its port, prints one JSON line with its address, and exits when nothing has used it for
+15 seconds; when the data directory is in use already, it prints the address of the server that uses it.`,
+		Example: fmt.Sprintf(`  sluice %s start
+  sluice %s start --data-dir /var/lib/sluice --node-name a --bootstrap-expect 3 --join b:4202,c:4202`, name, name),
+		Args: cobra.NoArgs,
+		RunE: func(command *cobra.Command, _ []string) error {
+			if err := options.complete(a); err != nil {
+				return err
+			}
+			if !options.Ephemeral {
+				a.say("Starting...")
+				options.Ready = a.announceServer
+			}
+			return runServer(command.Context(), a, options)
+		},
+	}
+	options.register(a, start.Flags())
+	options.registerCluster(start.Flags())
+	start.Flags().BoolVar(&options.Ephemeral, "ephemeral", false, "serve only as long as something uses it")
+	about := "Run nodes of the cluster"
+	if name != "server" {
+		about = "Run nodes of the cluster (another name of server)"
+	}
+	return group(name, about, about+".", "  sluice "+name+" start", start)
+}
+
+// announceServer says how to use a server that is ready.
+func (a *app) announceServer(apiURL, dashboardURL string) {
+	a.say("\n%s\n", strings.Join(serverBanner, "\n"))
+	a.say("Configure Sluice to communicate with the server with:\n\n    sluice config set %s=%s\n", settingAPIURL, apiURL)
+	a.say("Check out the dashboard at %s", dashboardURL)
+}
+
+func newDevCommand(a *app) *cobra.Command {
+	options := serverOptions{BootstrapExpect: 1, Insecure: true}
+	command := &cobra.Command{
+		Use:   "dev",
+		Short: "Start server, agent and a sample deployment in one process",
+		Long: `Start everything on this machine in one process: a node, an agent, a work queue and a sample deployment. What it stores
+is still there when it is started again.`,
+		Example: "  sluice dev\n  sluice dev --data-dir /tmp/try --http-addr 127.0.0.1:4300",
+		Args:    cobra.NoArgs,
+		RunE: func(command *cobra.Command, _ []string) error {
+			if err := options.complete(a); err != nil {
+				return err
+			}
+			options.Ready = a.announceServer
+			return runDev(command.Context(), a, options)
+		},
+	}
+	options.register(a, command.Flags())
+	return command
+}
+
+// agentOptions is what the flags of agent start say.
+type agentOptions struct {
+	QueueRefs []string // work queues as they were named
+	Name      string   // "" is made from host and process
+	Limit     int      // how many runs at once; 0 is without bound
+	Logger    *slog.Logger
+	// Ready is called once the agent is registered.
+	Ready func()
+}
+
+func newAgentCommand(a *app) *cobra.Command {
+	var options agentOptions
+	var hideWelcome bool
+	start := &cobra.Command{
+		Use:   "start QUEUE...",
+		Short: "Start an agent",
+		Long: `Start an agent, which claims runs from work queues and executes them. Queues are given by name or id and looked up once:
+renaming one does not disturb the agent. SIGTERM and Ctrl-C let running flows end; a second one stops them.`,
+		Example:           "  sluice agent start tutorial_queue\n  sluice agent start 3461754d-e411-4155-9bc7-a0145b6974a0",
+		Args:              cobra.MinimumNArgs(1),
+		ValidArgsFunction: completeNames(a, workQueueNames),
+		RunE: func(command *cobra.Command, args []string) error {
+			logger, err := a.logger()
+			if err != nil {
+				return err
+			}
+			options.Logger, options.QueueRefs = logger, args
+			if options.Limit < 0 {
+				return usagef("--limit is %d; it must not be negative", options.Limit)
+			}
+			address, _ := a.settings.lookup(settingAPIURL)
+			if !hideWelcome {
+				a.say("Starting agent connected to %s...\n\n%s\n\n", address, strings.Join(agentBanner, "\n"))
+			}
+			options.Ready = func() {
+				a.say("Agent started! Looking for work from %s...", queuePhrase(args))
+			}
+			return runAgent(command.Context(), a, options)
+		},
+	}
+	flags := start.Flags()
+	flags.BoolVar(&hideWelcome, "hide-welcome", false, "do not print the welcome")
+	flags.StringVar(&options.Name, "name", "", "name of the agent (default host and process)")
+	flags.IntVar(&options.Limit, "limit", 0, "how many runs it executes at once (default no limit)")
+	return group("agent", "Run agents", "Run agents, which claim flow runs from work queues and execute them.",
+		"  sluice agent start tutorial_queue", start)
+}
+
+// queuePhrase names queues as the user named them.
+func queuePhrase(refs []string) string {
+	if len(refs) == 1 {
+		return "queue '" + refs[0] + "'"
+	}
+	return "queues '" + strings.Join(refs, "', '") + "'"
+}

@@ -1,0 +1,252 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sluice-dev/sluice/api"
+	"github.com/sluice-dev/sluice/api/client"
+)
+
+// watchPatience is how long a command that follows a run waits for a server that went away.
+const watchPatience = 2 * time.Minute
+
+func newRunLogs(a *app) *cobra.Command {
+	var follow bool
+	var tail int
+	command := runArgument(a, &cobra.Command{
+		Use:   "logs RUN",
+		Short: "Show the logs of a flow run",
+		Long: `Show the logs of a flow run and its task runs in the order of their times. With -f the command goes on until the run
+has ended. Times are local; in plain output they are whole and in UTC. With -o jsonl each log is one line of JSON.`,
+		Example: "  sluice flow-run logs tan-lion --tail 20\n  sluice flow-run logs -f tan-lion",
+	})
+	command.Flags().BoolVarP(&follow, "follow", "f", false, "go on until the run has ended")
+	command.Flags().IntVar(&tail, "tail", -1, "only the last of them (default all)")
+	command.RunE = onRun(a, func(ctx context.Context, c *client.Client, run *api.FlowRun) error {
+		if follow {
+			return a.followRun(ctx, run, following{logs: true, tail: tail})
+		}
+		logs, err := runLogs(ctx, c, run.ID, tail)
+		if err != nil {
+			return fmt.Errorf("read the logs of flow run '%s': %w", run.Name, err)
+		}
+		printer := a.newLogPrinter(c, run)
+		switch a.output {
+		case "", formatTable, formatPlain, formatJSONL:
+			for i := range logs {
+				if err := printer.log(ctx, &logs[i]); err != nil {
+					return err
+				}
+			}
+			return nil
+		case formatName:
+			return usagef("logs have no names; use -o jsonl")
+		}
+		if logs == nil {
+			logs = []api.Log{}
+		}
+		return a.printDocument(a.output, logs)
+	})
+	return command
+}
+
+// runLogs reads the logs of a run, the last of them if tail is not negative.
+func runLogs(ctx context.Context, c *client.Client, run api.ID, tail int) ([]api.Log, error) {
+	filter := &api.LogFilter{FlowRunID: &api.IDAny{Any: []api.ID{run}}}
+	if tail < 0 {
+		return client.Each(func(page api.Page) ([]api.Log, error) {
+			return c.FilterLogs(ctx, api.LogFilterRequest{Logs: filter, Page: page, Sort: api.SortTimestampAsc})
+		})
+	}
+	var logs []api.Log
+	for len(logs) < tail {
+		limit := min(api.MaxPage, tail-len(logs))
+		part, err := c.FilterLogs(ctx, api.LogFilterRequest{
+			Logs: filter, Page: api.Page{Limit: &limit, Offset: len(logs)}, Sort: api.SortTimestampDesc,
+		})
+		if err != nil {
+			return nil, err
+		}
+		logs = append(logs, part...)
+		if len(part) < limit {
+			break
+		}
+	}
+	for i, j := 0, len(logs)-1; i < j; i, j = i+1, j-1 {
+		logs[i], logs[j] = logs[j], logs[i]
+	}
+	return logs, nil
+}
+
+func newRunWatch(a *app) *cobra.Command {
+	var noLogs bool
+	var timeout time.Duration
+	command := runArgument(a, &cobra.Command{
+		Use:   "watch RUN",
+		Short: "Follow a flow run until it ends",
+		Long: `Follow the states and logs of a flow run until it ends. The exit code says how it ended: 0 Completed, 10 Failed,
+11 Crashed, 12 Cancelled; 124 when --timeout was over before. Ctrl-C stops watching, not the run.`,
+		Example: "  sluice flow-run watch tan-lion --timeout 10m",
+	})
+	command.Flags().BoolVar(&noLogs, "no-logs", false, "only states")
+	command.Flags().DurationVar(&timeout, "timeout", 0, "stop watching after this time, like 90s or 10m (default never)")
+	command.RunE = onRun(a, func(ctx context.Context, _ *client.Client, run *api.FlowRun) error {
+		return a.followRun(ctx, run, following{logs: !noLogs, states: true, tail: -1, timeout: timeout})
+	})
+	return command
+}
+
+// following says what followRun prints and how long it goes on.
+type following struct {
+	logs, states bool
+	tail         int
+	timeout      time.Duration
+}
+
+// errWatchTimeout ends the watching, not the run.
+var errWatchTimeout = errors.New("the time given for watching is over")
+
+// followRun prints what happens to a run until it ends. With states, the result is how the run ended.
+func (a *app) followRun(ctx context.Context, run *api.FlowRun, f following) error {
+	watchCtx := ctx
+	if f.timeout > 0 {
+		var cancel context.CancelFunc
+		watchCtx, cancel = context.WithTimeoutCause(ctx, f.timeout, errWatchTimeout)
+		defer cancel()
+	}
+	c, err := a.connect(watchPatience)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	printer := a.newLogPrinter(c, run)
+	skip := 0
+	if f.tail >= 0 {
+		logs, err := runLogs(watchCtx, c, run.ID, -1)
+		if err != nil {
+			return err
+		}
+		skip = max(0, len(logs)-f.tail)
+	}
+	var last *api.State
+	err = c.StreamFlowRun(watchCtx, run.ID, f.logs, "", func(event client.Event) error {
+		switch event.Kind {
+		case api.EventLog:
+			if skip > 0 {
+				skip--
+				return nil
+			}
+			var log api.Log
+			if err := json.Unmarshal(event.Data, &log); err != nil {
+				return fmt.Errorf("decode log: %w", err)
+			}
+			return printer.log(watchCtx, &log)
+		case api.EventState, api.EventEnd:
+			var state api.State
+			if err := json.Unmarshal(event.Data, &state); err != nil {
+				return fmt.Errorf("decode state: %w", err)
+			}
+			known := last != nil && last.ID == state.ID // the end repeats the last state
+			last = &state
+			if f.states && !known {
+				return printer.state(&state)
+			}
+		}
+		return nil
+	})
+	switch {
+	case errors.Is(err, errWatchTimeout):
+		a.note("%s", reattach(run))
+		return &failure{code: exitTimeout, err: fmt.Errorf("flow run %s had not ended after %s", short(run.Name, run.ID), f.timeout)}
+	case err != nil && ctx.Err() != nil:
+		a.note("\n%s", reattach(run))
+		return interrupted(err)
+	case err != nil:
+		return fmt.Errorf("follow flow run '%s': %w", run.Name, err)
+	}
+	if f.states && last != nil {
+		return ended(last)
+	}
+	return nil
+}
+
+func reattach(run *api.FlowRun) string {
+	return fmt.Sprintf("The flow run goes on. Watch it again: sluice flow-run watch %s\nCancel it:                          sluice flow-run cancel %s",
+		run.ID, run.ID)
+}
+
+// logPrinter writes logs and states of one run in the form that flows log on a terminal.
+type logPrinter struct {
+	app      *app
+	client   *client.Client
+	run      *api.FlowRun
+	taskRuns map[api.ID]string
+}
+
+func (a *app) newLogPrinter(c *client.Client, run *api.FlowRun) *logPrinter {
+	return &logPrinter{app: a, client: c, run: run, taskRuns: map[api.ID]string{}}
+}
+
+func (p *logPrinter) log(ctx context.Context, log *api.Log) error {
+	if p.app.structured() {
+		return p.app.printJSONLine(log)
+	}
+	subject := fmt.Sprintf("Flow run '%s'", p.run.Name)
+	if log.TaskRunID != nil {
+		name, err := p.taskRun(ctx, *log.TaskRunID)
+		if err != nil {
+			return err
+		}
+		subject = fmt.Sprintf("Task run '%s'", name)
+	}
+	p.line(log.Timestamp, api.LevelName(log.Level), subject, log.Message)
+	return nil
+}
+
+func (p *logPrinter) state(state *api.State) error {
+	if p.app.structured() {
+		return p.app.printJSONLine(state)
+	}
+	message := "State: " + state.Name
+	if state.Message != nil && *state.Message != "" {
+		message += " - " + *state.Message
+	}
+	p.line(state.Timestamp, "STATE", fmt.Sprintf("Flow run '%s'", p.run.Name), message)
+	return nil
+}
+
+func (p *logPrinter) line(at api.Time, level, subject, message string) {
+	when := at.String()
+	if p.app.format() == formatTable {
+		when = at.Local().Format("15:04:05.000")
+	}
+	fmt.Fprintf(p.app.out, "%s | %-7s | %s - %s\n", when, level, subject, message)
+}
+
+// taskRun returns the name of a task run, reading all of the flow run's when it meets a new one.
+func (p *logPrinter) taskRun(ctx context.Context, id api.ID) (string, error) {
+	if name, known := p.taskRuns[id]; known {
+		return name, nil
+	}
+	runs, err := client.Each(func(page api.Page) ([]api.TaskRun, error) {
+		return p.client.FilterTaskRuns(ctx, api.FilterRequest{
+			Filters: api.Filters{FlowRuns: &api.FlowRunFilter{ID: &api.IDAnyNot{Any: []api.ID{p.run.ID}}}}, Page: page,
+		})
+	})
+	if err != nil {
+		return "", fmt.Errorf("read the names of task runs: %w", err)
+	}
+	for _, run := range runs {
+		p.taskRuns[run.ID] = run.Name
+	}
+	if _, known := p.taskRuns[id]; !known {
+		p.taskRuns[id] = id.String() // deleted, or a log of something that never was a task run
+	}
+	return p.taskRuns[id], nil
+}
