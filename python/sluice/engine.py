@@ -62,7 +62,7 @@ def run_flow_run(id: str, lease: str, client: Client) -> int:
         state = state_body("FAILED", message=message, data=runs._exception_document(error), flow_run_id=id)
         answer = client.set_flow_run_state(id, state, lease, force, body["state"]["id"])
         if answer.state is None:
-            logger.error("The run was not marked as failed: %s", answer.reason, to_server=False)
+            logger.error("The run was not marked as failed: %s", answer.reason, to_server=False, always_show=True)
             return 1
         logger.error("Finished in state %s", State.from_api(answer.state), to_server=False)
         return 0
@@ -172,7 +172,12 @@ def main(arguments: List[str]) -> int:
         client = connection.client()
         if deployment:
             return run_deployment(deployment, overrides, client)
-        lease = os.environ.pop("SLUICE_LEASE_TOKEN", "")  # not for processes that the flow starts
+        # Neither is for processes that the flow starts.
+        lease = os.environ.pop("SLUICE_LEASE_TOKEN", "")
+        if os.environ.pop("SLUICE_ENGINE_CONSOLE", "") == "0":
+            from sluice import logs
+
+            logs.run_lines_on_console = False
         return run_flow_run(run_id, lease, client)
     except (SluiceError, ApiError) as error:
         what = f"deployment {deployment}" if deployment else f"flow run {run_id}"

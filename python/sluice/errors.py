@@ -40,10 +40,12 @@ class ParameterError(SluiceError, TypeError):
 
 
 class FlowLoadError(SluiceError):
-    """Flow code could not be read, executed, or holds no suitable flow. Carries file and line where known."""
+    """Flow code could not be read, executed, or holds no suitable flow. `reason` is the message without the place."""
 
-    def __init__(self, message: str, file: str | None = None, line: int | None = None) -> None:
-        super().__init__(message)
+    def __init__(self, reason: str, file: str | None = None, line: int | None = None) -> None:
+        place = "" if line is None or file is None else f"{file}, line {line}: "
+        super().__init__(place + reason)
+        self.reason = reason
         self.file = file
         self.line = line
 

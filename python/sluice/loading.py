@@ -40,10 +40,9 @@ def refuse_call(flow: Flow) -> None:
         frame = frame.f_back
     name = os.path.basename(_loading)
     text = _line(_loading, line)
-    shown = f" (`{text}`)" if text else ""
-    place = f"{name}, line {line}{shown}," if line else f"{name}"
+    shown = f"`{text}` calls" if text else f"{name} calls"
     raise FlowCalledWhileLoading(
-        f"{place} calls flow {flow.name!r} when the file is loaded. A deployment calls the flow itself: "
+        f"{shown} flow {flow.name!r} when the file is loaded. A deployment calls the flow itself: "
         f"comment out {f'line {line}' if line else 'the call'}, or put it under `if __name__ == \"__main__\":`",
         name,
         line,
@@ -70,7 +69,7 @@ def execute(path: str, text: Optional[str] = None) -> List[Any]:
     try:
         code = compile(text, path, "exec", dont_inherit=True)
     except SyntaxError as error:
-        raise FlowLoadError(f"{shown}, line {error.lineno}: {error.msg}", shown, error.lineno) from error
+        raise FlowLoadError(f"{type(error).__name__}: {error.msg}", shown, error.lineno) from error
     except ValueError as error:  # null bytes
         raise FlowLoadError(f"{shown}: {error}", shown) from error
     import types
@@ -94,8 +93,8 @@ def execute(path: str, text: Optional[str] = None) -> List[Any]:
         raise FlowLoadError(f"{shown} ends the process (exit status {error.code}) when it is loaded", shown) from error
     except Exception as error:
         line = line_in(error, path)
-        place = f"{shown}, line {line}" if line else shown
-        raise FlowLoadError(f"{place}: {type(error).__name__}: {error}", shown, line) from error
+        where = "" if line else f"{shown}: "
+        raise FlowLoadError(f"{where}{type(error).__name__}: {error}", shown, line) from error
     finally:
         _loading = outer
         _found[:] = kept

@@ -49,6 +49,9 @@ def _threshold() -> int:
         return INFO
 
 
+# False in a process whose output an agent keeps as log lines of the run: these would come twice.
+run_lines_on_console = True
+
 _console_lock = threading.Lock()  # keeps lines whole
 
 
@@ -241,8 +244,9 @@ class RunLogger:
         options.setdefault("exc_info", True)
         self.log(ERROR, message, *args, **options)
 
-    def log(self, level: int, message: object, *args: object, exc_info: Any = None, to_server: bool = True, **_: Any) -> None:
-        """One line. `args` are put in with `%` as in `logging`; `to_server` false keeps it on the console."""
+    def log(self, level: int, message: object, *args: object, exc_info: Any = None, to_server: bool = True, always_show: bool = False, **_: Any) -> None:
+        """One line. `args` are put in with `%` as in `logging`. `to_server` false keeps it on the console;
+        `always_show` is for what only the console can tell, because the server cannot be told."""
         if not self.isEnabledFor(level):
             return
         text = str(message)
@@ -256,7 +260,8 @@ class RunLogger:
         if len(text) > MESSAGE_LIMIT // 4 and len(text.encode("utf-8", "replace")) > MESSAGE_LIMIT:
             text = text.encode("utf-8", "replace")[:MESSAGE_LIMIT].decode("utf-8", "ignore") + " [cut: longer than 1 MB]"
         moment = timestamps.now()
-        console(_LEVEL_NAMES.get(level, f"Level {level}"), self._title, text, moment.timestamp())
+        if run_lines_on_console or always_show:
+            console(_LEVEL_NAMES.get(level, f"Level {level}"), self._title, text, moment.timestamp())
         if to_server and self._to is not None:
             self._to.add(
                 {

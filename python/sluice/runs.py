@@ -185,7 +185,7 @@ class FlowRun:
     def last_words(self, error: BaseException) -> Optional[State]:
         """Reports a run that was stopped from outside; None when it must or can not be."""
         if isinstance(error, LeaseLost):
-            self.logger.error("Stopped: %s Another process may own this flow run; nothing more is reported.", error, to_server=False)
+            self.logger.error("Stopped: %s Another process may own this flow run; nothing more is reported.", error, to_server=False, always_show=True)
             return None
         cancelled = isinstance(error, FlowCancelled)
         try:
@@ -211,7 +211,7 @@ class FlowRun:
             answer = self.propose(state_body(kind, name, message), retry_seconds=LAST_WORDS_SECONDS)
             stored = answer.state or self.client._get(f"/flow_runs/{self.id}", LAST_WORDS_SECONDS)["state"]
         except (ApiError, ServerUnavailable, OSError) as problem:
-            self.logger.error("The end of the run could not be reported: %s", problem, to_server=False)
+            self.logger.error("The end of the run could not be reported: %s", problem, to_server=False, always_show=True)
             return None
         except LeaseLost:
             return None
@@ -450,7 +450,7 @@ def submit_task(
                 raise
         except Exception as error:
             # Not the task's code, which _attempt guards: the server refused or cannot be reached.
-            run.logger.error("Crash detected! %s: %s", type(error).__name__, error, to_server=False)
+            run.logger.error("Crash detected! %s: %s", type(error).__name__, error, to_server=False, always_show=True)
             future.settle(None, error)
 
     flow_run.runner.submit(work)

@@ -1,0 +1,1 @@
+"""Names where flows written for Orion look for them."""
