@@ -11,6 +11,8 @@ import (
 
 const (
 	claimWait = 25 * time.Second // the contract allows 30 s
+	// claimSlack covers what a server without leader holds a claim, and more.
+	claimSlack = 8 * time.Second
 	// settleTimeout bounds the question what an interrupted claim has brought.
 	settleTimeout = 2 * time.Second
 )
@@ -44,7 +46,7 @@ func (a *Agent) claimLoop(ctx context.Context) error {
 func (a *Agent) claim(ctx context.Context, claim api.Claim) (*api.Claimed, error) {
 	pauses := backoff{clock: a.config.Clock}
 	for {
-		claimed, err := a.config.API.Claim(ctx, a.id, claim)
+		claimed, err := a.askForWork(ctx, claim)
 		if err == nil {
 			a.reachable()
 			return claimed, nil
@@ -69,6 +71,14 @@ func (a *Agent) claim(ctx context.Context, claim api.Claim) (*api.Claimed, error
 			return nil, err
 		}
 	}
+}
+
+// askForWork makes one attempt. It gives up on a server that should have answered
+// by now, so that the next attempt may reach another one.
+func (a *Agent) askForWork(ctx context.Context, claim api.Claim) (*api.Claimed, error) {
+	ctx, cancel := context.WithTimeout(ctx, claim.WaitSeconds.Std()+claimSlack)
+	defer cancel()
+	return a.config.API.Claim(ctx, a.id, claim)
 }
 
 // settle gives back what the last claim brought while the agent began to stop.

@@ -120,7 +120,9 @@ func (e *execution) ttl() time.Duration {
 	if ttl := e.grant.TTLSeconds.Std(); ttl > 0 {
 		return ttl
 	}
-	return defaultTTL
+	e.agent.mu.Lock()
+	defer e.agent.mu.Unlock()
+	return e.agent.ttl
 }
 
 // run executes the flow run.

@@ -498,3 +498,18 @@ func TestOutputBeyondTheLimitIsCounted(t *testing.T) {
 		return false
 	})
 }
+
+func TestAFlowGoesOnWhenItsOutputCannotBeKept(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	f := start(t, s, nil)
+	if err := os.RemoveAll(f.config.SpoolDir); err != nil {
+		t.Fatal(err)
+	}
+	if state := s.final(t, s.addCommand("sh", "-c", "echo lost")); state.Type != api.Completed {
+		t.Errorf("got %s %q", state.Type, message(state))
+	}
+	if !strings.Contains(f.log.String(), "Cannot keep the output of a flow run") {
+		t.Error("the log does not tell")
+	}
+}

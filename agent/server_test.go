@@ -52,7 +52,7 @@ type fakeRun struct {
 	renewals   int
 }
 
-func newServer(t *testing.T) *fakeServer {
+func newServer(t testing.TB) *fakeServer {
 	s := &fakeServer{beat: 20 * time.Millisecond, ttl: 12 * time.Second, agents: map[api.ID]api.AgentRegister{}, runs: map[api.ID]*fakeRun{},
 		claims: map[api.ID]*api.Claimed{}, batches: map[string]bool{}, deaf: map[string]int{}}
 	s.changed = sync.NewCond(&s.mu)
@@ -111,7 +111,7 @@ func (s *fakeServer) change(f func()) {
 }
 
 // await blocks until the condition holds.
-func (s *fakeServer) await(t *testing.T, what string, condition func() bool) {
+func (s *fakeServer) await(t testing.TB, what string, condition func() bool) {
 	t.Helper()
 	timeout := time.AfterFunc(30*time.Second, func() { s.change(func() {}) })
 	defer timeout.Stop()
@@ -176,7 +176,7 @@ func withConfig(config map[string]any) func(*api.FlowRun) {
 }
 
 // final blocks until the run has ended and answers its last state.
-func (s *fakeServer) final(t *testing.T, id api.ID) api.StateCreate {
+func (s *fakeServer) final(t testing.TB, id api.ID) api.StateCreate {
 	t.Helper()
 	s.await(t, "the run has ended", func() bool { return s.runs[id].run.StateType.Terminal() })
 	s.mu.Lock()

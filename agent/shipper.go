@@ -81,7 +81,8 @@ func (s *shipper) send(ctx context.Context, batch spool.Batch) bool {
 			return true
 		case ctx.Err() != nil:
 			return false
-		case !passing(err):
+		case !passing(err) && api.KindOf(err) != api.KindUnauthenticated && api.KindOf(err) != api.KindForbidden:
+			// A token can be mended; lines that are refused for themselves cannot.
 			s.log.Error("The server refuses output of a flow run; these lines are dropped",
 				"flow_run_id", s.file.FlowRun(), "lines", len(logs), "error", err)
 			return true

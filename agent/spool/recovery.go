@@ -42,6 +42,9 @@ func (f *File) recover() error {
 	if !found {
 		return errors.New("both checkpoints are damaged")
 	}
+	if f.mark.acked < framesAt || (f.mark.pendingEnd != 0 && f.mark.pendingEnd <= f.mark.acked) {
+		return errors.New("the checkpoint makes no sense")
+	}
 	info, err := f.raw.Stat()
 	if err != nil {
 		return fmt.Errorf("stat: %w", err)
