@@ -215,7 +215,7 @@ func (n *Node) stateApplied() {
 }
 
 // Stop hands leadership over if it can, finishes what is in flight and closes everything Start opened. It blocks until
-// all is done; ctx bounds only the polite part. Idempotent.
+// all is done; ctx bounds only the handing over. Idempotent.
 func (n *Node) Stop(ctx context.Context) error {
 	n.stopOnce.Do(func() {
 		defer close(n.stopDone)
@@ -236,8 +236,11 @@ func (n *Node) stop(ctx context.Context) error {
 	polite, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 
-	// Nothing new, and callers with an entry in flight get their answer while raft can still give it.
-	n.proposer.stop(polite)
+	// Nothing new, and callers with an entry in flight get their answer while raft can still give it. An isolated leader
+	// gives it when its lease ends, so this is worth a moment even to an impatient caller.
+	flight, land := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	n.proposer.stop(flight)
+	land()
 	n.changed.fire()
 	// Leader services end before the transfer: two leaders must never both run them.
 	n.endLife()
@@ -246,7 +249,7 @@ func (n *Node) stop(ctx context.Context) error {
 	if r != nil {
 		<-r.leadDone
 		// A successor takes over at once instead of after an election timeout.
-		if r.raft.State() == raft.Leader && !r.soleVoter(n.id) {
+		if polite.Err() == nil && r.raft.State() == raft.Leader && !r.soleVoter(n.id) {
 			if err := r.transfer(polite); err != nil {
 				n.log.Warn("leadership was not handed over", "error", err)
 			}

@@ -25,6 +25,7 @@ type toy struct {
 	changed signal
 	// onApply, when set, is called before each batch is applied.
 	onApply func()
+	synced  *toyState // what a crash leaves: the state at the last local snapshot
 }
 
 type toyState struct {
@@ -51,10 +52,33 @@ func newToy() *toy { return &toy{s: toyState{Sessions: map[string][][]byte{}}} }
 func (t *toy) copy() *toy {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	c := &toy{s: t.s}
-	c.s.Words = slices.Clone(t.s.Words)
-	c.s.Sessions = maps.Clone(t.s.Sessions)
+	c := &toy{s: *t.s.clone()}
+	if t.synced != nil {
+		c.synced = t.synced.clone()
+	}
 	return c
+}
+
+// crash returns the state as a power loss leaves it: an earlier one, but not older than the last snapshot.
+func (t *toy) crash() *toy {
+	c := t.copy()
+	if t.synced != nil {
+		c.s = *t.synced
+	} else {
+		c = newToy()
+	}
+	return c
+}
+
+func (s *toyState) clone() *toyState {
+	c := *s
+	c.Words = slices.Clone(s.Words)
+	c.Sessions = maps.Clone(s.Sessions)
+	return &c
+}
+
+func (s *toyState) has(word string) bool {
+	return slices.ContainsFunc(s.Words, func(w toyWord) bool { return w.Word == word })
 }
 
 func toyEpoch(term uint64, nodeID, clusterID string) []byte {
@@ -192,7 +216,7 @@ func (t *toy) Restore(rc io.ReadCloser) error {
 		s.Sessions = map[string][][]byte{}
 	}
 	t.mu.Lock()
-	t.s = s
+	t.s, t.synced = s, s.clone()
 	t.mu.Unlock()
 	t.changed.fire()
 	return nil
@@ -273,6 +297,7 @@ func (k *toySink) Close() error {
 		if k.index > k.s.t.s.Witness {
 			k.s.t.s.Witness, k.s.t.s.WitnessTerm = k.index, k.term
 		}
+		k.s.t.synced = k.s.t.s.clone()
 		return nil
 	}
 	k.s.mu.Lock()

@@ -16,6 +16,12 @@ type transport struct {
 	raft.WithPreVote
 }
 
+// AppendEntriesPipeline implements raft.Transport: without pipelining, whatever the transport. Raft's pipeline can
+// deadlock and starve one follower for good.
+func (transport) AppendEntriesPipeline(raft.ServerID, raft.ServerAddress) (raft.AppendPipeline, error) {
+	return nil, raft.ErrPipelineReplicationNotSupported
+}
+
 func keepOpen(t raft.Transport) (transport, error) {
 	pv, ok := t.(raft.WithPreVote)
 	if !ok {
@@ -47,9 +53,8 @@ func listenTCP(bind, advertise string, addresses raft.ServerAddressProvider, log
 		Logger:                logger,
 		Stream:                &tcpStream{Listener: ln, advertise: advertise},
 		MaxPool:               3,
-		// Pipelining can deadlock in raft and starve one follower for good.
-		MaxRPCsInFlight: 1,
-		Timeout:         10 * time.Second,
+		MaxRPCsInFlight:       1, // no pipelining, see transport
+		Timeout:               10 * time.Second,
 	}), nil
 }
 
