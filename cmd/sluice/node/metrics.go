@@ -86,7 +86,12 @@ var (
 func desc(name, help string) *prometheus.Desc { return prometheus.NewDesc(name, help, nil, nil) }
 
 // Describe implements prometheus.Collector.
-func (c *statusCollector) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(c, ch) }
+func (c *statusCollector) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{descLeader, descHasLeader, descTerm, descEpoch, descVoters, descCommit, descApplied, descLast,
+		descLogBytes, descWaiting, descRestarts, descProblems, descFree, descStateDisk} {
+		ch <- d
+	}
+}
 
 // Collect implements prometheus.Collector.
 func (c *statusCollector) Collect(ch chan<- prometheus.Metric) {
