@@ -18,6 +18,8 @@ class TaskFuture:
     def __init__(self, run: TaskRun) -> None:
         self.task_run = run
         self._done = threading.Event()
+        self._lock = threading.Lock()  # guards _watchers
+        self._watchers: List[Callable[[], None]] = []
         self._state: Optional[State] = None
         self._error: Optional[BaseException] = None
 
@@ -38,7 +40,9 @@ class TaskFuture:
 
     def result(self, timeout: Optional[float] = None, raise_on_failure: bool = True) -> Any:
         """Waits for and returns the task's result. Raises its exception if it failed, TimeoutError after `timeout`."""
-        state = self.wait(timeout)
+        return self._result_of(TaskFuture.wait(self, timeout), timeout, raise_on_failure)
+
+    def _result_of(self, state: Optional[State], timeout: Optional[float], raise_on_failure: bool) -> Any:
         if state is None:
             raise TimeoutError(f"task run {self.name!r} did not end within {timeout} s")
         return state.result(raise_on_failure=raise_on_failure)
@@ -63,7 +67,19 @@ class TaskFuture:
     def settle(self, state: Optional[State], error: Optional[BaseException] = None) -> None:
         """Called once, by what executes the task run."""
         self._state, self._error = state, error
-        self._done.set()
+        with self._lock:
+            self._done.set()
+            watchers, self._watchers = self._watchers, []
+        for watcher in watchers:
+            watcher()
+
+    def watch(self, watcher: Callable[[], None]) -> None:
+        """Has `watcher` called when the task run ends, from whatever thread; at once if it has."""
+        with self._lock:
+            if not self._done.is_set():
+                self._watchers.append(watcher)
+                return
+        watcher()
 
     def __bool__(self) -> bool:
         import warnings
@@ -89,12 +105,30 @@ class AsyncTaskFuture(TaskFuture):
     async def wait(self, timeout: Optional[float] = None) -> Optional[State]:  # type: ignore[override]
         import asyncio
 
-        return await asyncio.to_thread(TaskFuture.wait, self, timeout)
+        # No thread waits here: a gather of many futures would use up the executor that their tasks may need.
+        loop, ended = asyncio.get_running_loop(), asyncio.Event()
+
+        def wake() -> None:
+            try:
+                loop.call_soon_threadsafe(ended.set)
+            except RuntimeError:
+                pass  # the loop was closed: nobody waits any more
+
+        self.watch(wake)
+        deadline = None if timeout is None else loop.time() + timeout
+        while not ended.is_set():
+            self.task_run.flow_run.check()
+            left = 0.5 if deadline is None else min(0.5, deadline - loop.time())
+            if left <= 0:
+                return self.final_state()
+            try:
+                await asyncio.wait_for(ended.wait(), left)
+            except asyncio.TimeoutError:
+                pass
+        return self.final_state()
 
     async def result(self, timeout: Optional[float] = None, raise_on_failure: bool = True) -> Any:
-        import asyncio
-
-        return await asyncio.to_thread(TaskFuture.result, self, timeout, raise_on_failure)
+        return self._result_of(await self.wait(timeout), timeout, raise_on_failure)
 
     async def get_state(self) -> State:  # type: ignore[override]
         import asyncio

@@ -178,8 +178,13 @@ class FlowRun:
         return final
 
     def failed(self, error: Exception) -> State:
-        """The state for an exception of the flow function, which is logged."""
+        """The state for an exception of the flow function, which is logged, once the tasks it left behind ended."""
         self.logger.error("Encountered exception during execution:", exc_info=error)
+        for future in self.futures:
+            try:
+                TaskFuture.wait(future)
+            except Exception:
+                pass  # it was logged; what the flow raised counts
         return State(states.FAILED, message="Flow run encountered an exception.", result=error)
 
     def last_words(self, error: BaseException) -> Optional[State]:
@@ -677,7 +682,7 @@ async def execute_async(run: FlowRun) -> State:
         except Exception as error:
             if isinstance(error, (ServerUnavailable, ApiError)) and _is_reporting_failure(run, error):
                 raise
-            state = run.failed(error)
+            state = await asyncio.to_thread(run.failed, error)
         return await asyncio.to_thread(run.finish, state)
 
     with interrupts.handled(run):
