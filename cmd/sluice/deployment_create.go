@@ -404,7 +404,22 @@ func sameSchedule(stored, wanted *api.Schedule) bool {
 		anchored.AnchorDate = nil
 		stored = &api.Schedule{Interval: &anchored}
 	}
+	if stored.RRule != nil && wanted.RRule != nil && !strings.Contains(wanted.RRule.RRule, "DTSTART") {
+		stored = &api.Schedule{RRule: withoutStart(stored.RRule)}
+		wanted = &api.Schedule{RRule: withoutStart(wanted.RRule)}
+	}
 	x, errX := json.Marshal(stored)
 	y, errY := json.Marshal(wanted)
 	return errX == nil && errY == nil && sameJSON(x, y)
+}
+
+// withoutStart is a rule without the start that the server gives to one that has none.
+func withoutStart(schedule *api.RRuleSchedule) *api.RRuleSchedule {
+	bare := *schedule
+	for line := range strings.SplitSeq(schedule.RRule, "\n") {
+		if !strings.HasPrefix(line, "DTSTART") {
+			bare.RRule = strings.TrimPrefix(line, "RRULE:")
+		}
+	}
+	return &bare
 }

@@ -10,6 +10,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+
+	"github.com/sluice-dev/sluice/python"
 )
 
 // interpreter finds the Python that runs flows.
@@ -28,7 +30,7 @@ func (a *app) interpreter() (string, error) {
 
 // pythonEnvironment is the environment of Python processes: the cluster in use and the embedded SDK.
 func (a *app) pythonEnvironment() ([]string, error) {
-	sdk, err := sdkPath(filepath.Join(a.home(), "cache"))
+	sdk, err := python.WriteTo(filepath.Join(a.home(), "cache"))
 	if err != nil {
 		return nil, fmt.Errorf("unpack the Python SDK: %w", err)
 	}
@@ -59,17 +61,6 @@ func changedEnvironment(environ []string, changes map[string]string) []string {
 		result = append(result, key+"="+value)
 	}
 	return result
-}
-
-// sdkPath returns the directory of the Python SDK: "python" beside the folder of the binary.
-func sdkPath(_ string) (string, error) {
-	binary, err := os.Executable()
-	if err != nil {
-		return "", err
-	}
-	path := filepath.Join(filepath.Dir(binary), "..", "python")
-	_, err = os.Stat(filepath.Join(path, "sluice"))
-	return path, err
 }
 
 // described is what the Python SDK answers about specs.
