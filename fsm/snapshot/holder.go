@@ -124,6 +124,18 @@ func (h *Holder) openDB(name string) (*pebblekv.Store, error) {
 	return pebblekv.Open(h.path(name), o)
 }
 
+// inspect reads where a database stands that nobody has open, without changing it.
+func (h *Holder) inspect(path string) (Meta, error) {
+	o := h.c.KV
+	o.ReadOnly, o.CacheBytes, o.OnFailure, o.Logger = true, 1<<20, nil, h.c.Logger
+	s, err := pebblekv.Open(path, o)
+	if err != nil {
+		return Meta{}, err
+	}
+	m, err := ReadMeta(s)
+	return m, errors.Join(err, s.Close())
+}
+
 // databases returns the names of the database directories.
 func (h *Holder) databases() ([]string, error) {
 	names, err := list(h.fs, h.dir)
@@ -208,12 +220,7 @@ func (h *Holder) createFirst(name string) error {
 
 // isNew tells whether a database exists in which nothing was ever applied.
 func (h *Holder) isNew(name string) bool {
-	s, err := h.openDB(name)
-	if err != nil {
-		return false
-	}
-	defer s.Close()
-	m, err := ReadMeta(s)
+	m, err := h.inspect(h.path(name))
 	index, _ := m.Last()
 	return err == nil && index == 0
 }

@@ -22,7 +22,9 @@ import (
 // history is what the cluster committed: the state after each index. An index that changed nothing stands for entries
 // the state machine never sees.
 type history struct {
-	seed   uint64
+	seed uint64
+	// mu guards states.
+	mu     sync.Mutex
 	states []map[string]string
 }
 
@@ -30,6 +32,8 @@ func newHistory(seed uint64) *history { return &history{seed: seed, states: []ma
 
 // at returns the state after index, the same on every node.
 func (hi *history) at(index uint64) map[string]string {
+	hi.mu.Lock()
+	defer hi.mu.Unlock()
 	for i := uint64(len(hi.states)); i <= index; i++ {
 		next := maps.Clone(hi.states[i-1])
 		for _, w := range hi.writes(i) {
@@ -301,4 +305,3 @@ func seeds(t *testing.T) []uint64 {
 	}
 	return out
 }
-

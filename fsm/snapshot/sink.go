@@ -4,10 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"syscall"
 
 	"github.com/hashicorp/raft"
-
-	"github.com/sluice-dev/sluice/fsm/kv/pebblekv"
 )
 
 // errCancelled ends the decoding of a transfer that is given up.
@@ -116,16 +115,12 @@ func (s *sink) Close() error {
 
 // verify opens the received database and looks whether it is what was announced.
 func (s *sink) verify() error {
-	o := s.h.c.KV
-	o.ReadOnly, o.CacheBytes, o.OnFailure, o.Logger = true, 1<<20, nil, s.h.c.Logger
-	db, err := pebblekv.Open(s.dir+tempSuffix, o)
+	m, err := s.h.inspect(s.dir + tempSuffix)
+	if errors.Is(err, syscall.ENOSPC) {
+		return err
+	}
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrCorrupt, err)
-	}
-	m, err := ReadMeta(db)
-	err = errors.Join(err, db.Close())
-	if err != nil {
-		return err
 	}
 	if index, term := m.Last(); index != s.meta.Index || term != s.meta.Term {
 		return fmt.Errorf("%w: the database in it stands at %d (term %d), announced was %d (term %d)", ErrCorrupt, index, term,
@@ -156,5 +151,5 @@ func (s *sink) Cancel() error {
 	}
 	_ = s.pipe.CloseWithError(errCancelled)
 	<-s.decoded
-	return removeAll(s.h.fs, s.dir + tempSuffix)
+	return removeAll(s.h.fs, s.dir+tempSuffix)
 }

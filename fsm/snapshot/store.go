@@ -216,7 +216,9 @@ func (o *outgoing) Close() error {
 	}
 	o.closed = errSendClosed
 	o.idle.Stop()
-	return errors.Join(o.enc.Close(), o.remove())
+	err := errors.Join(o.enc.Close(), o.remove())
+	o.h.c.step("stream closed")
+	return err
 }
 
 func (o *outgoing) remove() error {

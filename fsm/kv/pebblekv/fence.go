@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
@@ -18,6 +19,9 @@ import (
 //     store asks for the failure after every commit and reports it.
 //   - new tables: creating one blocks until the store is closed, because Pebble retries a failed flush at once, forever.
 //   - everything else: an error.
+//
+// While the database is being opened everything pretends to succeed: Pebble's Open waits for the flush of what it
+// recovered and would never return. The database is closed as soon as it does.
 type fence struct {
 	vfs.FS
 	dir string
@@ -29,6 +33,8 @@ type fence struct {
 	mu  sync.RWMutex
 	err error
 
+	opening atomic.Bool
+
 	// frozen is closed by the freeze, released when the store closes.
 	frozen   chan struct{}
 	released chan struct{}
@@ -36,10 +42,12 @@ type fence struct {
 }
 
 func newFence(fs vfs.FS, dir string, onFreeze func(error)) *fence {
-	return &fence{
+	f := &fence{
 		FS: fs, dir: filepath.Clean(dir), onFreeze: onFreeze,
 		frozen: make(chan struct{}), released: make(chan struct{}),
 	}
+	f.opening.Store(true)
+	return f
 }
 
 // failure returns what froze the fence, or nil.
@@ -100,8 +108,8 @@ func (f *fence) open(op, name string, do func() (vfs.File, error)) (vfs.File, er
 	switch {
 	case err == nil:
 		return &fencedFile{File: file, fence: f, name: name, log: isLog(name)}, nil
-	case isLog(name):
-		return &fencedFile{File: vfs.NewMemFile(nil), fence: f, name: name, log: true}, nil
+	case isLog(name) || f.opening.Load():
+		return &fencedFile{File: vfs.NewMemFile(nil), fence: f, name: name, log: isLog(name)}, nil
 	case !ran && filepath.Ext(name) == ".sst":
 		<-f.released
 	}
@@ -140,6 +148,9 @@ func (f *fence) Rename(oldname, newname string) error {
 		return f.FS.Rename(oldname, newname)
 	}
 	_, err := f.write("rename", newname, func() error { return f.FS.Rename(oldname, newname) })
+	if f.opening.Load() {
+		return nil
+	}
 	return err
 }
 
@@ -169,7 +180,7 @@ type fencedFile struct {
 
 func (f *fencedFile) write(op string, do func() error) error {
 	_, err := f.fence.write(op, f.name, do)
-	if err != nil && f.log {
+	if f.log || f.fence.opening.Load() {
 		return nil
 	}
 	return err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -120,9 +121,9 @@ func Open(dir string, o Options) (*Store, error) {
 	po := s.pebbleOptions(o)
 	po.Lock = lock
 	db, err := pebble.Open(dir, po)
+	s.fence.opening.Store(false)
 	if err == nil {
-		err = s.fence.failure()
-		if err != nil {
+		if err = s.fence.failure(); err != nil {
 			s.fence.unblock()
 			_ = db.Close()
 		}
@@ -252,7 +253,11 @@ func (s *Store) begin() error {
 func (s *Store) guard(err *error) {
 	if p := recover(); p != nil {
 		s.broken = true
-		s.fence.freeze(fmt.Errorf("pebble: %v", p))
+		cause, ok := p.(error)
+		if !ok {
+			cause = fmt.Errorf("%v", p)
+		}
+		s.fence.freeze(fmt.Errorf("pebble: %w", cause))
 		*err = s.Err()
 	}
 }
@@ -300,22 +305,46 @@ func (s *Store) Sync() (err error) {
 	return s.Err()
 }
 
-// Checkpoint implements kv.Store. It contains every commit that returned before the call.
+// Checkpoint implements kv.Store. It contains every commit that returned before the call. When it fails for lack of space
+// in dir alone, the store goes on.
 func (s *Store) Checkpoint(dir string) (err error) {
 	s.commitMu.Lock()
 	defer s.commitMu.Unlock()
 	if err := s.begin(); err != nil {
 		return fmt.Errorf("checkpoint: %w", err)
 	}
-	defer s.guard(&err)
-	if err := s.db.Checkpoint(dir, pebble.WithFlushedWAL()); err != nil {
+	switch _, err := s.fence.Stat(dir); {
+	case err == nil:
+		return fmt.Errorf("checkpoint: %s exists already", dir)
+	case !errors.Is(err, os.ErrNotExist):
 		return fmt.Errorf("checkpoint: %w", err)
 	}
-	if err := s.Err(); err != nil {
-		_ = s.fence.RemoveAll(dir)
-		return err
+	defer s.guard(&err)
+	if err = s.checkpoint(dir); err == nil {
+		err = s.Err()
+	}
+	if err != nil {
+		if rm := s.fence.RemoveAll(dir); rm != nil && !errors.Is(rm, os.ErrNotExist) {
+			err = errors.Join(err, rm)
+		}
+		return fmt.Errorf("checkpoint: %w", err)
 	}
 	return nil
+}
+
+// checkpoint turns the panic with which Pebble answers a failed sync of the new directory into an error. Pebble holds no
+// lock there.
+func (s *Store) checkpoint(dir string) (err error) {
+	defer func() {
+		switch p := recover().(type) {
+		case nil:
+		case error:
+			err = p
+		default:
+			panic(p)
+		}
+	}()
+	return s.db.Checkpoint(dir, pebble.WithFlushedWAL())
 }
 
 // Close implements kv.Store. Iterators, batches and snapshots must be closed before; it is idempotent. After a failure it
