@@ -171,7 +171,7 @@ func (x *exchange) knownQueues(agentID api.ID, queues [][]byte) (known, lost []a
 		if err != nil {
 			return nil, err
 		}
-		view, err := x.server.reader.View(ctx, c, least)
+		view, _, err := x.server.reader.View(ctx, c, least)
 		if err != nil {
 			return nil, err
 		}

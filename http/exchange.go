@@ -274,11 +274,11 @@ func (x *exchange) view() (*state.View, error) {
 	if err != nil {
 		return nil, err
 	}
-	view, err := x.server.reader.View(x.ctx, consistency, least)
+	view, index, err := x.server.reader.View(x.ctx, consistency, least)
 	if err != nil {
 		return nil, err
 	}
-	x.at(view.Index())
+	x.at(index)
 	return view, nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"unicode/utf8"
 
 	"github.com/sluice-dev/sluice/api"
 	"github.com/sluice-dev/sluice/fsm/command"
@@ -18,8 +19,8 @@ import (
 const (
 	// logEntryBytes is how much of a batch goes into one command: bulk must not delay states for long.
 	logEntryBytes = 60 << 10
-	// longestMessage bounds one line; what is longer is cut, and says so.
-	longestMessage = 512 << 10
+	// longestMessage bounds one stored line; what is longer is stored as several.
+	longestMessage = 56 << 10
 	lineOverhead   = 64
 )
 
@@ -89,22 +90,35 @@ func splitLogs(lines []*logLine) []*command.WriteLogs {
 		size     int
 	)
 	for _, line := range lines {
-		if len(line.log.Message) > longestMessage {
-			line.log.Message = cutText(line.log.Message)
+		for _, l := range splitLine(&line.log) {
+			need := len(l.Message) + len(l.Name) + lineOverhead
+			if current == nil || size+need > logEntryBytes {
+				current, size = &command.WriteLogs{}, 0
+				commands = append(commands, current)
+			}
+			size += need
+			run := runOf(current, line.flowRunID[:])
+			run.Logs = append(run.Logs, l)
 		}
-		need := len(line.log.Message) + len(line.log.Name) + lineOverhead
-		if current == nil || size+need > logEntryBytes {
-			current, size = &command.WriteLogs{}, 0
-			commands = append(commands, current)
-		}
-		size += need
-		runOf(current, line.flowRunID[:]).Logs = append(runOf(current, line.flowRunID[:]).Logs, &line.log)
 	}
 	return commands
 }
 
-func cutText(s string) string {
-	return s[:longestMessage] + "… (cut here: " + strconv.Itoa(len(s)-longestMessage) + " more bytes)"
+// splitLine cuts a line that is too long between characters.
+func splitLine(l *row.Log) []*row.Log {
+	if len(l.Message) <= longestMessage {
+		return []*row.Log{l}
+	}
+	var parts []*row.Log
+	for rest := l.Message; rest != ""; {
+		n := min(len(rest), longestMessage)
+		for n < len(rest) && n > 0 && !utf8.RuneStart(rest[n]) {
+			n--
+		}
+		parts = append(parts, &row.Log{Name: l.Name, Level: l.Level, Message: rest[:n], Timestamp: l.Timestamp, TaskRunId: l.TaskRunId})
+		rest = rest[n:]
+	}
+	return parts
 }
 
 func runOf(c *command.WriteLogs, id []byte) *command.WriteLogs_Run {

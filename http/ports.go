@@ -32,9 +32,9 @@ const (
 
 // Reader opens views of the replicated state.
 type Reader interface {
-	// View returns a consistent view that contains at least the entry at minIndex. The caller closes it. Errors are *api.Error
-	// of KindUnavailable.
-	View(ctx context.Context, consistency Consistency, minIndex uint64) (*state.View, error)
+	// View returns a consistent view that contains at least the entry at minIndex, and the index it stands at. The caller
+	// closes it. Errors are *api.Error of KindUnavailable.
+	View(ctx context.Context, consistency Consistency, minIndex uint64) (view *state.View, index uint64, err error)
 }
 
 // Token fences a lease: it only grows.

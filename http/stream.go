@@ -180,7 +180,7 @@ func (r *runStream) wait(ctx context.Context) error {
 func (r *runStream) read() (end *row.State, more bool, err error) {
 	ctx, cancel := context.WithTimeout(r.ctx, ordinary)
 	defer cancel()
-	view, err := r.x.server.reader.View(ctx, Stale, 0)
+	view, _, err := r.x.server.reader.View(ctx, Stale, 0)
 	if err != nil {
 		return nil, false, err
 	}

@@ -69,7 +69,7 @@ func (x *exchange) order(propose func(context.Context) ([]*command.Result, uint6
 
 // written opens a view of this node that contains the entry at index.
 func (x *exchange) written(index uint64) (*state.View, error) {
-	view, err := x.server.reader.View(x.ctx, Stale, index)
+	view, _, err := x.server.reader.View(x.ctx, Stale, index)
 	if err == nil {
 		return view, nil
 	}
