@@ -56,6 +56,7 @@ var stateSpec = body.Strict(
 var setStateSpec = body.Parameters(
 	body.Required("state", stateSpec.Ref(), func(v *command.SetState) **command.ProposedState { return &v.State }),
 	body.Optional("force", body.Bool, func(v *command.SetState) *bool { return &v.Force }),
+	body.Optional("replace_terminal", body.Bool, func(v *command.SetState) *bool { return &v.ReplaceTerminal }),
 )
 
 var flowRunnerSpec = body.Strict(

@@ -178,7 +178,9 @@ func (c *grantingClaims) Renew(_ context.Context, _ api.ID, leases []HeldLease) 
 	return out, nil
 }
 
-func (c *grantingClaims) Presence(context.Context, ...api.ID) (Presence, error) { return c.presence, nil }
+func (c *grantingClaims) Presence(context.Context, ...api.ID) (Presence, error) {
+	return c.presence, nil
+}
 
 type switchedHealth struct{ checks []Check }
 
