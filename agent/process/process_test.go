@@ -237,7 +237,7 @@ func TestTerminateLetsTheProcessCleanUp(t *testing.T) {
 	g, out := launch(t, setup(t), `exec python3 -c '
 import os, signal, sys
 signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-print(os.getpid(), flush=True)
+os.write(1, b"%d\n" % os.getpid())
 signal.sigwait({signal.SIGTERM})
 print("bye")
 sys.exit(5)'`)
@@ -271,10 +271,10 @@ func TestKillReachesADescendantInAnotherSession(t *testing.T) {
 func TestNothingSurvivesTheAgent(t *testing.T) {
 	t.Parallel()
 	scripts := []string{
-		`trap '' TERM HUP; echo $$; while :; do sleep 1; done`,                                                            // the flow process itself
-		`(trap '' TERM HUP; exec sh -c 'echo $$; exec sleep 1000') & wait`,                                                // a grandchild in the group
-		`setsid sh -c 'echo $$; exec sleep 1000' & wait`,                                                                  // one in its own session
-		`exec python3 -c 'import os,time; os.fork() or os.setpgid(0,0); print(os.getpid(),flush=True); time.sleep(1000)'`, // two lines
+		`trap '' TERM HUP; echo $$; while :; do sleep 1; done`,                                                                 // the flow process itself
+		`(trap '' TERM HUP; exec sh -c 'echo $$; exec sleep 1000') & wait`,                                                     // a grandchild in the group
+		`setsid sh -c 'echo $$; exec sleep 1000' & wait`,                                                                       // one in its own session
+		`exec python3 -c 'import os,time; os.fork() or os.setpgid(0,0); os.write(1, b"%d\n" % os.getpid()); time.sleep(1000)'`, // two lines
 	}
 	agent := exec.Command(os.Args[0], scripts...)
 	agent.Env = append(os.Environ(), "PROCESS_TEST_ROLE=agent")
