@@ -21,6 +21,9 @@ import (
 // stopGrace is how long a plain command may take to stop after SIGTERM.
 const stopGrace = 10 * time.Second
 
+// signalDelay is how much later than the context's end the signal that ended it may be seen.
+const signalDelay = 50 * time.Millisecond
+
 // reportPatience is how long the end of a run is reported while no server answers.
 const reportPatience = time.Minute
 
@@ -29,7 +32,8 @@ func newDeploymentExecute(a *app) *cobra.Command {
 		Use:   "execute DEPLOYMENT",
 		Short: "Run a deployment's flow here and now",
 		Long: `Run a deployment's flow in this process's directory and environment, without work queue and agent. The code comes from
-the storage. States and logs go to the server as usual. The exit code says how the flow run ended (see "sluice help exit-codes").
+the storage. States and logs go to the server as usual. The exit code says how the flow run ended (see "sluice help
+exit-codes").
 
 Python flows are run by python3, or by the interpreter that SLUICE_PYTHON names.`,
 		Example: "  sluice deployment execute leonardo_dicapriflow/leonardo-deployment",
@@ -91,16 +95,16 @@ func runForeground(ctx context.Context, command *exec.Cmd) (int, error) {
 	select {
 	case err = <-done:
 	case <-ctx.Done():
-		fromTerminal := false
 		select {
 		case <-interrupts:
-			fromTerminal = true
-		default:
-		}
-		if !fromTerminal {
+			err = <-done // the terminal interrupted it too; how fast it stops is its own affair
+		case err = <-done:
+		case <-time.After(signalDelay):
 			_ = command.Process.Signal(syscall.SIGTERM) // it may have ended just now
+			kill := time.AfterFunc(stopGrace, func() { _ = command.Process.Kill() })
+			err = <-done
+			kill.Stop()
 		}
-		err = <-done
 	}
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 		if status, ok := exit.Sys().(syscall.WaitStatus); ok && status.Signaled() {
@@ -159,7 +163,6 @@ func executeCommand(ctx context.Context, a *app, c *client.Client, d *namedDeplo
 	command := exec.Command(argv[0], argv[1:]...)
 	command.Env = environment
 	command.Stdin, command.Stdout, command.Stderr = a.in, a.out, a.err
-	command.WaitDelay = stopGrace
 	code, startErr := runForeground(commandCtx, command)
 	cause := context.Cause(commandCtx)
 	cancel(nil)

@@ -49,7 +49,7 @@ func newRunList(a *app) *cobra.Command {
 		Aliases: []string{"list"},
 		Short:   "List flow runs, the newest first",
 		Long:    "List flow runs, the newest first. States are given by type (RUNNING) or by name (Late).",
-		Example: "  sluice flow-run ls --state Late --limit 50\n  sluice flow-run ls --flow leonardo_dicapriflow -o json",
+		Example: "  sluice flow-run ls --state Late --limit 50\n  sluice flow-run ls --flow-name leonardo_dicapriflow -o json",
 		Args:    cobra.NoArgs,
 	}
 	flags := command.Flags()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -114,11 +115,17 @@ func cells[T any](l list[T], item T, people bool) []string {
 	row := make([]string, len(l.columns))
 	for i, c := range l.columns {
 		row[i] = c.cell(item, people)
-		if !people { // a cell must not end its line or column
-			row[i] = strings.NewReplacer("\t", " ", "\n", " ").Replace(row[i])
-		}
+		row[i] = strings.Map(printable, row[i])
 	}
 	return row
+}
+
+// printable makes tabs, line ends and control characters spaces: a cell must not end its line or command the terminal.
+func printable(r rune) rune {
+	if unicode.IsControl(r) {
+		return ' '
+	}
+	return r
 }
 
 // printObject prints one object: JSON unless another format is asked for.

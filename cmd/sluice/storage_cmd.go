@@ -195,7 +195,7 @@ func parseFields(schema json.RawMessage) ([]field, error) {
 	return fields, nil
 }
 
-// value encodes an answer; "" is null, or the default if there is one.
+// value encodes an answer; "" is the default, nil if there is none.
 func (f *field) value(answer string) (json.RawMessage, error) {
 	if answer == "" {
 		switch {
@@ -204,7 +204,7 @@ func (f *field) value(answer string) (json.RawMessage, error) {
 		case len(f.Default) > 0:
 			return f.Default, nil
 		}
-		return json.RawMessage("null"), nil
+		return nil, nil
 	}
 	if len(f.Enum) > 0 && !slices.Contains(f.Enum, answer) {
 		return nil, usagef("%s is '%s'; it is one of %s", f.name, answer, strings.Join(f.Enum, ", "))
@@ -402,8 +402,12 @@ func newObject() *object {
 	return o
 }
 
-// set adds a key that is an identifier.
+// set adds a key that is an identifier, unless it has no value: what is absent has its default wherever the block is read,
+// while null is refused for some options.
 func (o *object) set(key string, value json.RawMessage) {
+	if value == nil {
+		return
+	}
 	o.setRaw([]byte(strconv.Quote(key)), value)
 }
 
@@ -510,8 +514,10 @@ func newStorageResetDefault(a *app) *cobra.Command {
 			if err := c.ClearDefaultStorage(command.Context()); err != nil {
 				return fmt.Errorf("clear default storage: %w", err)
 			}
-			a.say("Cleared default storage; the built-in store is used.")
-			return nil
+			cleared := struct {
+				DefaultStorage *api.Block `json:"default_storage"`
+			}{}
+			return a.printDone(cleared, "", "", "Cleared default storage; the built-in store is used.")
 		},
 	}
 }

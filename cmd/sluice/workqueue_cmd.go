@@ -240,7 +240,10 @@ func queueList(queues []api.WorkQueue, verbose bool) list[api.WorkQueue] {
 	}
 	if verbose {
 		l.columns = append(l.columns, column[api.WorkQueue]{header: "Filter", fold: true, sgr: sgrPurple,
-			cell: func(q api.WorkQueue, _ bool) string {
+			cell: func(q api.WorkQueue, people bool) string {
+				if people {
+					return filterPhrase(q.Filter)
+				}
 				encoded, err := json.Marshal(q.Filter)
 				if err != nil {
 					return err.Error()
@@ -249,6 +252,27 @@ func queueList(queues []api.WorkQueue, verbose bool) list[api.WorkQueue] {
 			}})
 	}
 	return l
+}
+
+// filterPhrase is a filter for people.
+func filterPhrase(filter api.QueueFilter) string {
+	var parts []string
+	add := func(name string, values []string) {
+		if values != nil {
+			parts = append(parts, name+" "+strings.Join(values, ", "))
+		}
+	}
+	var deployments []string
+	for _, id := range filter.DeploymentIDs {
+		deployments = append(deployments, id.String())
+	}
+	add("tags", filter.Tags)
+	add("deployments", deployments)
+	add("flow runners", filter.FlowRunnerTypes)
+	if parts == nil {
+		return "all runs"
+	}
+	return strings.Join(parts, "; ")
 }
 
 func newQueueInspect(a *app) *cobra.Command {
