@@ -1,6 +1,7 @@
 package fsm
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 
@@ -23,7 +24,7 @@ type applier struct {
 	now    int64  // the entry's time: never before an earlier entry's
 	place  uint32 // next ordinal within the entry, for tokens, events and segments
 	env    *command.Envelope
-	ids    uint32 // next ordinal of an id derived from the command's seed
+	ids    uint32 // next ordinal of a derived id within the entry
 	events []watch.Event
 }
 
@@ -33,7 +34,7 @@ func (a *applier) apply(data []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	a.env, a.ids = env, 0
+	a.env = env
 	result, err := a.dispatch()
 	if err != nil {
 		return nil, fmt.Errorf("apply %T: %w", env.Command, err)
@@ -137,10 +138,14 @@ func (a *applier) dispatch() (*command.Result, error) {
 	}
 }
 
-// newID derives the next id of the current command.
+// newID derives the next id of the current command. The entry's index goes into it, so that even a seed used twice gives
+// new ids.
 func (a *applier) newID() []byte {
 	a.ids++
-	return command.DeriveID(a.env.Seed, a.ids)
+	var seed [16]byte
+	copy(seed[:], a.env.Seed)
+	binary.BigEndian.PutUint64(seed[8:], binary.BigEndian.Uint64(seed[8:])^a.index)
+	return command.DeriveID(seed[:], a.ids)
 }
 
 // nextPlace returns an ordinal that no other token, event or segment of this entry has.

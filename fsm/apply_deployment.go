@@ -37,8 +37,11 @@ func (a *applier) putDeployment(c *command.PutDeployment) (*command.Result, erro
 	if stored == nil {
 		next.Id, next.Created, next.Updated = c.Id, a.now, a.now
 		next.ScheduleRevision, next.ScheduleAnchor = a.index, a.now
-		a.emit(watch.Event{Topic: watch.TopicDeployment, Deployment: next})
-		return saved(a.tx.NewDeployment(next).Save(), created(c.Id), "a deployment with this id exists")
+		result, err := saved(a.tx.NewDeployment(next).Save(), created(c.Id), "a deployment with this id exists")
+		if err == nil && result.Code == command.Result_OK {
+			a.emit(watch.Event{Topic: watch.TopicDeployment, Deployment: next})
+		}
+		return result, err
 	}
 	if !c.HasFlowRunner {
 		next.FlowRunner = stored.FlowRunner
@@ -176,7 +179,11 @@ func (a *applier) scheduleRuns(c *command.ScheduleRuns) (*command.Result, error)
 		if err != nil {
 			return nil, err
 		}
-		if stored != nil {
+		taken, err := a.tx.FlowRun(id16(fire.FlowRunId))
+		if err != nil {
+			return nil, err
+		}
+		if stored != nil || taken != nil {
 			continue
 		}
 		message := "Flow run scheduled"

@@ -14,6 +14,20 @@ import (
 )
 
 func (a *applier) createFlowRun(c *command.CreateFlowRun) (*command.Result, error) {
+	proposed := c.State
+	if proposed == nil {
+		proposed = &command.ProposedState{Type: row.StateType_PENDING}
+	}
+	if problem := badState(proposed); problem != nil {
+		return problem, nil
+	}
+	taken, err := a.tx.FlowRun(id16(c.Id))
+	if err != nil {
+		return nil, err
+	}
+	if taken != nil {
+		return conflict("a flow run with this id exists"), nil
+	}
 	run := &row.FlowRun{
 		Id: c.Id, Created: a.now, Updated: a.now, Name: c.Name, FlowId: c.FlowId, DeploymentId: c.DeploymentId, FlowVersion: c.FlowVersion,
 		ParametersJson: c.ParametersJson, IdempotencyKey: c.IdempotencyKey, ContextJson: c.ContextJson, Tags: c.Tags,
@@ -59,10 +73,6 @@ func (a *applier) createFlowRun(c *command.CreateFlowRun) (*command.Result, erro
 		if parent == nil {
 			return conflict("parent_task_run_id names no task run"), nil
 		}
-	}
-	proposed := c.State
-	if proposed == nil {
-		proposed = &command.ProposedState{Type: row.StateType_PENDING}
 	}
 	e := a.tx.NewFlowRun(run)
 	if err := a.recordFlowRunState(e, a.newState(proposed, 0)); err != nil {
@@ -110,6 +120,14 @@ func overlay(under, over []byte) ([]byte, error) {
 	return json.Marshal(merged) // sorts the keys
 }
 
+// badState says what is wrong with a proposed state, nil when nothing is.
+func badState(p *command.ProposedState) *command.Result {
+	if p == nil || orchestration.DefaultName(p.Type) == "" {
+		return failed(command.Result_INVALID, "a state needs one of the six types")
+	}
+	return nil
+}
+
 // newState builds the state a proposal asks for. previous is the time of the run's state before it, 0 for none: no two
 // states of a run have the same time.
 func (a *applier) newState(p *command.ProposedState, previous int64) *row.State {
@@ -135,6 +153,9 @@ func (a *applier) setFlowRunState(c *command.SetState) (*command.Result, error) 
 	}
 	if e == nil {
 		return notFound("Flow run"), nil
+	}
+	if problem := badState(c.State); problem != nil {
+		return problem, nil
 	}
 	run := orchestration.Run{State: e.Row.State, RunCount: e.Row.RunCount, HasLease: e.Row.Lease != nil, TokenShown: c.HasToken, TokenIsGood: holdsLease(e.Row, c)}
 	d := orchestration.DecideFlowRun(run, orchestration.Proposal{

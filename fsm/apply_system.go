@@ -1,6 +1,12 @@
 package fsm
 
-import "github.com/sluice-dev/sluice/fsm/command"
+import (
+	"errors"
+	"fmt"
+
+	"github.com/sluice-dev/sluice/fsm/command"
+	"github.com/sluice-dev/sluice/fsm/state"
+)
 
 func (a *applier) leaderEpoch(c *command.LeaderEpoch) (*command.Result, error) {
 	if err := a.tx.InitSchema(); err != nil {
@@ -20,6 +26,9 @@ func (a *applier) leaderEpoch(c *command.LeaderEpoch) (*command.Result, error) {
 
 func (a *applier) buildIndex(c *command.BuildIndex) (*command.Result, error) {
 	done, err := a.tx.BuildIndex(byte(c.Index), int(c.Limit))
+	if errors.Is(err, state.ErrUnknownIndex) {
+		return nil, fmt.Errorf("%w: %w", command.ErrUnknownCommand, err)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -11,6 +11,13 @@ import (
 )
 
 func (a *applier) createTaskRun(c *command.CreateTaskRun) (*command.Result, error) {
+	proposed := c.State
+	if proposed == nil {
+		proposed = &command.ProposedState{Type: row.StateType_PENDING}
+	}
+	if problem := badState(proposed); problem != nil {
+		return problem, nil
+	}
 	flowRun, err := a.tx.FlowRun(id16(c.FlowRunId))
 	if err != nil {
 		return nil, err
@@ -25,14 +32,17 @@ func (a *applier) createTaskRun(c *command.CreateTaskRun) (*command.Result, erro
 	if stored != nil {
 		return ok(stored.Id), nil
 	}
+	taken, err := a.tx.TaskRun(id16(c.Id))
+	if err != nil {
+		return nil, err
+	}
+	if taken != nil {
+		return conflict("a task run with this id exists"), nil
+	}
 	run := &row.TaskRun{
 		Id: c.Id, Created: a.now, Updated: a.now, Name: c.Name, FlowRunId: c.FlowRunId, TaskKey: c.TaskKey, DynamicKey: c.DynamicKey,
 		CacheKey: c.CacheKey, CacheExpiration: c.CacheExpiration, TaskVersion: c.TaskVersion, MaxRetries: c.MaxRetries,
 		RetryDelaySeconds: c.RetryDelaySeconds, Tags: c.Tags, TaskInputsJson: c.TaskInputsJson,
-	}
-	proposed := c.State
-	if proposed == nil {
-		proposed = &command.ProposedState{Type: row.StateType_PENDING}
 	}
 	if err := a.recordTaskRunState(a.tx.NewTaskRun(run), a.newState(proposed, 0)); err != nil {
 		return nil, err
@@ -47,6 +57,9 @@ func (a *applier) setTaskRunState(c *command.SetState) (*command.Result, error) 
 	}
 	if e == nil {
 		return notFound("Task run"), nil
+	}
+	if problem := badState(c.State); problem != nil {
+		return problem, nil
 	}
 	run := orchestration.Run{State: e.Row.State, RunCount: e.Row.RunCount, MaxRetries: e.Row.MaxRetries, RetryDelay: e.Row.RetryDelaySeconds, TokenShown: c.HasToken}
 	if c.HasToken {

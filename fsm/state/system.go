@@ -14,6 +14,9 @@ const SchemaVersion = 1
 // ErrSchemaTooNew is returned by Tx.InitSchema and CheckSchema for a state written by a newer binary.
 var ErrSchemaTooNew = errors.New("the stored state was written by a newer version of sluice")
 
+// ErrUnknownIndex is returned by Tx.BuildIndex for an index that only a newer binary declares.
+var ErrUnknownIndex = errors.New("there is no such index")
+
 // IndexState says whether an index may be read.
 type IndexState byte
 
@@ -140,7 +143,7 @@ func (tx *Tx) BuildIndex(number byte, limit int) (done bool, err error) {
 		}
 		return false, tx.batch.Set(key, append([]byte{byte(IndexBuilding)}, last...))
 	}
-	return false, fmt.Errorf("there is no index %d", number)
+	return false, fmt.Errorf("%w: %d", ErrUnknownIndex, number)
 }
 
 // declaredIndex is an index without its row type.
