@@ -114,6 +114,11 @@ func (a *Agent) Run(ctx context.Context) error {
 	if err := a.Start(ctx); err != nil {
 		return err
 	}
+	return a.Wait(ctx)
+}
+
+// Wait is the part of Run after Start.
+func (a *Agent) Wait(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
 		a.Stop()

@@ -24,7 +24,8 @@ type Config struct {
 	// operating system process, a Python one of some 30 MB.
 	Limit int
 
-	// APIURL is given to flow processes as SLUICE_API_URL.
+	// APIURL is given to flow processes as SLUICE_API_URL. It may list several
+	// addresses separated by commas; other clients than ours get the first.
 	APIURL string
 	// Python is the interpreter for Python flows; empty means python3.
 	Python string

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/sluice-dev/sluice/agent"
 	"github.com/sluice-dev/sluice/api"
 )
 
@@ -96,6 +97,18 @@ func TestTheFlowRunnerCanRemoveAVariable(t *testing.T) {
 	s.final(t, id)
 	f.agent.Stop()
 	if want := []string{"none||null|two", "lines"}; !slices.Equal(s.lines(id), want) {
+		t.Errorf("got %q, want %q", s.lines(id), want)
+	}
+}
+
+func TestSeveralAddressesAreKnownToOurOwnClientsOnly(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	id := s.addCommand("sh", "-c", `echo "$SLUICE_API_URL|$PREFECT_API_URL"`)
+	f := start(t, s, func(c *agent.Config) { c.APIURL = "http://one/api,http://two/api" })
+	s.final(t, id)
+	f.agent.Stop()
+	if want := []string{"http://one/api,http://two/api|http://one/api"}; !slices.Equal(s.lines(id), want) {
 		t.Errorf("got %q, want %q", s.lines(id), want)
 	}
 }

@@ -101,7 +101,8 @@ func (s *subprocess) spec(job Job) (process.Spec, error) {
 	env.set("SLUICE_API_URL", s.config.APIURL)
 	env.set("SLUICE_FLOW_RUN_ID", job.FlowRun.ID.String())
 	env.set("SLUICE_LEASE_TOKEN", job.Token)
-	env.set("PREFECT_API_URL", s.config.APIURL)
+	first, _, _ := strings.Cut(s.config.APIURL, ",")
+	env.set("PREFECT_API_URL", strings.TrimSpace(first))
 	env.set("PREFECT_API_KEY", "lease:"+job.Token)
 	env.set("PYTHONUNBUFFERED", "1")
 	// The SDK sends its log lines itself; printed as well they would come twice.
