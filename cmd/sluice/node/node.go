@@ -93,7 +93,9 @@ func Start(ctx context.Context, c Config) (_ *Node, err error) {
 	}
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	n.services = newServices(n, registry)
+	if n.services, err = newServices(n, registry); err != nil {
+		return nil, err
+	}
 	n.cluster, err = cluster.New(cluster.Config{
 		DataDir: n.dataDir, Snapshots: snapshot.NewStore(n.holder), Observer: newRaftMetrics(registry), Version: c.Version,
 		HTTPAddr: c.Listener.Addr().String(), InternalAddr: c.InternalAddr, GossipAddr: c.GossipAddr, BootstrapExpect: c.BootstrapExpect,

@@ -85,24 +85,24 @@ type reader struct {
 	fsm     *fsm.FSM
 }
 
-func (r reader) View(ctx context.Context, consistency httpapi.Consistency, minIndex uint64) (*state.View, error) {
+func (r reader) View(ctx context.Context, consistency httpapi.Consistency, minIndex uint64) (*state.View, uint64, error) {
 	unavailable := func(err error) error {
 		return &api.Error{Kind: api.KindUnavailable, Message: "this node cannot answer a read now: " + err.Error(),
 			Hint: "repeat the request, or read with ?consistency=stale"}
 	}
 	if consistency == httpapi.Linearizable {
 		if _, err := r.cluster.Read(ctx); err != nil {
-			return nil, unavailable(err)
+			return nil, 0, unavailable(err)
 		}
 	}
 	if minIndex > r.fsm.AppliedIndex() {
 		if err := r.cluster.WaitApplied(ctx, minIndex); err != nil {
-			return nil, unavailable(err)
+			return nil, 0, unavailable(err)
 		}
 	}
 	view, err := r.fsm.View()
 	if err != nil {
-		return nil, fmt.Errorf("open a view of the state: %w", err)
+		return nil, 0, fmt.Errorf("open a view of the state: %w", err)
 	}
-	return view, nil
+	return view, view.Index(), nil
 }

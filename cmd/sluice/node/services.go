@@ -2,7 +2,9 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -11,22 +13,69 @@ import (
 	"github.com/sluice-dev/sluice/fsm/command"
 	"github.com/sluice-dev/sluice/fsm/row"
 	httpapi "github.com/sluice-dev/sluice/http"
+	"github.com/sluice-dev/sluice/scheduler"
 	"github.com/sluice-dev/sluice/storage"
 )
 
 // services runs what only the leader does and stands before it for the API.
 type services struct {
-	node *Node
+	node      *Node
+	scheduler *scheduler.Services
 }
 
-func newServices(n *Node, _ prometheus.Registerer) *services { return &services{node: n} }
+func newServices(n *Node, registry prometheus.Registerer) (*services, error) {
+	metrics := newSchedulerMetrics()
+	s, err := scheduler.New(scheduler.Config{
+		View:   func() (scheduler.View, error) { return n.fsm.View() },
+		Events: n.fsm.Events(), Clock: systemClock{}, Observer: metrics, Logger: n.log,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("configure the scheduler: %w", err)
+	}
+	metrics.queues = s.Queues
+	registry.MustRegister(metrics)
+	return &services{node: n, scheduler: s}, nil
+}
+
+type systemClock struct{}
+
+func (systemClock) Now() time.Time { return time.Now() }
 
 // lead implements cluster.Config.Lead: it runs the leader's services until the epoch ends.
 func (s *services) lead(ctx context.Context, epoch cluster.Epoch) error {
 	if err := s.storeBlockSpecs(ctx, epoch); err != nil {
 		return err
 	}
-	<-ctx.Done()
+	if err := s.buildIndexes(ctx, epoch); err != nil {
+		return err
+	}
+	return s.scheduler.Lead(ctx, scheduler.Epoch{Index: epoch.Index, Proposer: epochProposer{s.node.cluster, epoch}})
+}
+
+// indexChunk is how many rows one command indexes: a few milliseconds of applying.
+const indexChunk = 2000
+
+// buildIndexes fills the indexes that the state's former binaries did not know.
+func (s *services) buildIndexes(ctx context.Context, epoch cluster.Epoch) error {
+	view, err := s.node.fsm.View()
+	if err != nil {
+		return fmt.Errorf("look for indexes to build: %w", err)
+	}
+	building, err := view.BuildingIndexes()
+	if err = errors.Join(err, view.Close()); err != nil {
+		return fmt.Errorf("look for indexes to build: %w", err)
+	}
+	for _, number := range building {
+		for done := false; !done; {
+			seed := api.NewID()
+			results, _, err := epochProposer{s.node.cluster, epoch}.Propose(ctx, &command.Envelope{Actor: "server", Epoch: epoch.Index, Seed: seed[:],
+				Command: &command.Envelope_BuildIndex{BuildIndex: &command.BuildIndex{Index: uint32(number), Limit: indexChunk}}})
+			if err != nil {
+				return fmt.Errorf("build index %d: %w", number, err)
+			}
+			done = results[0].Created
+		}
+	}
 	return nil
 }
 
@@ -39,32 +88,72 @@ func (s *services) storeBlockSpecs(ctx context.Context, epoch cluster.Epoch) err
 		commands = append(commands, &command.Envelope{Actor: "server", Seed: seed[:], Command: &command.Envelope_CreateBlockSpec{
 			CreateBlockSpec: &command.CreateBlockSpec{Id: id[:], Name: spec.Kind, Version: storage.SpecVersion, Type: &kind, FieldsJson: []byte(spec.Fields), IfAbsent: true}}})
 	}
-	if _, _, err := s.propose(ctx, epoch, commands); err != nil {
+	if _, _, err := (epochProposer{s.node.cluster, epoch}).Propose(ctx, commands...); err != nil {
 		return fmt.Errorf("store the known block specs: %w", err)
 	}
 	return nil
 }
 
-func (s *services) propose(ctx context.Context, epoch cluster.Epoch, commands []*command.Envelope) ([]*command.Result, uint64, error) {
+// epochProposer proposes on behalf of one reign and never forwards.
+type epochProposer struct {
+	cluster *cluster.Node
+	epoch   cluster.Epoch
+}
+
+func (p epochProposer) Propose(ctx context.Context, commands ...*command.Envelope) ([]*command.Result, uint64, error) {
 	send := func(ctx context.Context, encoded [][]byte) ([][]byte, uint64, error) {
-		return s.node.cluster.ProposeAsLeader(ctx, epoch, encoded)
+		return p.cluster.ProposeAsLeader(ctx, p.epoch, encoded)
 	}
 	return propose(ctx, send, commands)
 }
 
-var errNoServices = &api.Error{Kind: api.KindUnavailable, Message: "this node hands out no work yet"}
-
 // Claim implements httpapi.Claims.
-func (s *services) Claim(context.Context, httpapi.Demand) ([]*row.Grant, uint64, error) {
-	return nil, 0, errNoServices
+func (s *services) Claim(ctx context.Context, d httpapi.Demand) ([]*row.Grant, uint64, error) {
+	granted, err := s.scheduler.Claim(ctx, scheduler.Demand(d))
+	if err != nil {
+		return nil, 0, schedulerError(err)
+	}
+	return granted.Grants, granted.Index, nil
 }
 
 // Renew implements httpapi.Claims.
-func (s *services) Renew(context.Context, api.ID, []httpapi.HeldLease) (httpapi.Renewed, error) {
-	return httpapi.Renewed{}, errNoServices
+func (s *services) Renew(ctx context.Context, agentID api.ID, held []httpapi.HeldLease) (httpapi.Renewed, error) {
+	leases := make([]scheduler.HeldLease, len(held))
+	for i, l := range held {
+		leases[i] = scheduler.HeldLease{FlowRunID: l.FlowRunID, Token: scheduler.Token(l.Token)}
+	}
+	renewed, err := s.scheduler.Renew(ctx, agentID, leases)
+	if err != nil {
+		return httpapi.Renewed{}, schedulerError(err)
+	}
+	answer := httpapi.Renewed{Cancelling: renewed.Cancelling}
+	for _, l := range renewed.Lost {
+		answer.Lost = append(answer.Lost, httpapi.LostLease(l))
+	}
+	return answer, nil
 }
 
 // Presence implements httpapi.Claims.
-func (s *services) Presence(context.Context, ...api.ID) (httpapi.Presence, error) {
-	return httpapi.Presence{}, errNoServices
+func (s *services) Presence(ctx context.Context, flowRuns ...api.ID) (httpapi.Presence, error) {
+	p, err := s.scheduler.Presence(ctx, flowRuns...)
+	if err != nil {
+		return httpapi.Presence{}, schedulerError(err)
+	}
+	answer := httpapi.Presence{Agents: map[api.ID]httpapi.AgentPresence{}, Renewed: p.Renewed}
+	for id, a := range p.Agents {
+		answer.Agents[id] = httpapi.AgentPresence(a)
+	}
+	return answer, nil
+}
+
+// schedulerError says in the API's words why the leader's services did not answer.
+func schedulerError(err error) error {
+	switch {
+	case errors.Is(err, scheduler.ErrUnknownAgent):
+		return &api.Error{Kind: api.KindNotFound, Message: "Agent not found", Hint: "register the agent again: POST /api/agents/"}
+	case errors.Is(err, scheduler.ErrEpochOver):
+		return &api.Error{Kind: api.KindUnavailable, Message: "no leader hands out work now", Hint: "repeat the request"}
+	default:
+		return err
+	}
 }
