@@ -14,14 +14,14 @@ import (
 // one failure the database is built to recover from. Pebble itself panics or exits when its log or manifest cannot be
 // written; behind the fence it never learns of it.
 //
-// After the freeze, by kind of file:
-//   - write-ahead log: operations pretend to succeed, so that no commit in flight panics with Pebble's locks held. The
-//     store asks for the failure after every commit and reports it.
-//   - new tables: creating one blocks until the store is closed, because Pebble retries a failed flush at once, forever.
-//   - everything else: an error.
+// After the freeze:
+//   - tables cannot be written: an error in the middle of one, which Pebble unwinds cleanly; creating one blocks until the
+//     store is closed, because Pebble retries a failed flush at once, forever. So what is in memory stays in memory.
+//   - every other write (log, manifest, markers, directory) pretends to succeed, because Pebble panics or goes on with
+//     broken structures when one fails. The store asks for the failure after every commit and reports it.
 //
-// While the database is being opened everything pretends to succeed: Pebble's Open waits for the flush of what it
-// recovered and would never return. The database is closed as soon as it does.
+// While the database is being opened tables pretend too: Pebble's Open waits for the flush of what it recovered and would
+// never return. The database is closed as soon as it does.
 type fence struct {
 	vfs.FS
 	dir string
@@ -90,7 +90,8 @@ func (f *fence) write(op string, name string, do func() error) (bool, error) {
 
 func (f *fence) owns(name string) bool { return filepath.Clean(f.FS.PathDir(name)) == f.dir }
 
-func isLog(name string) bool { return filepath.Ext(name) == ".log" }
+// pretends tells whether writes of the file seem to succeed once frozen.
+func (f *fence) pretends(name string) bool { return filepath.Ext(name) != ".sst" || f.opening.Load() }
 
 // Unwrap implements vfs.FS.
 func (f *fence) Unwrap() vfs.FS { return f.FS }
@@ -107,10 +108,10 @@ func (f *fence) open(op, name string, do func() (vfs.File, error)) (vfs.File, er
 	})
 	switch {
 	case err == nil:
-		return &fencedFile{File: file, fence: f, name: name, log: isLog(name)}, nil
-	case isLog(name) || f.opening.Load():
-		return &fencedFile{File: vfs.NewMemFile(nil), fence: f, name: name, log: isLog(name)}, nil
-	case !ran && filepath.Ext(name) == ".sst":
+		return &fencedFile{File: file, fence: f, name: name}, nil
+	case f.pretends(name):
+		return &fencedFile{File: vfs.NewMemFile(nil), fence: f, name: name}, nil
+	case !ran:
 		<-f.released
 	}
 	return nil, err
@@ -137,9 +138,7 @@ func (f *fence) OpenDir(name string) (vfs.File, error) {
 	if err != nil || filepath.Clean(name) != f.dir {
 		return file, err
 	}
-	// Syncs of the directory follow log rotation too, so they pretend like the log; what else depends on them also
-	// writes a file, and fails there.
-	return &fencedFile{File: file, fence: f, name: name, log: true}, nil
+	return &fencedFile{File: file, fence: f, name: name}, nil
 }
 
 // Rename implements vfs.FS.
@@ -148,7 +147,7 @@ func (f *fence) Rename(oldname, newname string) error {
 		return f.FS.Rename(oldname, newname)
 	}
 	_, err := f.write("rename", newname, func() error { return f.FS.Rename(oldname, newname) })
-	if f.opening.Load() {
+	if f.pretends(newname) {
 		return nil
 	}
 	return err
@@ -170,17 +169,16 @@ func (f *fence) Remove(name string) error {
 	return f.FS.Remove(name)
 }
 
-// fencedFile is an open file of the store's directory. With log set it pretends to succeed once frozen.
+// fencedFile is an open file of the store's directory, or the directory.
 type fencedFile struct {
 	vfs.File
 	fence *fence
 	name  string
-	log   bool
 }
 
 func (f *fencedFile) write(op string, do func() error) error {
 	_, err := f.fence.write(op, f.name, do)
-	if f.log || f.fence.opening.Load() {
+	if f.fence.pretends(f.name) {
 		return nil
 	}
 	return err
@@ -221,7 +219,7 @@ func (f *fencedFile) SyncTo(length int64) (full bool, err error) {
 // Close of a file that failed must not fail a second time in a place where Pebble panics.
 func (f *fencedFile) Close() error {
 	err := f.File.Close()
-	if err != nil && f.log {
+	if err != nil && f.fence.pretends(f.name) {
 		if f.fence.failure() == nil {
 			f.fence.freeze(fmt.Errorf("close %s: %w", f.fence.FS.PathBase(f.name), err))
 		}
