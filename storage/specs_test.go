@@ -22,7 +22,7 @@ func TestSpecsAreThoseOfOrionInNameAndFields(t *testing.T) {
 	if err := json.Unmarshal(content, &want); err != nil {
 		t.Fatal(err)
 	}
-	got := storage.Specs()
+	got := storage.Specs
 	if len(got) != len(want) {
 		t.Fatalf("%d specs, want %d", len(got), len(want))
 	}
@@ -32,9 +32,9 @@ func TestSpecsAreThoseOfOrionInNameAndFields(t *testing.T) {
 		if err := json.Compact(&fields, want[i].Fields); err != nil {
 			t.Fatal(err)
 		}
-		masked := description.ReplaceAllString(string(spec.Fields), `"description":"..."`)
-		if spec.Name != want[i].Name || spec.Version != want[i].Version || *spec.Type != *want[i].Type || masked != fields.String() {
-			t.Errorf("got  %s %s %s\nwant %s %s %s", spec.Name, spec.Version, masked, want[i].Name, want[i].Version, &fields)
+		masked := description.ReplaceAllString(spec.Fields, `"description":"..."`)
+		if spec.Kind != want[i].Name || storage.SpecVersion != want[i].Version || storage.SpecType != *want[i].Type || masked != fields.String() {
+			t.Errorf("got  %s %s %s\nwant %s %s %s", spec.Kind, storage.SpecVersion, masked, want[i].Name, want[i].Version, &fields)
 		}
 	}
 }
