@@ -118,7 +118,7 @@ func (b *member) start() {
 	b.m.applied = meta.Applied
 	c := raft.DefaultConfig()
 	c.LocalID = b.id
-	c.HeartbeatTimeout, c.ElectionTimeout, c.LeaderLeaseTimeout = 100*time.Millisecond, 100*time.Millisecond, 50*time.Millisecond
+	c.HeartbeatTimeout, c.ElectionTimeout, c.LeaderLeaseTimeout = time.Second, time.Second, 500*time.Millisecond
 	c.CommitTimeout = 5 * time.Millisecond
 	c.NoSnapshotRestoreOnStart = true
 	c.TrailingLogs = 1

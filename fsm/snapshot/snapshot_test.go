@@ -11,6 +11,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -93,6 +94,8 @@ func TestAPersistThatAnInstallOvertookIsRefused(t *testing.T) {
 	n.apply(20)
 	snap, err := n.h.Snapshot()
 	n.must(err)
+	release := sync.OnceFunc(snap.Release)
+	defer release()
 	sink, err := n.store.Create(raft.SnapshotVersionMax, 20, 1, raft.Configuration{}, 0, nil)
 	n.must(err)
 	meta, stream := leader.stream()
@@ -103,7 +106,7 @@ func TestAPersistThatAnInstallOvertookIsRefused(t *testing.T) {
 		t.Error("a database that is not current any more was persisted")
 	}
 	n.must(sink.Cancel())
-	snap.Release()
+	release()
 	n.checkDir("released")
 }
 
@@ -121,6 +124,8 @@ func TestReadersFinishOnTheDatabaseTheyBegan(t *testing.T) {
 		told = s
 	})
 	hd := n.h.Acquire()
+	release := sync.OnceFunc(hd.Release)
+	defer release()
 	before := contents(t, hd.Store)
 	it, err := hd.Store.Iter([]byte{Prefix + 1}, nil)
 	n.must(err)
@@ -147,7 +152,7 @@ func TestReadersFinishOnTheDatabaseTheyBegan(t *testing.T) {
 	if _, err := n.fs.Stat("data/state/db-1"); err != nil {
 		t.Errorf("the database of a reader is gone: %v", err)
 	}
-	hd.Release()
+	release()
 	n.checkDir("released")
 	if _, err := n.fs.Stat("data/state/db-1"); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the old database stays: %v", err)

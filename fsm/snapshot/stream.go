@@ -253,7 +253,8 @@ func decodeFile(r io.Reader, fs vfs.FS, path string, f manifestFile) error {
 	// Syncing on the way spreads the write-back over the transfer.
 	out = vfs.NewSyncingFile(out, vfs.SyncingFileOptions{BytesPerSync: 1 << 20})
 	crc := crc32.New(castagnoli)
-	n, err := io.CopyN(io.MultiWriter(out, crc), r, f.Size)
+	// The checksum comes first: a vfs.File may change the bytes it is given.
+	n, err := io.CopyN(io.MultiWriter(crc, out), r, f.Size)
 	if err != nil {
 		return errors.Join(shortRead(err, n), out.Close())
 	}
