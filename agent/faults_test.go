@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -66,14 +67,25 @@ func gate(t *testing.T) (script string, open func()) {
 	}
 }
 
+// jumpingClock is the system's clock, set forward by hand.
+type jumpingClock struct{ ahead atomic.Int64 }
+
+func (c *jumpingClock) jump(d time.Duration) { c.ahead.Add(int64(d)) }
+
+func (c *jumpingClock) Now() time.Time { return time.Now().Add(time.Duration(c.ahead.Load())) }
+
+func (c *jumpingClock) After(d time.Duration) <-chan time.Time { return time.After(d) }
+
 func TestARunAndItsOutputSurviveAnOutage(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
 	wait, open := gate(t)
 	id := s.addCommand("sh", "-c", "echo before; "+wait+"; for i in 1 2 3; do echo during $i; done")
-	f := start(t, s, nil)
+	clock := &jumpingClock{}
+	f := start(t, s, func(c *agent.Config) { c.Clock = clock })
 	s.await(t, "the first line is there", func() bool { return len(s.linesLocked(id)) == 1 })
 	s.change(func() { s.down = true })
+	clock.jump(time.Minute) // far more than the lease lives
 	open()
 	// The process ends, and everything is tried in vain, several times.
 	eventually(t, "the process has ended", func() bool { return strings.Contains(f.log.String(), "exited cleanly") })
@@ -157,6 +169,68 @@ func TestALostLeaseKillsTheGroupAndReportsNothing(t *testing.T) {
 	}
 	if !strings.Contains(f.log.String(), "another agent has it") {
 		t.Error("the reason is not in the log")
+	}
+}
+
+func TestACommandIsNotStartedUnderALeaseThatWasNotRenewed(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	s.change(func() { s.refused["set_state"], s.refused["heartbeat"] = true, true })
+	clock := &jumpingClock{}
+	f := start(t, s, func(c *agent.Config) { c.Clock = clock })
+	id := s.addCommand("sh", "-c", "echo started")
+	s.await(t, "the start was proposed", func() bool { return s.requested("set_state") > 0 })
+	clock.jump(time.Minute)
+	eventually(t, "the agent gives up", func() bool { return strings.Contains(f.log.String(), "not starting it") })
+	s.change(func() { clear(s.refused) })
+	f.agent.Stop()
+	if got := s.states(id); got != "PENDING" {
+		t.Errorf("states %s", got)
+	}
+	if got := s.lines(id); len(got) != 0 {
+		t.Errorf("it was started: %q", got)
+	}
+}
+
+func TestARunCancelledOverTheAgentsHeadMayCleanUp(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	id := s.addCommand("python3", "-c", `
+import os, signal
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+os.write(1, b"ready\n")
+signal.sigwait({signal.SIGTERM})
+os.write(1, b"bye\n")`)
+	f := start(t, s, nil)
+	s.await(t, "the command is ready", func() bool { return len(s.linesLocked(id)) == 1 })
+	s.change(func() { s.runs[id].set(api.NewState(api.Cancelled, "by an operator")) })
+	s.await(t, "the command has cleaned up", func() bool { return slices.Equal(s.linesLocked(id), []string{"ready", "bye"}) })
+	f.agent.Stop()
+	if got := s.states(id); got != "PENDING RUNNING CANCELLED" {
+		t.Errorf("states %s", got)
+	}
+}
+
+func TestARunGrantedAnewStartsAfterItsFormerProcessIsDead(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	mark := filepath.Join(t.TempDir(), "mark")
+	id := s.addCommand("sh", "-c", `
+if mkdir `+mark+` 2>/dev/null; then echo $$ > `+mark+`/pid; echo first; trap '' TERM; while :; do sleep 1; done; fi
+kill -0 $(cat `+mark+`/pid) 2>/dev/null && echo both || echo alone`)
+	start(t, s, nil)
+	s.await(t, "the command runs", func() bool { return len(s.linesLocked(id)) == 1 })
+	s.change(func() {
+		s.runs[id].token = ""
+		s.queue = append(s.queue, id)
+	})
+	s.final(t, id)
+	if got := s.states(id); got != "PENDING RUNNING PENDING RUNNING COMPLETED" {
+		t.Errorf("states %s", got)
+	}
+	s.await(t, "the second line is there", func() bool { return len(s.linesLocked(id)) == 2 })
+	if got := s.lines(id); got[1] != "alone" {
+		t.Errorf("lines %q", got)
 	}
 }
 

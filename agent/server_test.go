@@ -35,6 +35,7 @@ type fakeServer struct {
 	requests []string        // METHOD path
 	down     bool            // connections are cut without an answer
 	deaf     map[string]int  // by path suffix: how many answers get lost after the work was done
+	refused  map[string]bool // by path suffix: answered with 503, nothing done
 	forget   bool            // the next claims are answered as to an unknown agent
 	gone     bool            // no queue exists
 	missing  []api.ID
@@ -54,7 +55,7 @@ type fakeRun struct {
 
 func newServer(t testing.TB) *fakeServer {
 	s := &fakeServer{beat: 20 * time.Millisecond, ttl: 12 * time.Second, agents: map[api.ID]api.AgentRegister{}, runs: map[api.ID]*fakeRun{},
-		claims: map[api.ID]*api.Claimed{}, batches: map[string]bool{}, deaf: map[string]int{}}
+		claims: map[api.ID]*api.Claimed{}, batches: map[string]bool{}, deaf: map[string]int{}, refused: map[string]bool{}}
 	s.changed = sync.NewCond(&s.mu)
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /api/agents/{$}", s.register)
@@ -67,11 +68,18 @@ func newServer(t testing.TB) *fakeServer {
 	s.http = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.mu.Lock()
 		s.requests = append(s.requests, r.Method+" "+r.URL.Path)
-		down := s.down
+		down, refused := s.down, false
+		for suffix := range s.refused {
+			refused = refused || strings.HasSuffix(strings.TrimSuffix(r.URL.Path, "/"), suffix)
+		}
 		s.changed.Broadcast()
 		s.mu.Unlock()
 		if down {
 			panic(http.ErrAbortHandler)
+		}
+		if refused {
+			answer(w, http.StatusServiceUnavailable, api.ErrorBody{Detail: "no leader", Kind: api.KindUnavailable})
+			return
 		}
 		recorder := httptest.NewRecorder()
 		mux.ServeHTTP(recorder, r)
