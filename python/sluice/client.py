@@ -77,9 +77,9 @@ class Client:
 
     # Flows and flow runs
 
-    def create_flow(self, name: str) -> Dict[str, Any]:
+    def create_flow(self, name: str, retry_seconds: Optional[float] = None) -> Dict[str, Any]:
         """The flow of that name, made when it does not exist."""
-        return self._post("/flows/", {"name": name, "tags": []})
+        return self._post("/flows/", {"name": name, "tags": []}, retry_seconds=retry_seconds)
 
     def read_flow(self, id: str) -> Dict[str, Any]:
         return self._get(f"/flows/{id}")

@@ -8,7 +8,7 @@ from sluice.errors import ConfigurationError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Optional
+    from typing import Optional, Tuple
 
 _HINT = (
     "Start a server with `sluice server start` and point to it with `sluice config set SLUICE_API_URL=http://127.0.0.1:4200/api`"
@@ -55,35 +55,39 @@ def start(binary: Optional[str] = None) -> str:
         except OSError as error:
             raise ConfigurationError(f"cannot start {command[0]}: {error}. {_HINT}") from error
     assert process.stdout is not None
-    line = _first_line(process.stdout.fileno())
+    line, silent = _first_line(process.stdout.fileno())
     process.stdout.close()
     try:
-        told = json.loads(line)
-        address = str(told["api_url"])
+        address = str(json.loads(line)["api_url"])
     except (ValueError, KeyError, TypeError):
-        status = process.poll()
-        if status is None and not line:
+        shown, log_path = " ".join(command), os.path.join(folder, "ephemeral.log")
+        if silent:
             process.kill()
             process.wait()
-            raise ConfigurationError(f"`{' '.join(command)}` said nothing for {START_SECONDS:.0f} s. {_HINT}") from None
-        status = process.wait() if status is None and not line else status
-        raise ConfigurationError(
-            f"`{' '.join(command)}` did not start a server (exit status {status}); see {os.path.join(folder, 'ephemeral.log')}. {_HINT}"
-        ) from None
+            raise ConfigurationError(f"`{shown}` said nothing for {START_SECONDS:.0f} s; see {log_path}. {_HINT}") from None
+        try:
+            status: object = process.wait(5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            status = process.wait()
+        raise ConfigurationError(f"`{shown}` did not start a server (exit status {status}); see {log_path}. {_HINT}") from None
     # Popen warns about a child that is still running when it is collected; this one is meant to be.
     process.returncode = process.returncode or 0
     return address
 
 
-def _first_line(descriptor: int) -> str:
+def _first_line(descriptor: int) -> Tuple[str, bool]:
+    """What is written up to the first line end, and whether nothing more came in time."""
     import select
     import time
 
     deadline, data = time.monotonic() + START_SECONDS, b""
     while b"\n" not in data:
         ready, _, _ = select.select([descriptor], [], [], max(0.0, deadline - time.monotonic()))
-        chunk = os.read(descriptor, 65536) if ready else b""
+        if not ready:
+            return "", True
+        chunk = os.read(descriptor, 65536)
         if not chunk:
             break
         data += chunk
-    return data.partition(b"\n")[0].decode("utf-8", "replace")
+    return data.partition(b"\n")[0].decode("utf-8", "replace"), False

@@ -19,6 +19,8 @@ def owner() -> str:
     import socket
 
     script = os.path.basename(sys.argv[0]) if sys.argv and sys.argv[0] not in ("", "-c") else "interpreter"
+    if script == "engine.py":
+        script = "-m sluice.engine"
     return f"python {script} on {socket.gethostname()} (pid {os.getpid()})"
 
 

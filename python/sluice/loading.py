@@ -69,7 +69,8 @@ def execute(path: str, text: Optional[str] = None) -> List[Any]:
     try:
         code = compile(text, path, "exec", dont_inherit=True)
     except SyntaxError as error:
-        raise FlowLoadError(f"{type(error).__name__}: {error.msg}", shown, error.lineno) from error
+        where = "" if error.lineno else f"{shown}: "
+        raise FlowLoadError(f"{where}{type(error).__name__}: {error.msg}", shown, error.lineno) from error
     except ValueError as error:  # null bytes
         raise FlowLoadError(f"{shown}: {error}", shown) from error
     import types

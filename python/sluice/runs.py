@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from sluice.tasks import Task
 
 LOG_FLUSH_SECONDS = 2.0  # how long the final state waits for the lines before it
+FIRST_CONTACT_SECONDS = 5.0  # how long a flow call waits for a server to be there at all
 LAST_WORDS_SECONDS = 5.0  # how long a process that must end tries to say so
 
 LEASE_LOST = "The lease on this flow run was lost."
@@ -507,7 +508,9 @@ def create(flow: Flow, bound: Dict[str, Any], parent: Optional[FlowRun] = None, 
             bound = parameters.validate(flow.fn, bound)
         except Exception as error:  # a class's own validation may raise anything
             problem = error
-    api_flow = client.create_flow(flow.name)
+    # Somebody who starts a script wants to know soon that there is no server; what runs already waits for it.
+    first = min(FIRST_CONTACT_SECONDS, client.transport.retry_seconds) if parent is None else None
+    api_flow = client.create_flow(flow.name, retry_seconds=first)
     initial = state_body("PENDING")
     if problem is not None:
         initial = state_body("FAILED", message="Flow run received invalid parameters.", data=_exception_document(problem))

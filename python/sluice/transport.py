@@ -172,13 +172,15 @@ class Transport:
         self.retry_seconds = retry_seconds
         self.on_outage = on_outage  # told once per outage, when the first retry begins
         self.relocate = relocate  # where to look when nobody listens any more, for a server that comes and goes
-        self._lock = threading.Lock()  # guards _idle, _current and addresses
+        self._lock = threading.Lock()  # guards _idle, _closed, _current and addresses
         self._idle: List[_Connection] = []
+        self._closed = False
         self._current = 0  # index of the address that answered last
 
     def close(self) -> None:
-        """Closes idle connections; requests that run finish."""
+        """Closes idle connections; requests that run finish, later ones use a connection each."""
         with self._lock:
+            self._closed = True
             idle, self._idle = self._idle, []
         for connection in idle:
             connection.close()
@@ -221,11 +223,12 @@ class Transport:
                 if connection is not None:
                     connection.close()
                 raise
-            if keep:
-                connection.idle_since = time.monotonic()
-                with self._lock:
+            connection.idle_since = time.monotonic()
+            with self._lock:
+                keep = keep and not self._closed
+                if keep:
                     self._idle.append(connection)
-            else:
+            if not keep:
                 connection.close()
             return reply
 
