@@ -8,6 +8,9 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/sluice-dev/sluice/agent"
+	"github.com/sluice-dev/sluice/api"
 )
 
 // serverOptions is what the flags of server start and dev say.
@@ -22,6 +25,7 @@ type serverOptions struct {
 	Insecure        bool     // plain text between nodes
 	InsecureHTTP    bool     // an HTTP address that is not loopback without authentication
 	Ephemeral       bool     // port chosen by the system, exits when unused
+	DiskLowWater    int64    // bytes
 	Logger          *slog.Logger
 	// Ready is called once the node serves, with the base addresses that clients on this machine use.
 	Ready func(apiURL, dashboardURL string)
@@ -31,7 +35,8 @@ type serverOptions struct {
 func (o *serverOptions) register(a *app, flags *pflag.FlagSet) {
 	flags.StringVar(&o.DataDir, "data-dir", "", "directory of the node's data (default "+filepath.Join("$SLUICE_HOME", "data")+")")
 	flags.StringVar(&o.HTTPAddr, "http-addr", "127.0.0.1:4200", "HOST:PORT of API, dashboard and metrics")
-	bindSetting(flags, "data-dir", "http-addr")
+	flags.Int64Var(&o.DiskLowWater, "disk-low-water", 256<<20, "free bytes of the disk below which logs are refused, at half of it new runs, at a quarter every write")
+	bindSetting(flags, "data-dir", "http-addr", "disk-low-water")
 }
 
 func (o *serverOptions) registerCluster(flags *pflag.FlagSet) {
@@ -122,10 +127,10 @@ is still there when it is started again.`,
 
 // agentOptions is what the flags of agent start say.
 type agentOptions struct {
-	QueueRefs []string // work queues as they were named
-	Name      string   // "" is made from host and process
-	Limit     int      // how many runs at once; 0 is without bound
-	Logger    *slog.Logger
+	Queues []api.WorkQueue
+	Name   string // "" is made from host and process
+	Limit  int    // how many runs at once; 0 is the agent's default
+	Logger *slog.Logger
 	// Ready is called once the agent is registered.
 	Ready func()
 }
@@ -146,7 +151,7 @@ renaming one does not disturb the agent. SIGTERM and Ctrl-C let running flows en
 			if err != nil {
 				return err
 			}
-			options.Logger, options.QueueRefs = logger, args
+			options.Logger = logger
 			if options.Limit < 0 {
 				return usagef("--limit is %d; it must not be negative", options.Limit)
 			}
@@ -154,6 +159,18 @@ renaming one does not disturb the agent. SIGTERM and Ctrl-C let running flows en
 			if !hideWelcome {
 				a.say("Starting agent connected to %s...\n\n%s\n\n", address, strings.Join(agentBanner, "\n"))
 			}
+			c, err := a.connect(0)
+			if err != nil {
+				return err
+			}
+			for _, ref := range args {
+				queue, err := findWorkQueue(command.Context(), c, ref)
+				if err != nil {
+					return err
+				}
+				options.Queues = append(options.Queues, *queue)
+			}
+			c.Close()
 			options.Ready = func() {
 				a.say("Agent started! Looking for work from %s...", queuePhrase(args))
 			}
@@ -163,9 +180,22 @@ renaming one does not disturb the agent. SIGTERM and Ctrl-C let running flows en
 	flags := start.Flags()
 	flags.BoolVar(&hideWelcome, "hide-welcome", false, "do not print the welcome")
 	flags.StringVar(&options.Name, "name", "", "name of the agent (default host and process)")
-	flags.IntVar(&options.Limit, "limit", 0, "how many runs it executes at once (default no limit)")
+	flags.IntVar(&options.Limit, "limit", 0, "how many runs it executes at once (default 16)")
 	return group("agent", "Run agents", "Run agents, which claim flow runs from work queues and execute them.",
-		"  sluice agent start tutorial_queue", start)
+		"  sluice agent start tutorial_queue", start, newSuperviseCommand(a))
+}
+
+// newSuperviseCommand is what an agent starts beside itself, so that its flow processes end when it does.
+func newSuperviseCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:     "supervise",
+		Short:   "End the flow processes of an agent that was killed",
+		Long:    "Started by agents: reads from its standard input until the agent has ended, then ends the flow processes it left.",
+		Example: "  sluice agent supervise",
+		Args:    cobra.NoArgs,
+		Hidden:  true,
+		RunE:    func(*cobra.Command, []string) error { return agent.Supervise(a.in) },
+	}
 }
 
 // queuePhrase names queues as the user named them.
