@@ -40,7 +40,10 @@ func (c *crasher) step(name string) {
 	c.mu.Lock()
 	c.seen[name]++
 	c.mu.Unlock()
-	c.crash(name)
+	// In its own goroutine, waited for: a failure ends that one, not the install it interrupts with its locks held.
+	var wg sync.WaitGroup
+	wg.Go(func() { c.crash(name) })
+	wg.Wait()
 }
 
 func (c *crasher) crash(where string) {
