@@ -1,0 +1,503 @@
+package httpapi
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+type object = map[string]any
+
+// world is what a random set of objects looks like from outside, for a naive evaluation of filters.
+type world struct {
+	*stack
+	r                               *rand.Rand
+	flows, deployments, runs, tasks []object
+}
+
+func (w *world) pick(list []string) string { return list[w.r.IntN(len(list))] }
+
+func (w *world) some(list []string) []string {
+	out := []string{}
+	for _, s := range list {
+		if w.r.IntN(3) == 0 {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+var (
+	worldTags  = []string{"red", "green", "blue"}
+	worldNames = []string{"ape", "bee", "cat", "dog"}
+	worldTypes = []string{"SCHEDULED", "PENDING", "RUNNING", "COMPLETED", "FAILED", "CANCELLED"}
+)
+
+func newWorld(t *testing.T, seed uint64) *world {
+	w := &world{stack: newStack(t), r: rand.New(rand.NewPCG(seed, 1))}
+	for i := range 4 {
+		w.flows = append(w.flows, w.must(201, "POST", "/api/flows/", object{"name": fmt.Sprintf("flow%d", i), "tags": w.some(worldTags)}))
+	}
+	for i := range 4 {
+		w.deployments = append(w.deployments, w.must(201, "POST", "/api/deployments/", object{
+			"name": fmt.Sprintf("dep%d", i%3), "flow_id": w.flows[i%2]["id"], "flow_data": object{"encoding": "x", "blob": "y"}, "tags": w.some(worldTags),
+			"is_schedule_active": i%2 == 0,
+		}))
+	}
+	now := time.Now()
+	for i := range 60 {
+		body := object{
+			"name": w.pick(worldNames), "flow_id": w.flows[w.r.IntN(3)]["id"], "tags": w.some(worldTags),
+			"state": object{"type": w.pick(worldTypes), "state_details": object{"scheduled_time": now.Add(time.Duration(w.r.IntN(7)-3) * time.Hour)}},
+		}
+		if d := w.deployments[w.r.IntN(4)]; w.r.IntN(2) == 0 {
+			body["deployment_id"], body["flow_id"] = d["id"], d["flow_id"]
+		}
+		if w.r.IntN(3) == 0 {
+			body["flow_version"], body["flow_runner"] = w.pick([]string{"v1", "v2"}), object{"type": w.pick([]string{"subprocess", "universal"})}
+		}
+		if len(w.tasks) > 0 && w.r.IntN(5) == 0 {
+			body["parent_task_run_id"] = w.tasks[w.r.IntN(len(w.tasks))]["id"]
+		}
+		run := w.must(201, "POST", "/api/flow_runs/", body)
+		for k := range w.r.IntN(3) {
+			w.tasks = append(w.tasks, w.must(201, "POST", "/api/task_runs/", object{
+				"flow_run_id": run["id"], "name": w.pick(worldNames), "task_key": "k", "dynamic_key": fmt.Sprint(k), "tags": w.some(worldTags),
+				"state": object{"type": w.pick(worldTypes)},
+			}))
+		}
+		if i%4 == 0 {
+			w.do("POST", "/api/flow_runs/"+run["id"].(string)+"/set_state", object{"state": object{"type": "COMPLETED"}, "force": true})
+		}
+	}
+	// Later writes change earlier objects (subflows mirror their state on task runs): read all of them again.
+	w.runs, w.tasks = w.all("flow_runs"), w.all("task_runs")
+	return w
+}
+
+func (w *world) all(kind string) []object {
+	var out []object
+	if err := json.Unmarshal([]byte(w.do("POST", "/api/"+kind+"/filter", nil).text), &out); err != nil {
+		w.t.Fatal(err)
+	}
+	return out
+}
+
+func (w *world) ids(list []object) []string {
+	out := []string{}
+	for _, o := range list {
+		if w.r.IntN(3) == 0 {
+			out = append(out, o["id"].(string))
+		}
+	}
+	if w.r.IntN(8) == 0 {
+		out = append(out, "00000000-0000-0000-0000-000000000001")
+	}
+	return out
+}
+
+// maybe leaves a criterion out, mostly.
+func (w *world) maybe(f object, key string, criterion func() object) {
+	switch w.r.IntN(9) {
+	case 0, 1:
+		f[key] = criterion()
+	case 2:
+		if w.r.IntN(6) == 0 {
+			f[key] = nil
+		} else if w.r.IntN(6) == 0 {
+			f[key] = object{}
+		}
+	}
+}
+
+func (w *world) anyOf(list func() []string) func() object {
+	return func() object { return object{"any_": list()} }
+}
+
+func (w *world) nullOr(list func() []string) func() object {
+	return func() object {
+		if w.r.IntN(2) == 0 {
+			return object{"is_null_": w.r.IntN(2) == 0}
+		}
+		return object{"any_": list()}
+	}
+}
+
+func (w *world) tags() object {
+	if w.r.IntN(3) == 0 {
+		return object{"is_null_": w.r.IntN(2) == 0}
+	}
+	return object{"all_": w.some(worldTags)}
+}
+
+func (w *world) stateFilter() object {
+	f := object{}
+	if w.r.IntN(2) == 0 {
+		f["type"] = object{"any_": w.some(worldTypes)}
+	}
+	if w.r.IntN(2) == 0 {
+		f["name"] = object{"any_": w.some([]string{"Scheduled", "Running", "Completed", "Failed"})}
+	}
+	return f
+}
+
+func (w *world) times(null bool) func() object {
+	return func() object {
+		f := object{}
+		at := func() string {
+			return time.Now().Add(time.Duration(w.r.IntN(7)-3) * time.Hour).UTC().Format(time.RFC3339)
+		}
+		if w.r.IntN(2) == 0 {
+			f["before_"] = at()
+		}
+		if w.r.IntN(2) == 0 {
+			f["after_"] = at()
+		}
+		if null && w.r.IntN(2) == 0 {
+			f = object{"is_null_": w.r.IntN(2) == 0}
+		}
+		return f
+	}
+}
+
+func (w *world) names(list []string) func() []string {
+	return func() []string { return w.some(list) }
+}
+
+func (w *world) randomFilters() object {
+	f := object{}
+	if w.r.IntN(4) == 0 {
+		flows := object{}
+		w.maybe(flows, "id", w.anyOf(func() []string { return w.ids(w.flows) }))
+		w.maybe(flows, "name", w.anyOf(w.names([]string{"flow0", "flow1", "flow2", "flow3", "flow9"})))
+		w.maybe(flows, "tags", w.tags)
+		f["flows"] = flows
+	}
+	if w.r.IntN(4) == 0 {
+		d := object{}
+		w.maybe(d, "id", w.anyOf(func() []string { return w.ids(w.deployments) }))
+		w.maybe(d, "name", w.anyOf(w.names([]string{"dep0", "dep1", "dep2"})))
+		w.maybe(d, "tags", w.tags)
+		w.maybe(d, "is_schedule_active", func() object { return object{"eq_": w.r.IntN(2) == 0} })
+		f["deployments"] = d
+	}
+	if w.r.IntN(2) == 0 {
+		r := object{}
+		w.maybe(r, "id", func() object {
+			if w.r.IntN(2) == 0 {
+				return object{"not_any_": w.ids(w.runs)}
+			}
+			return object{"any_": w.ids(w.runs)}
+		})
+		w.maybe(r, "name", w.anyOf(w.names(worldNames)))
+		w.maybe(r, "tags", w.tags)
+		w.maybe(r, "deployment_id", w.nullOr(func() []string { return w.ids(w.deployments) }))
+		w.maybe(r, "state", w.stateFilter)
+		w.maybe(r, "flow_version", w.anyOf(w.names([]string{"v1", "v2"})))
+		w.maybe(r, "start_time", w.times(true))
+		w.maybe(r, "expected_start_time", w.times(false))
+		w.maybe(r, "next_scheduled_start_time", w.times(false))
+		w.maybe(r, "parent_task_run_id", w.nullOr(func() []string { return w.ids(w.tasks) }))
+		w.maybe(r, "flow_runner_type", w.anyOf(w.names([]string{"subprocess", "universal"})))
+		f["flow_runs"] = r
+	}
+	if w.r.IntN(4) == 0 {
+		t := object{}
+		w.maybe(t, "id", w.anyOf(func() []string { return w.ids(w.tasks) }))
+		w.maybe(t, "name", w.anyOf(w.names(worldNames)))
+		w.maybe(t, "tags", w.tags)
+		w.maybe(t, "state", w.stateFilter)
+		w.maybe(t, "start_time", w.times(true))
+		w.maybe(t, "subflow_runs", func() object { return object{"exists_": w.r.IntN(2) == 0} })
+		f["task_runs"] = t
+	}
+	return f
+}
+
+// holds evaluates one criterion on one value of an object as the API shows it.
+func holds(criterion any, value any) bool {
+	c, ok := criterion.(object)
+	if !ok {
+		return true
+	}
+	for op, arg := range c {
+		text, isText := value.(string)
+		switch op {
+		case "any_":
+			if !isText || !slices.Contains(arg.([]string), text) {
+				return false
+			}
+		case "not_any_":
+			if isText && slices.Contains(arg.([]string), text) {
+				return false
+			}
+		case "all_":
+			for _, tag := range arg.([]string) {
+				if !slices.Contains(value.([]any), any(tag)) {
+					return false
+				}
+			}
+		case "is_null_":
+			list, isList := value.([]any)
+			if arg.(bool) != (value == nil || isList && len(list) == 0) {
+				return false
+			}
+		case "eq_", "exists_":
+			if value != arg {
+				return false
+			}
+		case "before_", "after_":
+			if !isText {
+				return false
+			}
+			t, _ := time.Parse(time.RFC3339Nano, text)
+			bound, _ := time.Parse(time.RFC3339Nano, arg.(string))
+			if op == "before_" && t.After(bound) || op == "after_" && t.Before(bound) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+func fits(filter object, o object) bool {
+	for key, criterion := range filter {
+		switch key {
+		case "state":
+			state, _ := criterion.(object)
+			if !holds(state["type"], o["state"].(object)["type"]) || !holds(state["name"], o["state"].(object)["name"]) {
+				return false
+			}
+		case "flow_runner_type":
+			if !holds(criterion, o["flow_runner"].(object)["type"]) {
+				return false
+			}
+		default:
+			if !holds(criterion, o[key]) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+func (w *world) taskFits(f object, t object) bool {
+	o := object{}
+	for k, v := range t {
+		o[k] = v
+	}
+	o["subflow_runs"] = slices.ContainsFunc(w.runs, func(r object) bool { return r["parent_task_run_id"] == t["id"] })
+	return fits(f, o)
+}
+
+func find(list []object, id any) object {
+	for _, o := range list {
+		if o["id"] == id {
+			return o
+		}
+	}
+	return nil
+}
+
+// runFits looks at a flow run and its task runs; related also at its flow and deployment.
+func (w *world) runFits(f object, run object, tasks, related bool) bool {
+	if rf, ok := f["flow_runs"].(object); ok && !fits(rf, run) {
+		return false
+	}
+	if tf, ok := f["task_runs"].(object); ok && tasks && !slices.ContainsFunc(w.tasks, func(t object) bool {
+		return t["flow_run_id"] == run["id"] && w.taskFits(tf, t)
+	}) {
+		return false
+	}
+	if !related {
+		return true
+	}
+	if ff, ok := f["flows"].(object); ok && !fits(ff, find(w.flows, run["flow_id"])) {
+		return false
+	}
+	if df, ok := f["deployments"].(object); ok {
+		d := find(w.deployments, run["deployment_id"])
+		return d != nil && fits(df, d)
+	}
+	return true
+}
+
+func (w *world) expected(kind string, f object) []object {
+	anyRun := func(key string, id any) bool {
+		_, runs := f["flow_runs"]
+		_, tasks := f["task_runs"]
+		return !runs && !tasks || slices.ContainsFunc(w.runs, func(r object) bool { return r[key] == id && w.runFits(f, r, true, false) })
+	}
+	var out []object
+	keep := func(list []object, want func(object) bool) {
+		for _, o := range list {
+			if want(o) {
+				out = append(out, o)
+			}
+		}
+	}
+	switch kind {
+	case "flow_runs":
+		keep(w.runs, func(r object) bool { return w.runFits(f, r, true, true) })
+	case "task_runs":
+		keep(w.tasks, func(t object) bool {
+			tf, _ := f["task_runs"].(object)
+			return w.taskFits(tf, t) && w.runFits(f, find(w.runs, t["flow_run_id"]), false, true)
+		})
+	case "flows":
+		keep(w.flows, func(o object) bool {
+			ff, _ := f["flows"].(object)
+			df, ok := f["deployments"].(object)
+			return fits(ff, o) && anyRun("flow_id", o["id"]) &&
+				(!ok || slices.ContainsFunc(w.deployments, func(d object) bool { return d["flow_id"] == o["id"] && fits(df, d) }))
+		})
+	case "deployments":
+		keep(w.deployments, func(o object) bool {
+			df, _ := f["deployments"].(object)
+			ff, _ := f["flows"].(object)
+			return fits(df, o) && fits(ff, find(w.flows, o["flow_id"])) && anyRun("deployment_id", o["id"])
+		})
+	}
+	return out
+}
+
+// sortKeys say by which field a sort goes; nulls come first ascending and last descending.
+var sortKeys = map[string]string{
+	"EXPECTED_START_TIME": "expected_start_time", "NAME": "name", "NEXT_SCHEDULED_START_TIME": "next_scheduled_start_time", "END_TIME": "end_time",
+	"ID": "id", "CREATED": "created", "UPDATED": "updated",
+}
+
+func TestFiltersAgreeWithANaiveEvaluation(t *testing.T) {
+	t.Parallel()
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	w := newWorld(t, seed)
+	sorts := map[string][]string{
+		"flow_runs":   {"", "ID_DESC", "EXPECTED_START_TIME_ASC", "EXPECTED_START_TIME_DESC", "NAME_ASC", "NAME_DESC", "NEXT_SCHEDULED_START_TIME_ASC", "END_TIME_DESC"},
+		"task_runs":   {"", "ID_DESC", "EXPECTED_START_TIME_ASC", "EXPECTED_START_TIME_DESC", "NEXT_SCHEDULED_START_TIME_ASC", "END_TIME_DESC"},
+		"flows":       {"", "CREATED_DESC", "UPDATED_DESC", "NAME_ASC", "NAME_DESC"},
+		"deployments": {""},
+	}
+	sizes := map[int]int{}
+	for range 1500 {
+		kind := w.pick([]string{"flow_runs", "flow_runs", "task_runs", "flows", "deployments"})
+		f := w.randomFilters()
+		sort := w.pick(sorts[kind])
+		body := object{}
+		for k, v := range f {
+			body[k] = v
+		}
+		if sort != "" {
+			body["sort"] = sort
+		}
+		limit, offset := 200, 0
+		if w.r.IntN(2) == 0 {
+			limit, offset = w.r.IntN(12), w.r.IntN(12)
+			body["limit"], body["offset"] = limit, offset
+		}
+		want := w.expected(kind, f)
+		sizes[min(len(want), 3)]++
+		shown, _ := json.Marshal(body)
+		a := w.do("POST", "/api/"+kind+"/filter", body)
+		var got []object
+		if err := json.Unmarshal([]byte(a.text), &got); err != nil || a.status != 200 {
+			t.Fatalf("%s %s: %d %s", kind, shown, a.status, a.text)
+		}
+		if n := max(0, min(limit, len(want)-offset)); len(got) != n {
+			t.Fatalf("%s/filter %s: %d objects, want %d", kind, shown, len(got), n)
+		}
+		checkOrder(t, kind, sort, string(shown), want, got, offset)
+		if n := w.do("POST", "/api/"+kind+"/count", f); n.text != fmt.Sprint(len(want)) {
+			t.Fatalf("%s/count %s: %s, want %d", kind, shown, n.text, len(want))
+		}
+	}
+	if sizes[0] == 0 || sizes[3] == 0 {
+		t.Errorf("sizes of the answers are %v: the filters say too little", sizes)
+	}
+}
+
+// checkOrder compares the sort keys at each place, and that nothing foreign or double is there.
+func checkOrder(t *testing.T, kind, sort, shown string, want, got []object, offset int) {
+	t.Helper()
+	if sort == "" {
+		sort = map[string]string{"flow_runs": "ID_DESC", "task_runs": "ID_DESC"}[kind]
+	}
+	if sort == "" {
+		sort = "NAME_ASC"
+	}
+	name, descending := strings.CutSuffix(sort, "_DESC")
+	name = strings.TrimSuffix(name, "_ASC")
+	key := func(o object) string { s, _ := o[sortKeys[name]].(string); return s }
+	want = slices.Clone(want)
+	slices.SortStableFunc(want, func(a, b object) int {
+		c := cmp.Compare(key(a), key(b))
+		if descending {
+			c = -c
+		}
+		return c
+	})
+	seen := map[any]bool{}
+	for i, o := range got {
+		if seen[o["id"]] || find(want, o["id"]) == nil {
+			t.Fatalf("%s/filter %s: object %d is double or does not match", kind, shown, i)
+		}
+		seen[o["id"]] = true
+		if key(o) != key(want[offset+i]) {
+			t.Fatalf("%s/filter %s: object %d has key %q, want %q", kind, shown, i, key(o), key(want[offset+i]))
+		}
+	}
+}
+
+func TestGetRunsServesAQueue(t *testing.T) {
+	t.Parallel()
+	s := newStack(t)
+	flow := s.must(201, "POST", "/api/flows/", object{"name": "f"})
+	d := s.must(201, "POST", "/api/deployments/", object{"name": "d", "flow_id": flow["id"], "flow_data": object{"encoding": "x", "blob": ""}, "tags": []string{"a"}})
+	queue := s.must(201, "POST", "/api/work_queues/", object{"name": "q", "filter": object{"tags": []string{"a"}}})
+	path := "/api/work_queues/" + queue["id"].(string)
+	for _, at := range []time.Duration{-time.Minute, -2 * time.Minute, time.Hour} {
+		s.must(201, "POST", "/api/deployments/"+d["id"].(string)+"/create_flow_run", object{
+			"state": object{"type": "SCHEDULED", "state_details": object{"scheduled_time": time.Now().Add(at)}},
+		})
+	}
+	runs := func(body object) []any {
+		t.Helper()
+		a := s.do("POST", path+"/get_runs", body, strictly...)
+		if a.status != 200 {
+			t.Fatalf("status %d: %s", a.status, a.text)
+		}
+		return a.json(t).([]any)
+	}
+	due := runs(object{})
+	if len(due) != 2 || due[0].(object)["next_scheduled_start_time"].(string) > due[1].(object)["next_scheduled_start_time"].(string) {
+		t.Fatalf("%d runs, want the two due ones, the longest due first", len(due))
+	}
+	if n := len(runs(object{"scheduled_before": time.Now().Add(2 * time.Hour)})); n != 3 {
+		t.Errorf("%d runs before in two hours, want 3", n)
+	}
+	if n := len(runs(object{"limit": 1})); n != 1 {
+		t.Errorf("%d runs with limit 1", n)
+	}
+	s.must(204, "PATCH", path, object{"concurrency_limit": 1})
+	if n := len(runs(object{})); n != 1 {
+		t.Errorf("%d runs with one slot, want 1", n)
+	}
+	s.must(201, "POST", "/api/flow_runs/"+due[0].(object)["id"].(string)+"/set_state", object{"state": object{"type": "PENDING"}})
+	if n := len(runs(object{})); n != 0 {
+		t.Errorf("%d runs with the slot in use, want none", n)
+	}
+	s.must(204, "PATCH", path, object{"concurrency_limit": nil})
+	s.must(204, "PATCH", path, object{"is_paused": true})
+	if n := len(runs(object{})); n != 0 {
+		t.Errorf("%d runs of a paused queue", n)
+	}
+	a := s.do("POST", "/api/work_queues/00000000-0000-0000-0000-000000000001/get_runs", object{}, strictly...)
+	if a.status != 404 || a.text != `{"exception_message":"Work queue not found."}` {
+		t.Errorf("unknown queue: %d %s", a.status, a.text)
+	}
+}
