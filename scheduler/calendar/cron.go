@@ -46,8 +46,8 @@ var (
 
 const nthLast = 6
 
-func compileCron(spec api.CronSchedule) (*Schedule, error) {
-	zone, err := loadZone(spec.Timezone)
+func (p *Parser) compileCron(spec api.CronSchedule) (*Schedule, error) {
+	zone, err := p.loadZone(spec.Timezone)
 	if err != nil {
 		return nil, err
 	}

@@ -22,7 +22,7 @@ type interval struct {
 // maxDistance bounds, in seconds, how far from the anchor dates are computed: 10,000 years.
 const maxDistance = 10_000 * 366 * day
 
-func compileInterval(spec api.IntervalSchedule) (*Schedule, error) {
+func (p *Parser) compileInterval(spec api.IntervalSchedule) (*Schedule, error) {
 	step := spec.Interval.Std()
 	if step <= 0 {
 		return nil, &InvalidError{Field: "interval", Reason: "The interval must be positive"}
@@ -30,7 +30,7 @@ func compileInterval(spec api.IntervalSchedule) (*Schedule, error) {
 	if step < time.Millisecond {
 		return nil, &InvalidError{Field: "interval", Reason: fmt.Sprintf("The interval of %v is too short: one millisecond is the least", step)}
 	}
-	zone, err := loadZone(spec.Timezone)
+	zone, err := p.loadZone(spec.Timezone)
 	if err != nil {
 		return nil, err
 	}

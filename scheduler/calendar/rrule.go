@@ -47,12 +47,12 @@ type rrule struct {
 // nthWeekday is a weekday, the n-th of its month or year when n is not 0.
 type nthWeekday struct{ n, weekday int }
 
-func compileRRule(spec api.RRuleSchedule, anchor time.Time) (*Schedule, error) {
-	zone, err := loadZone(&spec.Timezone)
+func (p *Parser) compileRRule(spec api.RRuleSchedule, anchor time.Time) (*Schedule, error) {
+	zone, err := p.loadZone(&spec.Timezone)
 	if err != nil {
 		return nil, err
 	}
-	rule, ruleZone, err := parseRRule(spec.RRule, zone, anchor)
+	rule, ruleZone, err := p.parseRRule(spec.RRule, zone, anchor)
 	if err != nil {
 		return nil, &InvalidError{Field: "rrule", Reason: `Invalid rrule string: "` + spec.RRule + `": ` + err.Error()}
 	}

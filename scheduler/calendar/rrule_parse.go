@@ -23,7 +23,7 @@ var (
 
 // parseRRule reads [DTSTART line] RRULE line [EXDATE lines]. Without DTSTART the rule begins at anchor, to the second. A
 // DTSTART with TZID brings its own zone.
-func parseRRule(text string, zone *time.Location, anchor time.Time) (*rrule, *time.Location, error) {
+func (p *Parser) parseRRule(text string, zone *time.Location, anchor time.Time) (*rrule, *time.Location, error) {
 	r := &rrule{interval: 1, until: lastWall, wkst: 1, freq: -1}
 	var rule string
 	var except []string
@@ -41,7 +41,7 @@ func parseRRule(text string, zone *time.Location, anchor time.Time) (*rrule, *ti
 			hasStart = true
 			if tzid, found := strings.CutPrefix(parameters, "TZID="); found {
 				var err error
-				if zone, err = zoneIgnoringCase(text, tzid); err != nil {
+				if zone, err = p.zoneIgnoringCase(text, tzid); err != nil {
 					return nil, nil, err
 				}
 			}
@@ -79,13 +79,13 @@ func parseRRule(text string, zone *time.Location, anchor time.Time) (*rrule, *ti
 }
 
 // zoneIgnoringCase finds the zone in the text as it was written: only the rest of a rule ignores case.
-func zoneIgnoringCase(text, upper string) (*time.Location, error) {
+func (p *Parser) zoneIgnoringCase(text, upper string) (*time.Location, error) {
 	at := strings.Index(strings.ToUpper(text), "TZID="+upper)
 	name := text
 	if at >= 0 && len(strings.ToUpper(text)) == len(text) {
 		name = text[at+len("TZID=") : at+len("TZID=")+len(upper)]
 	}
-	return loadZone(&name)
+	return p.loadZone(&name)
 }
 
 func (r *rrule) parseParts(rule string, zone *time.Location) error {

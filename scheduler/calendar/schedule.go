@@ -39,23 +39,35 @@ type dateSource interface {
 }
 
 // Parse checks a schedule in Orion's JSON form. Errors about its content are *InvalidError.
-func Parse(raw json.RawMessage) (*Schedule, error) {
+func Parse(raw json.RawMessage) (*Schedule, error) { return new(Parser).Parse(raw) }
+
+// Compile checks a decoded schedule.
+func Compile(spec api.Schedule) (*Schedule, error) { return new(Parser).Compile(spec) }
+
+// Parser remembers the time zones it has read, for whoever parses many schedules. The zero value is ready; one goroutine
+// uses it.
+type Parser struct {
+	zones map[string]*time.Location
+}
+
+// Parse checks a schedule in Orion's JSON form.
+func (p *Parser) Parse(raw json.RawMessage) (*Schedule, error) {
 	var spec api.Schedule
 	if err := json.Unmarshal(raw, &spec); err != nil {
 		return nil, &InvalidError{Reason: err.Error()}
 	}
-	return Compile(spec)
+	return p.Compile(spec)
 }
 
-// Compile checks a decoded schedule. An rrule without DTSTART is anchored at the beginning of 2020 until Anchored is called.
-func Compile(spec api.Schedule) (*Schedule, error) {
+// Compile checks a decoded schedule. An rrule without DTSTART begins in 2020 until Anchored is called.
+func (p *Parser) Compile(spec api.Schedule) (*Schedule, error) {
 	switch {
 	case spec.Interval != nil:
-		return compileInterval(*spec.Interval)
+		return p.compileInterval(*spec.Interval)
 	case spec.Cron != nil:
-		return compileCron(*spec.Cron)
+		return p.compileCron(*spec.Cron)
 	case spec.RRule != nil:
-		return compileRRule(*spec.RRule, api.DefaultAnchor(time.UTC))
+		return p.compileRRule(*spec.RRule, api.DefaultAnchor(time.UTC))
 	}
 	return nil, &InvalidError{Reason: "a schedule needs one of interval, cron and rrule"}
 }
@@ -72,7 +84,11 @@ func (s *Schedule) Anchored(at time.Time) (*Schedule, error) {
 	if s.spec.RRule == nil {
 		return s, nil
 	}
-	return compileRRule(*s.spec.RRule, at)
+	known := Parser{zones: map[string]*time.Location{s.spec.RRule.Timezone: s.zone}}
+	if s.zone.String() != s.spec.RRule.Timezone {
+		known.zones = nil // DTSTART brought its own zone
+	}
+	return known.compileRRule(*s.spec.RRule, at)
 }
 
 // Dates returns the dates d with start ≤ d ≤ end in order, at most n.
@@ -103,15 +119,22 @@ func (s *Schedule) Next(after time.Time) (next time.Time, ok bool) {
 	return time.Time{}, false
 }
 
-func loadZone(name *string) (*time.Location, error) {
+func (p *Parser) loadZone(name *string) (*time.Location, error) {
 	if name == nil {
 		return time.UTC, nil
+	}
+	if zone, ok := p.zones[*name]; ok {
+		return zone, nil
 	}
 	// "" and "Local" mean something to the time package that they do not mean to a client.
 	zone, err := time.LoadLocation(*name)
 	if err != nil || *name == "" || strings.EqualFold(*name, "local") {
 		return nil, &InvalidError{Field: "timezone", Reason: fmt.Sprintf("Invalid timezone: %q", *name)}
 	}
+	if p.zones == nil {
+		p.zones = map[string]*time.Location{}
+	}
+	p.zones[*name] = zone
 	return zone, nil
 }
 

@@ -1,0 +1,162 @@
+package scheduler
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sluice-dev/sluice/api"
+	"github.com/sluice-dev/sluice/fsm/command"
+)
+
+// retryPause is how long a service waits after its commands or reads failed within a living epoch.
+const retryPause = time.Second
+
+// core is what the services of one epoch share.
+type core struct {
+	epoch    Epoch
+	open     func() (View, error)
+	clock    Clock
+	latest   atomic.Int64 // µs; the newest time told; at first the state's own time
+	observer Observer
+	log      *slog.Logger
+	jumps    *jumps
+}
+
+// now is the time in µs that commands will be stamped with, at least. It never goes back, neither behind the state's own
+// time, when this leader's clock is behind the former one's, nor when the wall clock is set back: then it stands still.
+func (c *core) now() int64 {
+	for {
+		last, now := c.latest.Load(), c.clock.Now().UnixMicro()
+		if now <= last {
+			return last
+		}
+		if c.latest.CompareAndSwap(last, now) {
+			return now
+		}
+	}
+}
+
+func (c *core) view() (View, error) {
+	v, err := c.open()
+	if err != nil {
+		return nil, fmt.Errorf("open a view: %w", err)
+	}
+	return v, nil
+}
+
+// propose orders commands under the epoch.
+func (c *core) propose(ctx context.Context, commands ...*command.Envelope) ([]*command.Result, uint64, error) {
+	for _, e := range commands {
+		seed := api.NewID()
+		e.Epoch, e.Seed, e.Actor = c.epoch.Index, seed[:], actor
+	}
+	results, index, err := c.epoch.Proposer.Propose(ctx, commands...)
+	if err != nil {
+		return nil, 0, err
+	}
+	if len(results) != len(commands) {
+		return nil, 0, fmt.Errorf("%d results for %d commands", len(results), len(commands))
+	}
+	for _, r := range results {
+		if r.Code == command.Result_STALE_EPOCH {
+			return nil, 0, fmt.Errorf("%s", r.Message)
+		}
+	}
+	return results, index, nil
+}
+
+// actor is who the services' commands name as their author.
+const actor = "scheduler"
+
+// loop calls once, and again when wake is set or the time it returned has passed, until ctx ends. An error is logged and
+// tried again: what failed for good ends the epoch from outside.
+func (c *core) loop(ctx context.Context, wake signal, what string, once func(context.Context) (time.Duration, error)) error {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-wake:
+		case <-timer.C:
+		}
+		next, err := once(ctx)
+		if err != nil {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			c.log.Warn("leader service failed, trying again", "service", what, "error", err, "after", retryPause)
+			next = retryPause
+		}
+		timer.Reset(next)
+	}
+}
+
+// signal wakes one waiter; setting it twice wakes once.
+type signal chan struct{}
+
+func newSignal() signal { return make(signal, 1) }
+
+func (s signal) set() {
+	select {
+	case s <- struct{}{}:
+	default:
+	}
+}
+
+const (
+	jumpCheck = time.Second
+	// jumpLimit is how far the wall clock may move against the monotonic one, or how long this process may stand still
+	// without being suspected.
+	jumpLimit = 30 * time.Second
+	stallTime = 3 * time.Second
+	// jumpHold is how long late marking waits after the clock jumped forward: the operator's clock may jump back.
+	jumpHold = 10 * time.Second
+)
+
+// jumps watches the wall clock against the monotonic one.
+type jumps struct {
+	clock Clock
+	log   *slog.Logger
+
+	mu    sync.Mutex // guards what follows
+	last  time.Time
+	until time.Time // hold back until then
+}
+
+func newJumps(clock Clock, log *slog.Logger) *jumps {
+	return &jumps{clock: clock, log: log, last: clock.Now()}
+}
+
+// check compares now with the last check. It reports whether this process stood still: deadlines that passed meanwhile say
+// nothing about others.
+func (j *jumps) check() (stalled bool) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	now := j.clock.Now()
+	elapsed := now.Sub(j.last)
+	wall := now.Round(0).Sub(j.last.Round(0))
+	j.last = now
+	if jump := wall - elapsed; jump > jumpLimit || jump < -jumpLimit {
+		j.log.Warn("the wall clock jumped", "by", jump)
+		if jump > 0 {
+			j.until = now.Add(jumpHold)
+		}
+	}
+	if elapsed > stallTime {
+		j.log.Warn("this process stood still", "for", elapsed)
+		return true
+	}
+	return false
+}
+
+// hold is how long work that trusts the wall clock should still wait.
+func (j *jumps) hold() time.Duration {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return max(0, j.until.Sub(j.clock.Now()))
+}

@@ -1,0 +1,260 @@
+package scheduler
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/sluice-dev/sluice/api"
+	"github.com/sluice-dev/sluice/fsm/command"
+	"github.com/sluice-dev/sluice/fsm/row"
+)
+
+func TestClaims(t *testing.T) {
+	t.Parallel()
+	const wait = 30 * time.Second
+	for name, test := range map[string]func(*testing.T, *rig){
+		"a run that is due is granted at once": func(t *testing.T, r *rig) {
+			d, q, a := r.deployment(nil), r.queue(nil), r.agent()
+			run := r.submit(d, 0)
+			r.claim(Demand{AgentID: a, Queues: []api.ID{q}, Wait: wait}).want(t, run)
+			if stored := r.flowRun(run); stored.State.Type != row.StateType_PENDING || id16(stored.AgentId) != a || id16(stored.WorkQueueId) != q {
+				t.Errorf("the run is %v", stored)
+			}
+		},
+		"a waiting claim gets a run when it is created": func(t *testing.T, r *rig) {
+			d, q, a := r.deployment(nil), r.queue(nil), r.agent()
+			claim := r.claim(Demand{AgentID: a, Queues: []api.ID{q}, Wait: wait})
+			claim.want(t)
+			claim.want(t, r.submit(d, 0))
+		},
+		"a waiting claim gets a run when it comes due, not before": func(t *testing.T, r *rig) {
+			d, q, a := r.deployment(nil), r.queue(nil), r.agent()
+			claim := r.claim(Demand{AgentID: a, Queues: []api.ID{q}, Wait: wait})
+			run := r.submit(d, 10*time.Second)
+			r.pass(9999 * time.Millisecond)
+			claim.want(t)
+			r.pass(time.Millisecond)
+			claim.want(t, run)
+			if late := r.observed.claimed; len(late) != 1 || late[0] > time.Microsecond {
+				t.Errorf("lateness %v, want 0", late)
+			}
+		},
+		"a claim that waits in vain is answered without grants": func(t *testing.T, r *rig) {
+			q, a := r.queue(nil), r.agent()
+			claim := r.claim(Demand{AgentID: a, Queues: []api.ID{q}, Wait: 5 * time.Second})
+			r.pass(5 * time.Second)
+			if ids, answered := claim.granted(t); !answered || len(ids) != 0 {
+				t.Errorf("answered %v with %v", answered, ids)
+			}
+		},
+		"a claim that does not wait takes what there is": func(t *testing.T, r *rig) {
+			d, q, a := r.deployment(nil), r.queue(nil), r.agent()
+			run := r.submit(d, 0)
+			r.claim(Demand{AgentID: a, Queues: []api.ID{q}}).want(t, run)
+			if ids, answered := r.claim(Demand{AgentID: a, Queues: []api.ID{q}}).granted(t); !answered || len(ids) != 0 {
+				t.Errorf("answered %v with %v", answered, ids)
+			}
+		},
+		"runs are handed out by expected start, claims served in turn": func(t *testing.T, r *rig) {
+			d, q, a := r.deployment(nil), r.queue(nil), r.agent()
+			third, first, second := r.submit(d, 3*time.Second), r.submit(d, time.Second), r.submit(d, 2*time.Second)
+			r.pass(5 * time.Second)
+			r.claim(Demand{AgentID: a, Queues: []api.ID{q}, Limit: 2, Wait: wait}).want(t, first, second)
+			r.claim(Demand{AgentID: a, Queues: []api.ID{q}, Wait: wait}).want(t, third)
+			one := r.claim(Demand{AgentID: a, Queues: []api.ID{q}, Wait: wait})
+			two := r.claim(Demand{AgentID: a, Queues: []api.ID{q}, Wait: wait})
+			fourth := r.submit(d, 0)
+			one.want(t, fourth)
+			two.want(t)
+			two.want(t, r.submit(d, 0))
+		},
+		"a paused queue hands out nothing until it is resumed": func(t *testing.T, r *rig) {
+			d, a := r.deployment(nil), r.agent()
+			q := r.queue(func(c *command.CreateWorkQueue) { c.IsPaused = true })
+			run := r.submit(d, 0)
+			claim := r.claim(Demand{AgentID: a, Queues: []api.ID{q}, Wait: wait})
+			r.pass(20 * time.Second)
+			claim.want(t)
+			r.updateQueue(q, func(c *command.UpdateWorkQueue) { c.HasIsPaused = true })
+			claim.want(t, run)
+		},
+		"a full queue hands out nothing until a slot is free": func(t *testing.T, r *rig) {
+			d, a := r.deployment(nil), r.agent()
+			one := int32(1)
+			q := r.queue(func(c *command.CreateWorkQueue) { c.ConcurrencyLimit = &one })
+			first, second := r.submit(d, 0), r.submit(d, 0)
+			r.claim(Demand{AgentID: a, Queues: []api.ID{q}, Limit: 5, Wait: wait}).want(t, first)
+			claim := r.claim(Demand{AgentID: a, Queues: []api.ID{q}, Limit: 5, Wait: wait})
+			claim.want(t)
+			r.report(first, row.StateType_RUNNING)
+			claim.want(t)
+			r.report(first, row.StateType_COMPLETED)
+			claim.want(t, second)
+		},
+		"a full queue does not hold up another one": func(t *testing.T, r *rig) {
+			d, a := r.deployment(nil), r.agent()
+			zero := int32(0)
+			full, free := r.queue(func(c *command.CreateWorkQueue) { c.ConcurrencyLimit = &zero }), r.queue(nil)
+			run := r.submit(d, 0)
+			r.claim(Demand{AgentID: a, Queues: []api.ID{full, free}, Wait: wait}).want(t, run)
+			if got := id16(r.flowRun(run).WorkQueueId); got != free {
+				t.Errorf("claimed from %v, want %v", got, free)
+			}
+		},
+		"a changed filter is applied to runs that wait already": func(t *testing.T, r *rig) {
+			d, a := r.deployment(nil), r.agent()
+			q := r.queue(func(c *command.CreateWorkQueue) { c.Filter = &row.QueueFilter{HasTags: true, Tags: []string{"dev"}} })
+			run := r.submit(d, 0)
+			claim := r.claim(Demand{AgentID: a, Queues: []api.ID{q}, Wait: wait})
+			claim.want(t)
+			r.updateQueue(q, func(c *command.UpdateWorkQueue) {
+				c.HasFilter, c.Filter = true, &row.QueueFilter{HasTags: true, Tags: []string{"tutorial"}}
+			})
+			claim.want(t, run)
+		},
+		"a queue created later serves runs that wait already": func(t *testing.T, r *rig) {
+			run := r.submit(r.deployment(nil), 0)
+			q, a := r.queue(nil), r.agent()
+			r.claim(Demand{AgentID: a, Queues: []api.ID{q}, Wait: wait}).want(t, run)
+		},
+		"a run without deployment matches no queue": func(t *testing.T, r *rig) {
+			r.submit(api.ID{}, 0)
+			q, a := r.queue(nil), r.agent()
+			r.claim(Demand{AgentID: a, Queues: []api.ID{q}, Wait: wait}).want(t)
+		},
+		"repeating a claim id answers the same grants": func(t *testing.T, r *rig) {
+			d, q, a := r.deployment(nil), r.queue(nil), r.agent()
+			run := r.submit(d, 0)
+			r.submit(d, 0)
+			again := Demand{AgentID: a, Queues: []api.ID{q}, Wait: wait, ClaimID: api.NewID()}
+			r.claim(again).want(t, run)
+			r.claim(again).want(t, run)
+			r.stop()
+			r.start()
+			r.claim(again).want(t, run)
+		},
+		"a claim repeated while it waits shares the answer": func(t *testing.T, r *rig) {
+			d, q, a := r.deployment(nil), r.queue(nil), r.agent()
+			again := Demand{AgentID: a, Queues: []api.ID{q}, Wait: wait, ClaimID: api.NewID()}
+			first, second := r.claim(again), r.claim(again)
+			first.cancel()
+			run := r.submit(d, 0)
+			second.want(t, run)
+		},
+		"a claim that is given up takes nothing": func(t *testing.T, r *rig) {
+			d, q, a := r.deployment(nil), r.queue(nil), r.agent()
+			r.claim(Demand{AgentID: a, Queues: []api.ID{q}, Wait: wait}).cancel()
+			r.pass(0)
+			run := r.submit(d, 0)
+			r.claim(Demand{AgentID: a, Queues: []api.ID{q}, Wait: wait}).want(t, run)
+		},
+		"queues that do not exist are named": func(t *testing.T, r *rig) {
+			a, gone := r.agent(), api.NewID()
+			g, err := r.services.Claim(t.Context(), Demand{AgentID: a, ClaimID: api.NewID(), Queues: []api.ID{gone}, Limit: 1, Wait: wait})
+			if err != nil || len(g.Missing) != 1 || g.Missing[0] != gone {
+				t.Errorf("%+v %v", g, err)
+			}
+			q := r.queue(nil)
+			claim := r.claim(Demand{AgentID: a, Queues: []api.ID{q}, Wait: wait})
+			r.do(&command.Envelope{Command: &command.Envelope_DeleteWorkQueue{DeleteWorkQueue: &command.Delete{Id: q[:]}}})
+			if ids, answered := claim.granted(t); !answered || len(ids) != 0 {
+				t.Errorf("the queue is gone, the claim answered %v with %v", answered, ids)
+			}
+		},
+		"an agent that is not registered is refused": func(t *testing.T, r *rig) {
+			_, err := r.services.Claim(t.Context(), Demand{AgentID: api.NewID(), ClaimID: api.NewID(), Queues: []api.ID{r.queue(nil)}, Limit: 1})
+			if !errors.Is(err, ErrUnknownAgent) {
+				t.Errorf("error %v", err)
+			}
+		},
+		"who waits when the epoch ends is told": func(t *testing.T, r *rig) {
+			claim := r.claim(Demand{AgentID: r.agent(), Queues: []api.ID{r.queue(nil)}, Wait: wait})
+			r.stop()
+			if err := claim.fails(t); !errors.Is(err, ErrEpochOver) {
+				t.Errorf("error %v", err)
+			}
+		},
+		"a grant whose outcome is unknown is found by repeating the claim": func(t *testing.T, r *rig) {
+			d, q, a := r.deployment(nil), r.queue(nil), r.agent()
+			r.faults = func(e *command.Envelope) fault {
+				if e.GetClaimRuns() == nil {
+					return none
+				}
+				return unknown
+			}
+			run := r.submit(d, 0)
+			again := Demand{AgentID: a, Queues: []api.ID{q}, Wait: wait, ClaimID: api.NewID()}
+			if err := r.claim(again).fails(t); !errors.Is(err, errFault) {
+				t.Errorf("error %v", err)
+			}
+			r.claim(again).want(t, run)
+		},
+		"a run whose claim was refused is handed out later": func(t *testing.T, r *rig) {
+			d, q, a := r.deployment(nil), r.queue(nil), r.agent()
+			fail := true
+			r.faults = func(e *command.Envelope) fault {
+				if e.GetClaimRuns() == nil || !fail {
+					return none
+				}
+				fail = false
+				return refused
+			}
+			run := r.submit(d, 0)
+			if err := r.claim(Demand{AgentID: a, Queues: []api.ID{q}, Wait: wait}).fails(t); !errors.Is(err, errFault) {
+				t.Errorf("error %v", err)
+			}
+			claim := r.claim(Demand{AgentID: a, Queues: []api.ID{q}, Wait: wait})
+			r.pass(2 * time.Second)
+			claim.want(t, run)
+		},
+		"the queues' numbers": func(t *testing.T, r *rig) {
+			d, q := r.deployment(nil), r.queue(nil)
+			r.submit(d, 0)
+			r.submit(d, time.Second)
+			r.submit(d, time.Hour)
+			r.pass(3 * time.Second)
+			stats := r.services.Queues()
+			if len(stats) != 1 || stats[0].ID != q || stats[0].Ready != 2 || time.Since(stats[0].OldestDue).Round(time.Second) != 3*time.Second {
+				t.Errorf("%+v", stats)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			within(t, func(r *rig) {
+				r.start()
+				test(r.t, r)
+			})
+		})
+	}
+}
+
+func TestManyClaimsNeverShareARun(t *testing.T) {
+	t.Parallel()
+	within(t, func(r *rig) {
+		r.start()
+		d, q, a := r.deployment(nil), r.queue(nil), r.agent()
+		var claims []*pending
+		for range 150 {
+			claims = append(claims, r.claim(Demand{AgentID: a, Queues: []api.ID{q}, Limit: 3, Wait: 30 * time.Second}))
+		}
+		for i := range 150 {
+			r.submit(d, time.Duration(i%7)*time.Second)
+		}
+		r.pass(10 * time.Second) // less than a lease lives
+		seen := map[api.ID]bool{}
+		for _, c := range claims {
+			ids, _ := c.granted(r.t)
+			for _, id := range ids {
+				if seen[id] {
+					r.t.Errorf("%v was granted twice", id)
+				}
+				seen[id] = true
+			}
+		}
+		if len(seen) != 150 {
+			r.t.Errorf("%d of 150 runs were granted", len(seen))
+		}
+	})
+}

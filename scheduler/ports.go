@@ -1,0 +1,86 @@
+// Package scheduler is what only the leader does: it makes runs from schedules, hands due runs to agents, watches leases and
+// marks late runs. Every service keeps no truth of its own: it is rebuilt from the replicated state when an epoch begins,
+// follows the events of the state machine, and changes something only by commands that carry the epoch. See DESIGN.md.
+package scheduler
+
+import (
+	"context"
+	"time"
+
+	"github.com/sluice-dev/sluice/api"
+	"github.com/sluice-dev/sluice/fsm/command"
+	"github.com/sluice-dev/sluice/fsm/row"
+	"github.com/sluice-dev/sluice/fsm/watch"
+)
+
+// View is one consistent moment of the replicated state; *state.View is one. Rows that do not exist are nil.
+type View interface {
+	// Index is the log index of the newest entry in the view.
+	Index() uint64
+	// LastTime is the state's own time in µs.
+	LastTime() (int64, error)
+
+	EachActiveSchedule(fn func(*row.Deployment) (more bool, err error)) error
+	WorkQueue(id api.ID) (*row.WorkQueue, error)
+	EachWorkQueue(fn func(*row.WorkQueue) (more bool, err error)) error
+	Agent(id api.ID) (*row.Agent, error)
+	Claim(id api.ID) (*row.Claim, error)
+	FlowRun(id api.ID) (*row.FlowRun, error)
+	// ScheduledFlowRuns walks the SCHEDULED runs whose time lies in [from, until) µs, by time.
+	ScheduledFlowRuns(from, until int64, fn func(*row.FlowRun) (more bool, err error)) error
+	LeasedFlowRuns(fn func(*row.FlowRun) (more bool, err error)) error
+	// SlotsInUse is how many runs occupy a work queue.
+	SlotsInUse(queueID api.ID) (int, error)
+
+	Close() error
+}
+
+// Proposer orders the commands of one epoch. It fails once the epoch is over, and never forwards: a service that outlived
+// its epoch must not reach the next leader.
+type Proposer interface {
+	Propose(ctx context.Context, commands ...*command.Envelope) (results []*command.Result, index uint64, err error)
+}
+
+// Events is the event buffer of this node; *watch.Buffer is one.
+type Events interface {
+	Subscribe(topics watch.Topic) *watch.Subscription
+}
+
+// Clock tells the time. Readings carry the monotonic clock where there is one: deadlines are compared by it.
+type Clock interface {
+	Now() time.Time
+}
+
+// Observer is told what happened, for metrics. Calls are short and come from several goroutines.
+type Observer interface {
+	// Claimable says that a run was offered to the queues this long after it was due.
+	Claimable(lateness time.Duration)
+	// Claimed says that a run was granted this long after it was due.
+	Claimed(lateness time.Duration)
+	// LeaseExpired says that a lease ran out.
+	LeaseExpired()
+	// RunsMade says how many runs were made from schedules.
+	RunsMade(n int)
+}
+
+// noObserver is used when none is configured.
+type noObserver struct{}
+
+func (noObserver) Claimable(time.Duration) {}
+func (noObserver) Claimed(time.Duration)   {}
+func (noObserver) LeaseExpired()           {}
+func (noObserver) RunsMade(int)            {}
+
+// Epoch is one leader's reign.
+type Epoch struct {
+	// Index is the log index of the epoch's command: every command of the services carries it.
+	Index uint64
+	// Proposer is bound to the epoch.
+	Proposer Proposer
+}
+
+// id16 reads an id of a row.
+func id16(b []byte) (id api.ID) {
+	copy(id[:], b)
+	return id
+}

@@ -1,0 +1,91 @@
+package scheduler
+
+import (
+	"bytes"
+	"cmp"
+	"container/heap"
+	"container/list"
+
+	"github.com/sluice-dev/sluice/api"
+	"github.com/sluice-dev/sluice/fsm/orchestration"
+	"github.com/sluice-dev/sluice/fsm/row"
+)
+
+// dueRun is a run whose time has come and that nobody has taken yet. It stands in the ready-list of every queue that
+// matches it.
+type dueRun struct {
+	id      api.ID
+	due     int64        // µs; when it may start
+	expects int64        // µs; expected start time: the order within a queue
+	shape   *row.FlowRun // only what queues filter by
+	queues  []*readyQueue
+	claimed bool // in a proposal under way
+	gone    bool // taken, deleted or no longer due: its places in ready-lists are void
+}
+
+// readyQueue is a work queue with its due runs and the demands that wait for them.
+type readyQueue struct {
+	row   *row.WorkQueue
+	id    api.ID
+	ready readyList
+	depth int // due runs that are not gone
+	// claimed counts the picks from this queue in the proposal under way: they will occupy slots that the state does not show.
+	claimed int
+	waiting list.List // of *demand, oldest first
+	dirty   bool      // to be matched in the next round
+}
+
+// matches reports whether the queue takes a run.
+func (q *readyQueue) matches(r *row.FlowRun) bool { return orchestration.Matches(q.row.Filter, r) }
+
+// head is the next run to hand out, nil when there is none.
+func (q *readyQueue) head() *dueRun {
+	for len(q.ready) > 0 {
+		if r := q.ready[0]; !r.gone && !r.claimed {
+			return r
+		}
+		heap.Pop(&q.ready) // a run that is not granted in the end is pushed again
+	}
+	return nil
+}
+
+func (q *readyQueue) push(r *dueRun) { heap.Push(&q.ready, r) }
+
+// oldest is when the longest waiting run was due, 0 when none waits.
+func (q *readyQueue) oldest() int64 {
+	if r := q.head(); r != nil {
+		return r.due
+	}
+	return 0
+}
+
+// readyList is a heap by expected start time, then id.
+type readyList []*dueRun
+
+func (l readyList) Len() int { return len(l) }
+func (l readyList) Less(i, j int) bool {
+	a, b := l[i], l[j]
+	return cmp.Or(cmp.Compare(a.expects, b.expects), bytes.Compare(a.id[:], b.id[:])) < 0
+}
+func (l readyList) Swap(i, j int) { l[i], l[j] = l[j], l[i] }
+
+// Push and Pop are for container/heap.
+func (l *readyList) Push(x any) { *l = append(*l, x.(*dueRun)) }
+
+// Pop removes the last one.
+func (l *readyList) Pop() any {
+	old := *l
+	r := old[len(old)-1]
+	old[len(old)-1] = nil
+	*l = old[:len(old)-1]
+	return r
+}
+
+// shapeOf is the part of a run that queues filter by.
+func shapeOf(r *row.FlowRun) *row.FlowRun {
+	shape := &row.FlowRun{Id: r.Id, DeploymentId: r.DeploymentId, Tags: r.Tags}
+	if r.FlowRunner != nil {
+		shape.FlowRunner = &row.FlowRunner{Type: r.FlowRunner.Type}
+	}
+	return shape
+}
