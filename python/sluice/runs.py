@@ -214,6 +214,8 @@ class FlowRun:
             if name == "Crashed":
                 self.logger.error("Crash detected! %s", message)
             self._end_tasks(kind, name, message)
+            if self.parent is None:
+                self.shipper.flush(1.0)
             answer = self.propose(state_body(kind, name, message), retry_seconds=LAST_WORDS_SECONDS)
             stored = answer.state or self.client._get(f"/flow_runs/{self.id}", LAST_WORDS_SECONDS)["state"]
         except (ApiError, ServerUnavailable, OSError) as problem:

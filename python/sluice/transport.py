@@ -172,9 +172,10 @@ class Transport:
         self.retry_seconds = retry_seconds
         self.on_outage = on_outage  # told once per outage, when the first retry begins
         self.relocate = relocate  # where to look when nobody listens any more, for a server that comes and goes
-        self._lock = threading.Lock()  # guards _idle, _closed, _current and addresses
+        self._lock = threading.Lock()  # guards _idle, _closed, _told, _current and addresses
         self._idle: List[_Connection] = []
         self._closed = False
+        self._told = False  # whether the present outage was told of
         self._current = 0  # index of the address that answered last
 
     def close(self) -> None:
@@ -250,7 +251,7 @@ class Transport:
         payload = b"" if body is None else encode(body)
         allowed = self.retry_seconds if retry_seconds is None else retry_seconds
         deadline = time.monotonic() + allowed
-        delay, told, failures = 0.05, False, 0
+        delay, failures = 0.05, 0
         seen: List[bool] = []  # non-empty: a copy of the request may have been applied
         while True:
             with self._lock:
@@ -275,6 +276,7 @@ class Transport:
                 reply = self._attempt(address, head.encode("latin-1") + payload, timeout, method != "HEAD", stop_when_unsure, seen)
                 reply.repeated = bool(seen)
                 if reply.status not in _RETRIED_STATUS:
+                    self._told = False
                     if reply.status >= 400:
                         raise error_from(reply)
                     return reply
@@ -309,9 +311,11 @@ class Transport:
                 if last is not None:
                     raise last
                 raise ServerUnavailable(unreachable(self.addresses, reason, allowed))
-            if not told and self.on_outage is not None and failures > len(self.addresses):
-                told = True
-                self.on_outage(f"The Sluice server at {address.url} does not answer ({reason}). Trying again for {allowed:.0f} s.")
+            if self.on_outage is not None and failures > len(self.addresses):
+                with self._lock:
+                    tell, self._told = not self._told, True
+                if tell:
+                    self.on_outage(f"The Sluice server at {address.url} does not answer ({reason}). Trying again...")
             time.sleep(wait)
 
 
