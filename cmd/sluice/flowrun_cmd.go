@@ -240,7 +240,8 @@ func newRunExplain(a *app) *cobra.Command {
 			}
 			var b strings.Builder
 			fmt.Fprintf(&b, "Flow run %s is %s.", short(run.Name, run.ID), explanation.StateName)
-			if explanation.Summary != "" {
+			sameAsReason := len(explanation.Reasons) == 1 && explanation.Reasons[0].Message == explanation.Summary
+			if explanation.Summary != "" && !sameAsReason {
 				b.WriteString("\n" + explanation.Summary)
 			}
 			for _, reason := range explanation.Reasons {
