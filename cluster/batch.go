@@ -25,7 +25,11 @@ func (p *proposer) take(l *lane, bulk bool, term uint64, limit int) []*batch {
 	}
 	var ordinary, leaderMade *batch
 	taken := 0
-	for _, c := range l.calls {
+	calls := l.calls
+	if p.tooFarAhead() {
+		calls = nil
+	}
+	for _, c := range calls {
 		if (len(out) > 0 || taken > 0) && size+c.size > limit {
 			break
 		}
@@ -76,7 +80,18 @@ func (p *proposer) takeOne(l *lane, bulk bool, limit int) []*batch {
 
 func (p *proposer) newBatch(bulk bool, epoch uint64) *batch {
 	p.seq++
+	p.open[p.seq] = struct{}{}
 	return &batch{Batch: command.Batch{Session: p.session, Seq: p.seq}, bulk: bulk, epoch: epoch}
+}
+
+// tooFarAhead says whether a new batch must wait for the outcome of an old one. Holds mu.
+func (p *proposer) tooFarAhead() bool {
+	for seq := range p.open { // a handful
+		if p.seq-seq >= maxAhead {
+			return true
+		}
+	}
+	return false
 }
 
 // shift drops the first n elements and lets go of the array when nothing is left.
@@ -107,9 +122,10 @@ func (p *proposer) deliver(b *batch, r command.BatchResult, index uint64) {
 		b.foreign <- foreignOutcome{result: r, index: index}
 		return
 	}
-	for i, c := range b.calls {
+	delete(p.open, b.Seq)
+	for _, c := range b.calls {
 		n := len(c.commands)
-		p.answer(b.calls[i], outcome{results: r.Results[:n:n], index: index})
+		p.answer(c, outcome{results: r.Results[:n:n], index: index})
 		r.Results = r.Results[n:]
 	}
 }
@@ -150,6 +166,7 @@ func (p *proposer) failed(batches []*batch, err error) {
 
 // requeue makes the calls of a batch that was certainly not appended wait again. Holds mu.
 func (p *proposer) requeue(l *lane, b *batch, err error, now time.Time) {
+	delete(p.open, b.Seq)
 	var again []*call
 	for _, c := range b.calls {
 		switch {
@@ -188,6 +205,7 @@ func (p *proposer) failBatch(b *batch, err error) {
 		b.foreign <- foreignOutcome{err: err}
 		return
 	}
+	delete(p.open, b.Seq)
 	for _, c := range b.calls {
 		p.answer(c, outcome{err: err})
 	}

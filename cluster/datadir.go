@@ -17,6 +17,9 @@ const (
 	lockFile     = "LOCK"
 )
 
+// ErrDataDirInUse is returned by OpenDataDir when another process has the directory locked.
+var ErrDataDirInUse = errors.New("data directory is in use")
+
 // DataDir is a node's data directory, locked for this process, with the node's identity. Open it before anything else
 // in the directory and close it last.
 type DataDir struct {
@@ -49,8 +52,8 @@ func OpenDataDir(path string) (*DataDir, error) {
 		if b, rerr := os.ReadFile(f.Name()); rerr == nil && len(strings.TrimSpace(string(b))) > 0 {
 			owner = "the process with pid " + strings.TrimSpace(string(b))
 		}
-		return nil, errors.Join(fmt.Errorf("data directory %s is in use by %s: stop it first or choose another --data-dir (%w)",
-			path, owner, err), f.Close())
+		return nil, errors.Join(fmt.Errorf("%w: %s by %s: stop it first or choose another --data-dir (%w)",
+			ErrDataDirInUse, path, owner, err), f.Close())
 	}
 	d := &DataDir{path: path, lock: f}
 	if err := d.writePID(); err != nil {

@@ -12,10 +12,10 @@ import (
 	"github.com/sluice-dev/sluice/fsm/command"
 )
 
-// Epoch is one leader's reign. Number grows from leader to leader (it is the Raft term); Index is the epoch command's.
+// Epoch is one leader's reign. Both fields grow from leader to leader.
 type Epoch struct {
-	Number uint64
-	Index  uint64
+	Number uint64 // the Raft term, as given to Config.EncodeEpoch
+	Index  uint64 // of the epoch command's entry: what leader-made commands carry and the state compares
 }
 
 // term is a term in which this node leads and its epoch command is applied.
@@ -159,6 +159,9 @@ func (n *Node) leader() (p Peer, self, ok bool) {
 func (n *Node) halted() error { return n.machine.halted() }
 
 func (n *Node) trouble() string {
+	if !n.up.Load() {
+		return "the node is starting"
+	}
 	if h := n.store.Health(); h.Latched {
 		return fmt.Sprintf("a write to the raft log has not returned within %s", n.cfg.WriteTimeout)
 	} else if h.Err != nil {

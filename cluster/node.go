@@ -29,6 +29,8 @@ type Node struct {
 	reader   *reader
 	changed  signal // fires when the known leader, the epoch or the halt changes
 
+	// up is set when what follows is in place; before, only Start touches it.
+	up      atomic.Bool
 	store   *logstore.Store
 	tcp     *raft.NetworkTransport // nil with Config.Transport
 	trans   transport
@@ -92,6 +94,9 @@ func (n *Node) start(ctx context.Context) (err error) {
 			err = errors.Join(err, undo[i]())
 		}
 	}()
+	// First, so that calls which came before Start wait for a leader like all others.
+	n.proposer.start()
+	undo = append(undo, func() error { n.proposer.stop(context.Background()); return nil })
 	if err := n.learnClusterID(); err != nil {
 		return err
 	}
@@ -128,8 +133,8 @@ func (n *Node) start(ctx context.Context) (err error) {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	n.proposer.start()
-	undo = append(undo, func() error { n.proposer.stop(context.Background()); return nil })
+	n.up.Store(true)
+	undo = append(undo, func() error { n.up.Store(false); return nil })
 	if err := n.startRun(); err != nil {
 		return err
 	}
@@ -230,6 +235,7 @@ func (n *Node) stop(ctx context.Context) error {
 	n.stopped.Store(true)
 	if !n.started {
 		n.endLife()
+		n.proposer.refuse()
 		return nil
 	}
 	var errs []error
@@ -354,9 +360,12 @@ func (n *Node) WaitLeader(ctx context.Context) error {
 	}
 }
 
-// Members lists the nodes that gossip has heard of, this one included.
+// Members lists the nodes that gossip has heard of, this one included; none before Start.
 func (n *Node) Members() []Member {
-	if n.gossip == nil {
+	switch {
+	case !n.up.Load():
+		return nil
+	case n.gossip == nil:
 		return []Member{n.self()}
 	}
 	return n.gossip.members()

@@ -18,6 +18,9 @@ const (
 	maxInFlight = 4
 	// retryBackoff is the pause after raft or the leader refused a batch that may be tried again.
 	retryBackoff = 10 * time.Millisecond
+	// maxAhead bounds how far batch numbers run ahead of the oldest batch without an outcome. The state machine remembers
+	// at least twice as many batches of a session, so whatever is tried again is still known there.
+	maxAhead = 512
 )
 
 // proposer packs the commands that wait on this node into batches and appends them, in one Raft entry per round, when the
@@ -39,6 +42,7 @@ type proposer struct {
 	mu       sync.Mutex // guards what follows
 	closed   bool       // no new calls
 	seq      uint64
+	open     map[uint64]struct{} // numbers of own batches without an outcome
 	state    lane
 	bulk     lane
 	waiting  int64 // bytes of calls not yet answered
@@ -86,7 +90,7 @@ type foreignOutcome struct {
 
 func newProposer(cfg *Config, route router) *proposer {
 	p := &proposer{cfg: cfg, route: route, bucket: newTokenBucket(cfg.BulkBytesPerSecond), wake: make(chan struct{}, 1),
-		quit: make(chan struct{}), done: make(chan struct{})}
+		quit: make(chan struct{}), done: make(chan struct{}), open: map[uint64]struct{}{}}
 	_, _ = rand.Read(p.session[:]) // never fails
 	return p
 }
@@ -419,6 +423,14 @@ func (p *proposer) noLeader() error {
 		return fmt.Errorf("%w within %s: %s", ErrNoLeader, p.cfg.LeaderHold, why)
 	}
 	return fmt.Errorf("%w within %s", ErrNoLeader, p.cfg.LeaderHold)
+}
+
+// refuse refuses all calls, present and future.
+func (p *proposer) refuse() {
+	p.mu.Lock()
+	p.closed = true
+	p.mu.Unlock()
+	p.failAll(ErrStopped)
 }
 
 // stop refuses new calls, waits for entries in flight until ctx ends, fails what still waits and ends the loop.

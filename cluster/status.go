@@ -61,6 +61,8 @@ func (n *Node) Status() Status {
 				}
 			}
 		}
+	}
+	if n.up.Load() {
 		h := n.store.Health()
 		s.FirstIndex, s.LastIndex, s.LogBytes, s.LastAppend = h.First, h.Last, h.Bytes, h.LastAppend
 		s.DiskErr, s.DiskErrAt, s.Latched = h.Err, h.ErrAt, h.Latched
@@ -73,7 +75,7 @@ func (n *Node) Status() Status {
 		s.Leading, s.Epoch = true, t.number
 	}
 	s.Waiting, s.WaitingByte = n.proposer.backlog()
-	if why := n.trouble(); s.State != "stopped" && why != "" {
+	if why := n.trouble(); why != "" {
 		s.Problems = append(s.Problems, why)
 	}
 	if s.Halted != nil {
