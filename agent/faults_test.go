@@ -218,7 +218,7 @@ func TestARunGrantedAnewStartsAfterItsFormerProcessIsDead(t *testing.T) {
 	id := s.addCommand("sh", "-c", `
 if mkdir `+mark+` 2>/dev/null; then echo $$ > `+mark+`/pid; echo first; trap '' TERM; while :; do sleep 1; done; fi
 kill -0 $(cat `+mark+`/pid) 2>/dev/null && echo both || echo alone`)
-	start(t, s, nil)
+	f := start(t, s, nil)
 	s.await(t, "the command runs", func() bool { return len(s.linesLocked(id)) == 1 })
 	s.change(func() {
 		s.runs[id].token = ""
@@ -231,6 +231,9 @@ kill -0 $(cat `+mark+`/pid) 2>/dev/null && echo both || echo alone`)
 	s.await(t, "the second line is there", func() bool { return len(s.linesLocked(id)) == 2 })
 	if got := s.lines(id); got[1] != "alone" {
 		t.Errorf("lines %q", got)
+	}
+	if log := f.log.String(); strings.Index(log, "Dropped flow run") > strings.LastIndex(log, "Submitting flow run") {
+		t.Error("the second execution began before the first was over")
 	}
 }
 

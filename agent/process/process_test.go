@@ -306,7 +306,7 @@ func TestNothingSurvivesTheAgent(t *testing.T) {
 	eventuallyDead(t, pids...)
 }
 
-// children lists the living children of this process that run Supervise.
+// supervisors lists the living supervisors of a launcher.
 func supervisors(t *testing.T, l *process.Launcher) []int {
 	t.Helper()
 	var all []int
@@ -330,7 +330,8 @@ func supervisors(t *testing.T, l *process.Launcher) []int {
 func TestAKilledSupervisorIsReplacedAndTheProcessesGoOn(t *testing.T) {
 	t.Parallel()
 	l := setup(t)
-	g, out := launch(t, l, "echo $$; sleep 1000")
+	// Without environment, so that only the list of groups leads to it.
+	g, out := launch(t, l, "exec env -i /bin/sh -c 'echo $$; exec sleep 1000'")
 	pid := out.pids(t, 1)[0]
 	first := supervisors(t, l)
 	if len(first) != 1 {
