@@ -4,7 +4,7 @@ SHELL := /bin/bash
 GO ?= go
 BIN := bin/sluice
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
-LDFLAGS := -X main.version=$(VERSION)
+LDFLAGS := -X main.buildVersion=$(VERSION)
 SEED ?=
 # Packages whose tests run the real binary as processes; they race-test nothing.
 PROCESS_TESTS := ./e2e/...

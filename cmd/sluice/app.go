@@ -147,6 +147,20 @@ func (a *app) logger() (*slog.Logger, error) {
 	return slog.New(console.New(a.err, console.Options{Level: level, Format: console.Format(a.logFormat)})), nil
 }
 
+// connectTo returns a client of the cluster at these addresses, for callers that repeat failed calls themselves.
+func (a *app) connectTo(address string) (*client.Client, error) {
+	addresses, err := client.ParseAddresses(address)
+	if err != nil {
+		return nil, err
+	}
+	token, _ := a.settings.lookup(settingAPIKey)
+	logger, err := a.logger()
+	if err != nil {
+		return nil, err
+	}
+	return client.New(client.Config{Addresses: addresses, Token: token, UserAgent: "sluice/" + version(), Logger: logger})
+}
+
 // connect returns a client of the configured cluster. retryFor is how long it waits for one that does not answer.
 func (a *app) connect(retryFor time.Duration) (*client.Client, error) {
 	address, source := a.settings.lookup(settingAPIURL)

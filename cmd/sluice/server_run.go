@@ -2,16 +2,232 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/sluice-dev/sluice/cluster"
+	"github.com/sluice-dev/sluice/cmd/sluice/node"
 )
 
-var errNotWired = errors.New("this build has no server and no agent")
+// stopTimeout is how long a stopping node waits for requests that are being answered.
+const stopTimeout = 10 * time.Second
 
 // runServer runs one node until ctx ends.
-func runServer(_ context.Context, _ *app, _ serverOptions) error { return errNotWired }
+func runServer(ctx context.Context, a *app, o serverOptions) error {
+	if o.Ephemeral {
+		return runEphemeral(ctx, a, o)
+	}
+	s, err := startServer(ctx, o)
+	if err != nil {
+		return err
+	}
+	if o.Ready != nil {
+		o.Ready(s.apiURL(), s.dashboardURL())
+	}
+	err = s.wait(ctx)
+	if err == nil {
+		a.say("\nSluice stopped!")
+	}
+	return err
+}
 
-// runDev runs a node, an agent and a sample deployment until ctx ends.
-func runDev(_ context.Context, _ *app, _ serverOptions) error { return errNotWired }
+// server is a node as a process runs it: with the file that tells other processes its address, and started anew when a full
+// disk has stopped its state machine and there is room again.
+type server struct {
+	options serverOptions
+	addr    string // host:port, as bound
+	node    *node.Node
+}
 
-// runAgent runs an agent until ctx ends.
-func runAgent(_ context.Context, _ *app, _ agentOptions) error { return errNotWired }
+func startServer(ctx context.Context, o serverOptions) (*server, error) {
+	if err := checkExposure(o); err != nil {
+		return nil, err
+	}
+	if len(o.Join) > 0 {
+		return nil, usagef("--join: forming a cluster of several nodes is not supported yet; leave it out to start a cluster of one")
+	}
+	s := &server{options: o, addr: o.HTTPAddr}
+	if err := s.start(ctx); err != nil {
+		return nil, err
+	}
+	if err := writeServerFile(o.DataDir, serverFile{APIURL: s.apiURL(), PID: os.Getpid()}); err != nil {
+		return nil, errors.Join(err, s.stop())
+	}
+	return s, nil
+}
+
+// checkExposure refuses to serve other machines without authentication unless that is wished for.
+func checkExposure(o serverOptions) error {
+	host, _, err := net.SplitHostPort(o.HTTPAddr)
+	if err != nil {
+		return usagef("--http-addr %q is not HOST:PORT", o.HTTPAddr)
+	}
+	if ip := net.ParseIP(host); host == "localhost" || ip != nil && ip.IsLoopback() || o.InsecureHTTP {
+		return nil
+	}
+	return usagef("--http-addr %s is reachable from other machines, and this version has no authentication: anybody there could run commands on your agents. "+
+		"Use a loopback address, or --insecure-http if the network itself is guarded", o.HTTPAddr)
+}
+
+func (s *server) start(ctx context.Context) error {
+	listener, err := net.Listen("tcp", s.addr)
+	if err != nil {
+		return fmt.Errorf("serve the API on %s: %w; choose another with --http-addr", s.addr, err)
+	}
+	n, err := node.Start(ctx, node.Config{
+		DataDir: s.options.DataDir, Name: s.options.NodeName, Listener: listener, InternalAddr: s.options.InternalAddr, GossipAddr: s.options.GossipAddr,
+		BootstrapExpect: s.options.BootstrapExpect, Version: version(), DiskLowWater: s.options.DiskLowWater, Logger: s.options.Logger,
+	})
+	if err != nil {
+		return err
+	}
+	// The kernel's choice of a port stays the address when the node starts again.
+	s.node, s.addr = n, n.Addr()
+	ready, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	if err := n.WaitReady(ready); err != nil {
+		return errors.Join(err, s.stop())
+	}
+	return nil
+}
+
+// wait serves until ctx ends.
+func (s *server) wait(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return s.stop()
+		case <-s.node.Repaired():
+		}
+		s.options.Logger.Info("there is room on the disk again: the node starts anew from what it has stored")
+		if err := s.stop(); err != nil {
+			s.options.Logger.Warn("the node did not stop cleanly", "error", err)
+		}
+		if err := s.start(ctx); err != nil {
+			return fmt.Errorf("start again after the disk was full: %w", err)
+		}
+	}
+}
+
+func (s *server) stop() error {
+	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+	defer cancel()
+	return s.node.Stop(ctx)
+}
+
+func (s *server) dashboardURL() string {
+	host, port, _ := net.SplitHostPort(s.addr) // as bound, so it splits
+	if ip := net.ParseIP(host); ip == nil || ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return "http://" + net.JoinHostPort(host, port)
+}
+
+func (s *server) apiURL() string { return s.dashboardURL() + "/api" }
+
+// serverFile tells other processes on the machine where the server of a data directory listens.
+type serverFile struct {
+	APIURL string `json:"api_url"`
+	PID    int    `json:"pid"`
+}
+
+func serverFilePath(dataDir string) string { return filepath.Join(dataDir, "server.json") }
+
+func writeServerFile(dataDir string, f serverFile) error {
+	content, err := json.Marshal(f)
+	if err != nil {
+		return fmt.Errorf("write the server's address: %w", err)
+	}
+	temporary := serverFilePath(dataDir) + ".tmp"
+	if err := os.WriteFile(temporary, content, 0o600); err != nil {
+		return fmt.Errorf("write the server's address: %w", err)
+	}
+	if err := os.Rename(temporary, serverFilePath(dataDir)); err != nil {
+		return fmt.Errorf("write the server's address: %w", err)
+	}
+	return nil
+}
+
+// runningServer returns the server that uses the data directory, if one answers.
+func runningServer(ctx context.Context, dataDir string) (serverFile, bool) {
+	var f serverFile
+	content, err := os.ReadFile(serverFilePath(dataDir))
+	if err != nil || json.Unmarshal(content, &f) != nil {
+		return serverFile{}, false
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(f.APIURL, "/api")+"/livez", nil)
+	if err != nil {
+		return serverFile{}, false
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return serverFile{}, false
+	}
+	_ = response.Body.Close()
+	return f, response.StatusCode == http.StatusOK
+}
+
+// idleLimit is how long an ephemeral server outlives its last use.
+const idleLimit = 15 * time.Second
+
+// runEphemeral serves as long as something uses the server, or points to the server that has the data directory already.
+func runEphemeral(ctx context.Context, a *app, o serverOptions) error {
+	announce := func(f serverFile, started bool) error {
+		return json.NewEncoder(a.out).Encode(map[string]any{"api_url": f.APIURL, "pid": f.PID, "started": started})
+	}
+	o.HTTPAddr, o.InternalAddr, o.GossipAddr, o.BootstrapExpect = "127.0.0.1:0", "127.0.0.1:0", "", 1
+	// Several processes may come here at once: one gets the directory, the others wait for its address.
+	deadline := time.Now().Add(10 * time.Second)
+	for {
+		if f, running := runningServer(ctx, o.DataDir); running {
+			return announce(f, false)
+		}
+		s, err := startServer(ctx, o)
+		if err == nil {
+			if err := announce(serverFile{APIURL: s.apiURL(), PID: os.Getpid()}, true); err != nil {
+				return errors.Join(fmt.Errorf("announce the address: %w", err), s.stop())
+			}
+			detach()
+			return s.waitIdle(ctx)
+		}
+		if !errors.Is(err, cluster.ErrDataDirInUse) || time.Now().After(deadline) {
+			return err
+		}
+		select {
+		case <-time.After(50 * time.Millisecond):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// waitIdle serves until nothing has used the server for a while.
+func (s *server) waitIdle(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		defer cancel()
+		tick := time.NewTicker(time.Second)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+				if s.node.Idle(idleLimit) {
+					return
+				}
+			}
+		}
+	}()
+	return s.wait(ctx)
+}

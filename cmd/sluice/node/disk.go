@@ -20,16 +20,19 @@ type diskGuard struct {
 	low  int64 // bytes
 	log  *slog.Logger
 	left atomic.Int64
-	done chan struct{}
-	wait sync.WaitGroup
-	once sync.Once
+	// stopped reports whether a failed write has stopped the state for good; set before start.
+	stopped  func() bool
+	repaired chan struct{} // capacity 1
+	done     chan struct{}
+	wait     sync.WaitGroup
+	once     sync.Once
 }
 
 // diskInterval is how often the free space is looked at. At 100 MB/s of writes half a second is 50 MB.
 const diskInterval = 500 * time.Millisecond
 
 func newDiskGuard(dir string, low int64, log *slog.Logger) (*diskGuard, error) {
-	g := &diskGuard{dir: dir, low: low, log: log, done: make(chan struct{})}
+	g := &diskGuard{dir: dir, low: low, log: log, repaired: make(chan struct{}, 1), done: make(chan struct{})}
 	left, err := g.free()
 	if err != nil {
 		return nil, err
@@ -64,6 +67,12 @@ func (g *diskGuard) start() {
 			before := g.left.Swap(left)
 			if g.level(before) != g.level(left) {
 				g.log.Warn("free space of the data directory", "dir", g.dir, "free_bytes", left, "refused", g.level(left).String())
+			}
+			if g.level(left) == diskFine && g.stopped() {
+				select {
+				case g.repaired <- struct{}{}:
+				default:
+				}
 			}
 		}
 	})

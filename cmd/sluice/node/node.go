@@ -22,6 +22,7 @@ import (
 	"github.com/sluice-dev/sluice/fsm/command"
 	"github.com/sluice-dev/sluice/fsm/kv"
 	"github.com/sluice-dev/sluice/fsm/kv/pebblekv"
+	"github.com/sluice-dev/sluice/fsm/row"
 	"github.com/sluice-dev/sluice/fsm/snapshot"
 	httpapi "github.com/sluice-dev/sluice/http"
 )
@@ -59,6 +60,7 @@ type Node struct {
 	services *services
 	disk     *diskGuard
 	http     *httpapi.Server
+	activity *activity
 	stopOnce sync.Once
 	stopErr  error
 }
@@ -88,6 +90,7 @@ func Start(ctx context.Context, c Config) (_ *Node, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the state: %w", err)
 	}
+	n.disk.stopped = func() bool { return errors.Is(n.fsm.Halted(), pebblekv.ErrFailed) }
 	if n.fsm, err = fsm.New(stateStorage{n.holder}, applyLock, c.Logger); err != nil {
 		return nil, fmt.Errorf("open the state machine: %w", err)
 	}
@@ -112,7 +115,9 @@ func Start(ctx context.Context, c Config) (_ *Node, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("configure the HTTP API: %w", err)
 	}
-	n.http.Start(c.Listener)
+	n.activity = &activity{Listener: c.Listener}
+	n.activity.touch()
+	n.http.Start(n.activity)
 	n.disk.start()
 	if err = n.cluster.Start(ctx); err != nil {
 		return nil, fmt.Errorf("start the cluster: %w", err)
@@ -127,6 +132,28 @@ func (n *Node) WaitReady(ctx context.Context) error {
 	}
 	return nil
 }
+
+// Idle reports whether nothing has used the API for d and no run is executed.
+func (n *Node) Idle(d time.Duration) bool {
+	if n.activity.since() < d {
+		return false
+	}
+	view, err := n.fsm.View()
+	if err != nil {
+		return false
+	}
+	defer view.Close()
+	executed := false
+	err = view.LeasedFlowRuns(func(*row.FlowRun) (bool, error) {
+		executed = true
+		return false, nil
+	})
+	return err == nil && !executed
+}
+
+// Repaired receives when a full disk had stopped the state machine and there is room again: the node should be stopped and
+// started anew.
+func (n *Node) Repaired() <-chan struct{} { return n.disk.repaired }
 
 // Addr returns the address on which the API is served.
 func (n *Node) Addr() string { return n.config.Listener.Addr().String() }

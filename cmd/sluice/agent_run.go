@@ -1,0 +1,89 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+
+	"github.com/sluice-dev/sluice/agent"
+	"github.com/sluice-dev/sluice/agent/console"
+	"github.com/sluice-dev/sluice/api"
+	"github.com/sluice-dev/sluice/python"
+)
+
+// runAgent runs an agent until ctx ends and its flows have, or a second signal stops them.
+func runAgent(ctx context.Context, a *app, o agentOptions) error {
+	address, _ := a.settings.lookup(settingAPIURL)
+	running, err := a.startAgent(ctx, o, address)
+	if err != nil {
+		return err
+	}
+	o.Ready()
+	stop := hurryOnSecondSignal(ctx, running)
+	defer stop()
+	if err := running.Wait(ctx); err != nil {
+		return err
+	}
+	a.say("Agent stopped!")
+	return nil
+}
+
+// startAgent starts an agent of the cluster at the address.
+func (a *app) startAgent(ctx context.Context, o agentOptions, address string) (*agent.Agent, error) {
+	c, err := a.connectTo(address)
+	if err != nil {
+		return nil, err
+	}
+	sdk, err := python.WriteTo(filepath.Join(a.home(), "cache"))
+	if err != nil {
+		return nil, fmt.Errorf("unpack the Python SDK: %w", err)
+	}
+	// The agent's lines are its data: they go where the tutorial shows them. The level was checked when the command began.
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(a.logLevel)); err != nil {
+		return nil, fmt.Errorf("read the log level: %w", err)
+	}
+	interpreter, _ := a.settings.lookup(settingPython)
+	var queues []api.ID
+	for _, q := range o.Queues {
+		queues = append(queues, q.ID)
+	}
+	running, err := agent.New(agent.Config{
+		Name: o.Name, Version: version(), WorkQueueIDs: queues, Limit: o.Limit, APIURL: address, Python: interpreter, PythonPath: sdk,
+		SpoolDir: filepath.Join(a.home(), "spool"), API: c, Logger: slog.New(console.New(a.out, console.Options{Level: level, Format: console.Format(a.logFormat)})), Output: a.out,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := running.Start(ctx); err != nil {
+		return nil, err
+	}
+	return running, nil
+}
+
+// hurryOnSecondSignal makes the agent kill its flows when the user interrupts it again while it waits for them.
+func hurryOnSecondSignal(ctx context.Context, running *agent.Agent) (stop func()) {
+	again := make(chan os.Signal, 1)
+	ended := make(chan struct{})
+	go func() {
+		select {
+		case <-ctx.Done():
+			signal.Notify(again, os.Interrupt, syscall.SIGTERM)
+		case <-ended:
+			return
+		}
+		select {
+		case <-again:
+			running.Kill()
+		case <-ended:
+		}
+	}()
+	return func() {
+		signal.Stop(again)
+		close(ended)
+	}
+}
