@@ -285,6 +285,10 @@ func TestNothingSurvivesTheAgent(t *testing.T) {
 	if err := agent.Start(); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() {
+		_ = agent.Process.Kill()
+		_ = agent.Wait()
+	})
 	var pids []int
 	for lines := bufio.NewScanner(out); len(pids) < 5 && lines.Scan(); {
 		pid, err := strconv.Atoi(lines.Text())
