@@ -186,23 +186,20 @@ func checkVersion(v string) error {
 	return refuse("Request specified API version " + v + " but this server only supports version " + serverVersion + " and below.")
 }
 
-// unmatched answers requests that no route takes.
+// unmatched answers requests that no route takes: 405 naming the methods the path has, or 404 when it has none. It asks the
+// router itself, whose own telling apart of the two depends on the order of routes.
 func (s *Server) unmatched(w http.ResponseWriter, r *http.Request) {
-	x := w.(*exchange)
+	x := w.(*exchange) // set by ServeHTTP, the only caller of the router
 	x.strict = len(r.Header["X-Prefect-Api-Version"]) > 0
-	if x.r.ContentLength > 0 {
-		x.closeAfter()
+	if r.ContentLength != 0 {
+		x.closeAfter() // the body was not read
+	}
+	if methods := s.methods(r); len(methods) > 0 {
+		x.Header()["Allow"] = []string{strings.Join(methods, ", ")}
+		x.fail(&failure{status: http.StatusMethodNotAllowed, kind: api.KindInvalid, detail: "Method Not Allowed"})
+		return
 	}
 	x.fail(&failure{
-		status: http.StatusNotFound, kind: api.KindNotFound, detail: "Not Found",
-		hint: "The API is described at /api/docs; its paths begin with /api.",
+		status: http.StatusNotFound, kind: api.KindNotFound, detail: "Not Found", hint: "The paths of the API begin with /api; the documentation lists them.",
 	})
-}
-
-// wrongMethod answers a known path with an unknown method, naming those it has.
-func (s *Server) wrongMethod(w http.ResponseWriter, r *http.Request) {
-	x := w.(*exchange)
-	x.strict = len(r.Header["X-Prefect-Api-Version"]) > 0
-	x.Header()["Allow"] = []string{strings.Join(s.methods(r), ", ")}
-	x.fail(&failure{status: http.StatusMethodNotAllowed, kind: api.KindInvalid, detail: "Method Not Allowed"})
 }

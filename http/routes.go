@@ -73,7 +73,7 @@ func longerTime(rt *route)  { rt.timeout = 2 * time.Minute }
 func (s *Server) build() {
 	s.router = mux.NewRouter().SkipClean(true)
 	s.router.NotFoundHandler = http.HandlerFunc(s.unmatched)
-	s.router.MethodNotAllowedHandler = http.HandlerFunc(s.wrongMethod)
+	s.router.MethodNotAllowedHandler = http.HandlerFunc(s.unmatched)
 	groups := map[string]*mux.Router{}
 	for _, rt := range s.table {
 		rt.durations = s.metrics.route(rt)
