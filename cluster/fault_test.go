@@ -3,6 +3,8 @@ package cluster
 import (
 	"context"
 	"errors"
+	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -475,7 +477,7 @@ func TestStartRefusals(t *testing.T) {
 		s.start(t)
 		defer s.stop(t)
 		_, err := OpenDataDir(s.dir)
-		if err == nil || !strings.Contains(err.Error(), "in use by the process with pid") {
+		if !errors.Is(err, ErrDataDirInUse) || !strings.Contains(err.Error(), fmt.Sprintf("by the process with pid %d", os.Getpid())) {
 			t.Errorf("got %v", err)
 		}
 	})

@@ -163,6 +163,45 @@ func TestSingleNode(t *testing.T) {
 			t.Errorf("%d entries for %d calls: nothing was packed", last, 32*20)
 		}
 	})
+	t.Run("a sole voter leads without waiting for its election timeout", func(t *testing.T) {
+		t.Parallel()
+		s := newSingle(t)
+		hour := func(c *Config) { c.Heartbeat, c.Lease = time.Hour, time.Hour }
+		s.start(t, hour)
+		s.stop(t)
+		s.start(t, hour)
+		s.stop(t)
+	})
+	t.Run("calls made before the start are answered after it", func(t *testing.T) {
+		t.Parallel()
+		s := newSingle(t)
+		done := make(chan error, 1)
+		s.start(t)
+		s.stop(t)
+		data, err := OpenDataDir(s.dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer data.Close()
+		n, err := New(Config{DataDir: data, Snapshots: &toySnapshots{t: s.toy}, EncodeEpoch: toyEpoch, InternalAddr: "127.0.0.1:0"}, s.toy, testLogger(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		go func() {
+			_, _, err := n.Propose(testContext(t), [][]byte{[]byte("early")})
+			done <- err
+		}()
+		until(t, "the call waits", func() bool { return n.Status().Waiting == 1 })
+		if err := n.Start(testContext(t)); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		if err := n.Stop(testContext(t)); err != nil {
+			t.Error(err)
+		}
+	})
 	t.Run("gossip runs alone and tells who and where", func(t *testing.T) {
 		t.Parallel()
 		s := newSingle(t)

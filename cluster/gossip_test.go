@@ -1,0 +1,65 @@
+package cluster
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/memberlist"
+)
+
+func TestGossip(t *testing.T) {
+	t.Parallel()
+	start := func(t *testing.T, label string, m Member) *gossip {
+		t.Helper()
+		g, err := startGossip("127.0.0.1:0", label, func() Member { return m }, testLogger(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := g.stop(time.Second); err != nil {
+				t.Error(err)
+			}
+		})
+		return g
+	}
+	join := func(a, b *gossip) error {
+		_, err := a.list.Join([]string{b.list.LocalNode().Address()})
+		return err
+	}
+	t.Run("nodes of one cluster learn each other's addresses", func(t *testing.T) {
+		t.Parallel()
+		a := start(t, "l", Member{ID: "a", Cluster: "c", RaftAddr: "10.0.0.1:1"})
+		b := start(t, "l", Member{ID: "b", RaftAddr: "10.0.0.2:1"}) // knows no cluster yet
+		if err := join(b, a); err != nil {
+			t.Fatal(err)
+		}
+		until(t, "both know both", func() bool { return a.raftAddr("b") == "10.0.0.2:1" && b.raftAddr("a") == "10.0.0.1:1" })
+	})
+	t.Run("a node of another cluster is refused and told why", func(t *testing.T) {
+		t.Parallel()
+		a := start(t, "l", Member{ID: "a", Cluster: "one"})
+		b := start(t, "l", Member{ID: "b", Cluster: "two"})
+		if err := join(b, a); err == nil || !strings.Contains(err.Error(), "belongs to cluster one, this node to two") {
+			t.Errorf("got %v", err)
+		}
+		if n := len(a.members()); n != 1 {
+			t.Errorf("%d members after a refused merge", n)
+		}
+	})
+	t.Run("another label is not heard", func(t *testing.T) {
+		t.Parallel()
+		if err := join(start(t, "x", Member{ID: "a"}), start(t, "y", Member{ID: "b"})); err == nil {
+			t.Error("nodes with different cluster names met")
+		}
+	})
+	t.Run("metadata fits memberlist's limit", func(t *testing.T) {
+		t.Parallel()
+		long := Member{ID: strings.Repeat("i", 36), Cluster: strings.Repeat("c", 36), RaftAddr: strings.Repeat("r", 250) + ":65535",
+			HTTPAddr: strings.Repeat("h", 250), Version: "v1"}
+		g := &gossip{self: func() Member { return long }, log: testLogger(t)}
+		if b := g.NodeMeta(memberlist.MetaMaxSize); len(b) == 0 || len(b) > memberlist.MetaMaxSize || !strings.Contains(string(b), long.RaftAddr) {
+			t.Errorf("metadata of %d bytes: %s", len(b), b)
+		}
+	})
+}
