@@ -315,3 +315,27 @@ func TestPlainCommandsAreExecutedHere(t *testing.T) {
 		})
 	}
 }
+
+func TestOutputBecomesWholeLines(t *testing.T) {
+	t.Parallel()
+	var passed strings.Builder
+	var lines []string
+	w := &lineWriter{out: &passed, line: func(line string) { lines = append(lines, line) }}
+	long := strings.Repeat("x", maxLogLine+3)
+	text := "one\ntw" + "o\r\n\n" + long + "\nlast \xff"
+	for len(text) > 0 { // in pieces that do not fit the lines
+		n := min(5, len(text))
+		if _, err := w.Write([]byte(text[:n])); err != nil {
+			t.Fatal(err)
+		}
+		text = text[n:]
+	}
+	w.Close()
+	want := []string{"one", "two", "", long[:maxLogLine], "xxx", "last \ufffd"}
+	if strings.Join(lines, "|") != strings.Join(want, "|") {
+		t.Errorf("%d lines, the last %q", len(lines), lines[len(lines)-1])
+	}
+	if passed.Len() != len("one\ntwo\r\n\n")+len(long)+len("\nlast \xff") {
+		t.Errorf("%d bytes passed on", passed.Len())
+	}
+}

@@ -21,6 +21,9 @@ import (
 // stopGrace is how long a plain command may take to stop after SIGTERM.
 const stopGrace = 10 * time.Second
 
+// pipeDelay is how long the output of a command that has ended is read, when processes it left still hold it open.
+const pipeDelay = 2 * time.Second
+
 // signalDelay is how much later than the context's end the signal that ended it may be seen.
 const signalDelay = 50 * time.Millisecond
 
@@ -161,10 +164,21 @@ func executeCommand(ctx context.Context, a *app, c *client.Client, d *namedDeplo
 		renewLease(commandCtx, report, run.ID, lease, cancel)
 	}()
 	command := exec.Command(argv[0], argv[1:]...)
+	logs := startCommandLogs(context.WithoutCancel(ctx), report, run.ID)
+	out, errs := logs.writer(a.out), logs.writer(a.err)
 	command.Env = environment
-	command.Stdin, command.Stdout, command.Stderr = a.in, a.out, a.err
+	command.Stdin, command.Stdout, command.Stderr = a.in, out, errs
+	command.WaitDelay = pipeDelay
 	code, startErr := runForeground(commandCtx, command)
+	if errors.Is(startErr, exec.ErrWaitDelay) { // it left processes behind, which may go on writing
+		startErr = nil
+	}
 	cause := context.Cause(commandCtx)
+	out.Close()
+	errs.Close()
+	if err := logs.Close(); err != nil {
+		a.note("note: its output could not be stored: %v", err)
+	}
 	cancel(nil)
 	<-renewed
 

@@ -165,6 +165,10 @@ func TestTheCommandsWorkAgainstARealServer(t *testing.T) {
 		if got.code != exitOK || got.out != "Hello Leo\n" || !strings.Contains(got.err, "Finished in state Completed('The command exited with code 0.')") {
 			t.Errorf("exit %d\n%s%s", got.code, got.out, got.err)
 		}
+		logs := s.ok("flow-run", "logs", strings.TrimSpace(s.ok("flow-run", "ls", "-q", "--limit", "1")))
+		if !strings.Contains(logs, " | INFO    | Flow run '") || !strings.HasSuffix(logs, "' - Hello Leo\n") {
+			t.Errorf("logs\n%s", logs)
+		}
 	})
 
 	t.Run("delete", func(t *testing.T) {
