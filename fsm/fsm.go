@@ -32,6 +32,8 @@ type Storage interface {
 	// Snapshot and Restore do for raft.FSM's what the store's side of them is.
 	Snapshot() (raft.FSMSnapshot, error)
 	Restore(r io.ReadCloser) error
+	// OnInstall registers a function that Restore calls, under the apply lock, once the new store is the current one.
+	OnInstall(func(kv.Store))
 }
 
 // FSM is the state machine of one node. Raft's goroutine is its only writer; views may be taken from any goroutine.
@@ -75,6 +77,7 @@ func New(storage Storage, lock *sync.Mutex, log *slog.Logger) (*FSM, error) {
 	index, _ := meta.Last()
 	f.applied.Store(index)
 	f.events = watch.NewBuffer(EventsKept, index)
+	storage.OnInstall(f.installed)
 	return f, nil
 }
 
@@ -259,24 +262,23 @@ func refuse(answers []any, logs []*raft.Log, err error) []any {
 func (f *FSM) Snapshot() (raft.FSMSnapshot, error) { return f.storage.Snapshot() }
 
 // Restore implements raft.FSM: the state is replaced by a snapshot's, and every listener starts over.
-func (f *FSM) Restore(r io.ReadCloser) error {
-	if err := f.storage.Restore(r); err != nil {
-		return err
-	}
-	f.apply.Lock()
-	defer f.apply.Unlock()
-	meta, err := snapshot.ReadMeta(f.storage.Current())
-	if err != nil {
-		return err
-	}
+func (f *FSM) Restore(r io.ReadCloser) error { return f.storage.Restore(r) }
+
+// installed takes over a store that has replaced the one before. The apply lock is held, so no view pairs the old index
+// with the new store.
+func (f *FSM) installed(store kv.Store) {
 	f.cache.reset()
 	f.dropShared()
+	meta, err := snapshot.ReadMeta(store)
+	if err != nil {
+		f.halt(0, fmt.Errorf("read where the installed state stands: %w", err))
+		return
+	}
 	index, _ := meta.Last()
 	f.applied.Store(index)
 	f.halted.Store(nil)
 	f.events.Reset(index)
 	f.wake()
-	return nil
 }
 
 // View returns a consistent view of everything applied so far. The caller closes it.

@@ -25,6 +25,7 @@ func (m memory) Current() kv.Store                         { return m.Store }
 func (m memory) Acquire() (store kv.Store, release func()) { return m.Store, func() {} }
 func (m memory) Snapshot() (raft.FSMSnapshot, error)       { return nil, errors.ErrUnsupported }
 func (m memory) Restore(io.ReadCloser) error               { return errors.ErrUnsupported }
+func (m memory) OnInstall(func(kv.Store))                  {}
 
 // machine is a state machine with the log in a test's hands.
 type machine struct {
