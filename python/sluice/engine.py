@@ -50,7 +50,7 @@ def run_flow_run(id: str, lease: str, client: Client) -> int:
     """Runs a flow run that an agent was granted. Answers the process's exit status."""
     from sluice import interrupts, logs, parameters, runs
     from sluice.client import state_body
-    from sluice.errors import ParameterError, RunAborted, RunStopped, SluiceError
+    from sluice.errors import LeaseLost, ParameterError, RunAborted, RunStopped, SluiceError
     from sluice.states import State
 
     body = client.read_flow_run(id)
@@ -98,6 +98,8 @@ def run_flow_run(id: str, lease: str, client: Client) -> int:
     except RunAborted as error:
         print(error, file=sys.stderr)
         return 1
+    except LeaseLost:
+        return 1  # said by the run; nothing may be reported
     except SystemExit:
         return 0  # the flow ended the process itself; reported as Crashed
     except RunStopped:
