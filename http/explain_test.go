@@ -1,0 +1,89 @@
+package httpapi
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sluice-dev/sluice/fsm/row"
+)
+
+func TestExplain(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	us := func(d time.Duration) int64 { return now.Add(d).UnixMicro() }
+	deployment := []byte("0123456789abcdef")
+	run := func(t row.StateType, name string, change func(*row.FlowRun)) *row.FlowRun {
+		r := &row.FlowRun{Id: deployment, DeploymentId: deployment, Created: us(-time.Hour), Tags: []string{"dev"},
+			State: &row.State{Type: t, Name: name, Timestamp: us(-time.Minute)}}
+		if t == row.StateType_SCHEDULED {
+			r.NextScheduledStartTime = us(-time.Second)
+		}
+		if change != nil {
+			change(r)
+		}
+		return r
+	}
+	one := int32(1)
+	queue := func(name string, tags ...string) *row.WorkQueue {
+		return &row.WorkQueue{Name: name, Filter: &row.QueueFilter{HasTags: true, Tags: tags}}
+	}
+	paused, full := queue("paused", "dev"), queue("full", "dev")
+	paused.IsPaused, full.ConcurrencyLimit = true, &one
+	agents := []string{"a2", "a1"}
+	cases := []struct {
+		name    string
+		run     *row.FlowRun
+		queues  []queueSituation
+		renewed time.Time
+		codes   string
+		text    []string
+		waiting bool
+	}{
+		{"a run that has ended", run(row.StateType_FAILED, "Crashed", func(r *row.FlowRun) { m := "host died"; r.State.Message = &m }), nil, time.Time{},
+			"terminal", []string{"Crashed (host died)"}, false},
+		{"a run with an owner", run(row.StateType_RUNNING, "Running", func(r *row.FlowRun) { r.Lease = &row.Lease{Owner: "agent 'a' on h", Ttl: 12_000_000} }), nil,
+			now.Add(-2 * time.Second), "owned", []string{"agent 'a' on h", "2s ago", "12s"}, false},
+		{"a run with an owner not heard of since the leader changed", run(row.StateType_PENDING, "Pending", func(r *row.FlowRun) { r.Lease = &row.Lease{Owner: "x", Granted: us(-5 * time.Second)} }), nil,
+			time.Time{}, "owned", []string{"granted 5s ago"}, false},
+		{"a run of a client without a lease", run(row.StateType_RUNNING, "Running", nil), nil, time.Time{}, "owner_without_expiry", []string{"holds no lease"}, false},
+		{"a run created Pending", run(row.StateType_PENDING, "Pending", func(r *row.FlowRun) { r.State.Timestamp = r.Created }), nil, time.Time{}, "pending_without_schedule", []string{"no agent takes"}, true},
+		{"a run whose time has not come", run(row.StateType_SCHEDULED, "Scheduled", func(r *row.FlowRun) { r.NextScheduledStartTime = us(90 * time.Second) }),
+			[]queueSituation{{queue("q", "dev"), 0, agents}}, time.Time{}, "not_due", []string{"in 1m30s"}, true},
+		{"what will keep it when its time has come is told too", run(row.StateType_SCHEDULED, "Scheduled", func(r *row.FlowRun) { r.NextScheduledStartTime = us(90 * time.Second) }),
+			[]queueSituation{{paused, 0, agents}}, time.Time{}, "not_due queue_paused", nil, true},
+		{"a retry", run(row.StateType_SCHEDULED, "AwaitingRetry", func(r *row.FlowRun) { r.NextScheduledStartTime = us(time.Second) }),
+			[]queueSituation{{queue("q"), 0, agents}}, time.Time{}, "retry_scheduled", nil, true},
+		{"a run without a deployment", run(row.StateType_SCHEDULED, "Late", func(r *row.FlowRun) { r.DeploymentId = nil }), nil, time.Time{}, "no_deployment", nil, true},
+		{"no queue at all", run(row.StateType_SCHEDULED, "Late", nil), nil, time.Time{}, "no_queue_matches", []string{"none at all", "--tag dev"}, true},
+		{"queues that want something else", run(row.StateType_SCHEDULED, "Late", nil), []queueSituation{{queue("prod", "prod"), 0, agents}}, time.Time{},
+			"no_queue_matches", []string{"'prod' wants all tags of 'prod'"}, true},
+		{"a paused queue and a full one", run(row.StateType_SCHEDULED, "Late", nil), []queueSituation{{paused, 0, agents}, {full, 1, agents}}, time.Time{},
+			"queue_paused queue_full", []string{"'paused' is paused", "1 of 1 slots"}, true},
+		{"no agent", run(row.StateType_SCHEDULED, "Late", nil), []queueSituation{{full, 0, nil}}, time.Time{}, "no_live_agent", []string{"sluice agent start full"}, true},
+		{"one queue that works is enough", run(row.StateType_SCHEDULED, "Late", nil), []queueSituation{{paused, 0, nil}, {queue("q", "dev"), 0, agents}}, time.Time{},
+			"ready", []string{"'a1', 'a2'"}, true},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			e := explain(situation{run: c.run, queues: c.queues, now: now, renewed: c.renewed, ttl: 12 * time.Second})
+			var codes, all []string
+			for _, r := range e.Reasons {
+				codes = append(codes, r.Code)
+				all = append(all, r.Message, r.Unblock)
+			}
+			if got := strings.Join(codes, " "); got != c.codes {
+				t.Errorf("codes %q, want %q", got, c.codes)
+			}
+			for _, text := range c.text {
+				if !strings.Contains(strings.Join(all, "\n"), text) {
+					t.Errorf("%q is not in\n%s", text, strings.Join(all, "\n"))
+				}
+			}
+			if e.Waiting != c.waiting || e.Summary != e.Reasons[0].Message || e.StateName != c.run.State.Name {
+				t.Errorf("unexpected %+v", e)
+			}
+		})
+	}
+}
