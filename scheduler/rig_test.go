@@ -30,6 +30,7 @@ func (m memory) Current() kv.Store                         { return m.Store }
 func (m memory) Acquire() (store kv.Store, release func()) { return m.Store, func() {} }
 func (m memory) Snapshot() (raft.FSMSnapshot, error)       { return nil, errors.ErrUnsupported }
 func (m memory) Restore(io.ReadCloser) error               { return errors.ErrUnsupported }
+func (m memory) OnInstall(func(kv.Store))                  {}
 
 // rig is the real state machine on an in-memory store, with the log in the test's hands and time faked by synctest.
 type rig struct {
