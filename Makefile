@@ -51,7 +51,7 @@ generate: ## regenerate the protobuf code (needs protoc: Debian's protobuf-compi
 		fsm/row/row.proto fsm/command/command.proto
 
 bench: build ## the load figures of docs/performance.md (a few minutes; a quiet machine)
-	$(BIN) bench --all
+	$(BIN) bench all
 
 clean: ## remove what was built
 	rm -rf bin

@@ -71,6 +71,7 @@ func newRootCommand(a *app) *cobra.Command {
 		newStorageCommand(a),
 		newConfigCommand(a),
 		newVersionCommand(a),
+		newBenchCommand(a),
 		newCompletionCommand(a),
 		&cobra.Command{
 			Use:   "exit-codes",
