@@ -125,12 +125,21 @@ func Start(ctx context.Context, c Config) (_ *Node, err error) {
 	return n, nil
 }
 
-// WaitReady returns when the node knows a leader that accepts commands and has stored what every cluster has.
+// WaitReady returns when a leader accepts commands and, if this node is the leader, it hands out work and has stored what every
+// cluster has.
 func (n *Node) WaitReady(ctx context.Context) error {
 	if err := n.cluster.WaitLeader(ctx); err != nil {
 		return fmt.Errorf("wait for a leader: %w", err)
 	}
-	return nil
+	if !n.cluster.Status().Leading {
+		return nil
+	}
+	select {
+	case <-n.services.serving:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("wait for the leader's services: %w", ctx.Err())
+	}
 }
 
 // Idle reports whether nothing has used the API for d and no run is executed.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -21,6 +22,9 @@ import (
 type services struct {
 	node      *Node
 	scheduler *scheduler.Services
+	// serving is closed once this node, as the leader, has begun to hand out work.
+	serving     chan struct{}
+	servingOnce sync.Once
 }
 
 func newServices(n *Node, registry prometheus.Registerer) (*services, error) {
@@ -34,7 +38,7 @@ func newServices(n *Node, registry prometheus.Registerer) (*services, error) {
 	}
 	metrics.queues = s.Queues
 	registry.MustRegister(metrics)
-	return &services{node: n, scheduler: s}, nil
+	return &services{node: n, scheduler: s, serving: make(chan struct{})}, nil
 }
 
 type systemClock struct{}
@@ -49,7 +53,13 @@ func (s *services) lead(ctx context.Context, epoch cluster.Epoch) error {
 	if err := s.buildIndexes(ctx, epoch); err != nil {
 		return err
 	}
-	return s.scheduler.Lead(ctx, scheduler.Epoch{Index: epoch.Index, Proposer: epochProposer{s.node.cluster, epoch}})
+	if err := s.scheduler.Start(ctx, scheduler.Epoch{Index: epoch.Index, Proposer: epochProposer{s.node.cluster, epoch}}); err != nil {
+		return err
+	}
+	s.servingOnce.Do(func() { close(s.serving) })
+	<-ctx.Done()
+	s.scheduler.Stop()
+	return nil
 }
 
 // indexChunk is how many rows one command indexes: a few milliseconds of applying.
