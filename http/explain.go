@@ -17,7 +17,6 @@ type situation struct {
 	queues  []queueSituation // all of them
 	now     time.Time
 	renewed time.Time // when the run's lease was last renewed; zero: not known
-	ttl     time.Duration
 }
 
 type queueSituation struct {
@@ -206,7 +205,7 @@ func explainFlowRun(s *Server, x *exchange) error {
 	if run == nil {
 		return notFound(missing.flowRun)
 	}
-	in := situation{run: run, now: s.now(), renewed: presence.Renewed[id], ttl: s.leaseTTL}
+	in := situation{run: run, now: s.now(), renewed: presence.Renewed[id]}
 	agents := map[api.ID][]string{}
 	err = view.EachAgent(func(a *row.Agent) (bool, error) {
 		if presence.Agents[idOf(a.Id)].Live {

@@ -67,7 +67,7 @@ func TestExplain(t *testing.T) {
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			e := explain(situation{run: c.run, queues: c.queues, now: now, renewed: c.renewed, ttl: 12 * time.Second})
+			e := explain(situation{run: c.run, queues: c.queues, now: now, renewed: c.renewed})
 			var codes, all []string
 			for _, r := range e.Reasons {
 				codes = append(codes, r.Code)

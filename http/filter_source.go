@@ -180,9 +180,7 @@ func (m *matcher) offerFlows(offer func(runSource)) error {
 	var flows []api.ID
 	switch {
 	case m.flows.id.any != nil:
-		for _, id := range m.flows.id.any.list {
-			flows = append(flows, id)
-		}
+		flows = m.flows.id.any.list
 	case m.flows.name.any != nil:
 		for _, name := range m.flows.name.any.list {
 			flow, err := m.view.FlowByName(name)

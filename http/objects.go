@@ -105,8 +105,8 @@ func flowRunnerObject(r *row.FlowRunner) api.FlowRunnerSettings {
 
 // progress holds what the times of a run derive from.
 type progress struct {
-	state                              *row.State
-	expected, start, total, now, ended int64
+	state                       *row.State
+	expected, start, total, now int64
 }
 
 // estimatedRunTime counts the present state while the run is running.

@@ -16,7 +16,6 @@ import (
 type sse struct {
 	x       *exchange
 	control *http.ResponseController
-	pending bool
 }
 
 // sseWriteTimeout is how long a client may leave an event unread before it is dropped.
