@@ -14,12 +14,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 )
 
 // Patterns, not directories: those would leave out __init__.py, and "all:" would take __pycache__ along.
 //
-//go:embed sluice/*.py sluice/*/*.py sluice/*/*/*.py
+//go:embed sluice/py.typed sluice/*.py sluice/*/*.py sluice/*/*/*.py
 var files embed.FS
 
 // Hash identifies the content of the SDK: 16 hexadecimal digits.
@@ -130,7 +129,7 @@ func Zip(w io.Writer) error {
 // walk visits the files in the order of their paths.
 func walk(visit func(path string, content []byte) error) error {
 	return fs.WalkDir(files, ".", func(path string, entry fs.DirEntry, err error) error {
-		if err != nil || entry.IsDir() || !strings.HasSuffix(path, ".py") {
+		if err != nil || entry.IsDir() {
 			return err
 		}
 		content, err := files.ReadFile(path)

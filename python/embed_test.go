@@ -19,7 +19,7 @@ func onDisk(t *testing.T) map[string][]byte {
 	t.Helper()
 	found := map[string][]byte{}
 	err := filepath.WalkDir("sluice", func(path string, entry fs.DirEntry, err error) error {
-		if err != nil || entry.IsDir() || filepath.Ext(path) != ".py" {
+		if err != nil || entry.IsDir() || filepath.Ext(path) == ".pyc" {
 			return err
 		}
 		content, err := os.ReadFile(path)

@@ -244,7 +244,17 @@ class RunLogger:
         options.setdefault("exc_info", True)
         self.log(ERROR, message, *args, **options)
 
-    def log(self, level: int, message: object, *args: object, exc_info: Any = None, to_server: bool = True, always_show: bool = False, **_: Any) -> None:
+    def log(
+        self,
+        level: int,
+        message: object,
+        *args: object,
+        exc_info: Any = None,
+        to_server: bool = True,
+        always_show: bool = False,
+        name: Optional[str] = None,
+        **_: Any,
+    ) -> None:
         """One line. `args` are put in with `%` as in `logging`. `to_server` false keeps it on the console;
         `always_show` is for what only the console can tell, because the server cannot be told."""
         if not self.isEnabledFor(level):
@@ -265,7 +275,7 @@ class RunLogger:
         if to_server and self._to is not None:
             self._to.add(
                 {
-                    "name": self.name,
+                    "name": name or self.name,
                     "level": level,
                     # JSON has no lone surrogates, which undecodable file names bring.
                     "message": text.encode("utf-8", "replace").decode(),
@@ -306,3 +316,29 @@ def get_run_logger() -> RunLogger:
         raise RuntimeError("There is no active flow or task run: get_run_logger() can only be called from within one.")
     logger: RunLogger = run.logger
     return logger
+
+
+_following = False
+
+
+def follow_extra_loggers() -> None:
+    """Sends what the loggers named in SLUICE_LOGGING_EXTRA_LOGGERS (separated by commas) get within a run with it."""
+    global _following
+    wanted = [name.strip() for name in os.environ.get("SLUICE_LOGGING_EXTRA_LOGGERS", "").split(",") if name.strip()]
+    if _following or not wanted:
+        return
+    _following = True
+    import logging
+
+    class Follower(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            run = context.current()
+            if run is not None:
+                run.logger.log(record.levelno, self.format(record), name=record.name)
+
+    follower = Follower()
+    for name in wanted:
+        logger = logging.getLogger(name)
+        logger.addHandler(follower)
+        if logger.level == logging.NOTSET:
+            logger.setLevel(_threshold())

@@ -57,6 +57,7 @@ class FlowRun:
         self.lease = lease
         self.flow_run = self
         self.shipper = logs.shipper(client)
+        logs.follow_extra_loggers()
         self.logger = logs.RunLogger("sluice.flow_runs", f"Flow run {self.name!r}", self.shipper, self.id)
         self.storage_block: Optional[Dict[str, Any]] = parent.storage_block if parent else None
         self.state_id: Optional[str] = (body.get("state") or {}).get("id")
@@ -611,10 +612,15 @@ def call(run: FlowRun) -> State:
     try:
         return execute(run)
     except Terminated:
-        if run.parent is not None:
-            raise
-        run.shipper.flush(LAST_WORDS_SECONDS)
-        raise SystemExit(interrupts.TERMINATED_STATUS) from None
+        raise _exit(run) from None
+
+
+def _exit(run: FlowRun) -> BaseException:
+    """What ends a script whose outermost flow was terminated; a subflow's termination goes on to its parent."""
+    if run.parent is not None:
+        return run.stop_reason() or Terminated("SIGTERM")
+    run.shipper.flush(LAST_WORDS_SECONDS)
+    return SystemExit(interrupts.TERMINATED_STATUS)
 
 
 def _is_reporting_failure(run: FlowRun, error: Exception) -> bool:
@@ -640,7 +646,7 @@ def _ended(run: FlowRun, body: Callable[[], State]) -> State:
 def _stopped(run: FlowRun, error: BaseException) -> Optional[State]:
     """Reports a run that did not end by itself; its state if the caller may go on, None if the error goes up."""
     with interrupts.deferred():
-        run.stop(error)
+        run.stop(error)  # for its tasks
         if isinstance(error, RunAborted):
             run.logger.error("%s", error)
             return None
@@ -660,7 +666,10 @@ async def _call_async(flow: Flow, bound: Dict[str, Any], parent: Optional[FlowRu
     run = await asyncio.to_thread(create, flow, bound, parent)
     if isinstance(run, State):
         return run
-    return await execute_async(run)
+    try:
+        return await execute_async(run)
+    except Terminated:
+        raise _exit(run) from None
 
 
 async def execute_async(run: FlowRun) -> State:

@@ -71,7 +71,9 @@ class Delivery(unittest.TestCase):
         _, shipper = self.shipper(script(answer(503, {"kind": "unavailable"}, "Retry-After: 0\r\n")))
         with contextlib.redirect_stderr(io.StringIO()):
             shipper.add(line(1))
+            thread = shipper._thread
             self.assertFalse(shipper.close(0.05))
+            thread.join()
 
     def test_a_full_buffer_drops_new_lines_and_says_how_many(self):
         release, arrived = threading.Event(), threading.Event()

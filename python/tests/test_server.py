@@ -313,6 +313,42 @@ class Flows(OnServer):
         self.assertEqual(self.states_of(id)[0]["type"], "CANCELLED")
 
 
+    def test_a_cancelled_async_flow_reports_that_it_was_cancelled(self):
+        text = (
+            "import asyncio\nfrom sluice import flow\n"
+            "@flow\nasync def waiting():\n    print('waiting', flush=True); await asyncio.sleep(300)\n"
+            "if __name__ == '__main__': print(asyncio.run(waiting()))\n"
+        )
+        id, token, _ = self.deployed_run(text, "waiting", {})
+        process = self.spawn("-m", "sluice.engine", id, SLUICE_LEASE_TOKEN=token)
+        self.assertEqual(process.stdout.readline(), "waiting\n")
+        self.server.ask(f"/flow_runs/{id}/cancel", {})
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=SECONDS)
+        self.assertEqual((process.returncode, self.states_of(id)[0]["type"]), (143, "CANCELLED"))
+        process = self.spawn(self.write("waiting.py", text))
+        self.assertEqual(process.stdout.readline(), "waiting\n")
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=SECONDS)
+        self.assertEqual(process.returncode, 143)
+        runs = self.server.ask("/flow_runs/filter", {"flows": {"name": {"any_": ["waiting"]}}})
+        self.assertEqual(sorted(run["state"]["name"] for run in runs), ["Cancelled", "Crashed"])
+
+    def test_a_flow_that_times_out_again_and_again_does_not_end_the_process(self):
+        out = self.run_code(
+            "import time\n@flow(timeout_seconds=0.02)\ndef short(n):\n    time.sleep(n / 400)\n"
+            "print({short(n).name for n in range(16)} <= {'Completed', 'TimedOut'}, short(10_000).name)\n"
+        )
+        self.assertEqual(out, "True TimedOut\n")
+
+    def test_other_loggers_can_be_followed(self):
+        out = self.run_code(
+            "import logging\nfrom sluice import context\n@flow\ndef chatty():\n    logging.getLogger('other.module').info('from %s', 'afar'); print(context.current().id)\nchatty()\n",
+            SLUICE_LOGGING_EXTRA_LOGGERS="other",
+        )
+        self.assertIn(("other.module", "from afar"), [(entry["name"], entry["message"]) for entry in self.server.logs(out.strip())])
+
+
 class Outages(OnServer):
     def test_a_flow_survives_kills_of_the_server_and_loses_and_doubles_nothing(self):
         steps = 30
