@@ -91,7 +91,15 @@ def _base_path(kind: str, data: Dict[str, Any]) -> str:
         return os.path.join(config.home(), "storage")
     import tempfile
 
-    return os.path.join(tempfile.gettempdir(), f"sluice-storage-{os.getuid() if hasattr(os, 'getuid') else 'user'}")
+    folder = os.path.join(tempfile.gettempdir(), f"sluice-storage-{os.getuid()}")
+    try:
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+        if os.stat(folder).st_uid != os.getuid():
+            # Whoever owns it decides what is unpickled here.
+            raise StorageError(f"{folder} belongs to another user; remove it, or set TMPDIR to a directory of your own")
+    except OSError as error:
+        raise StorageError(f"cannot make {folder}: {error}") from error
+    return folder
 
 
 def _read_block(block: Dict[str, Any], key: str) -> str:

@@ -2,6 +2,7 @@ import json
 import os
 import tempfile
 import unittest
+from unittest import mock
 
 from sluice import results, storage
 from sluice.client import Client
@@ -19,6 +20,9 @@ class Blocks(unittest.TestCase):
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
         self.folder = folder.name
+        patch = mock.patch.object(tempfile, "tempdir", self.folder)
+        patch.start()
+        self.addCleanup(patch.stop)
         self.values, self.block = {}, None
         server = FaultyServer(self.serve)
         self.addCleanup(server.close)
@@ -41,6 +45,7 @@ class Blocks(unittest.TestCase):
             block("File Storage", {"base_path": "file://" + self.folder, "key_type": "uuid"}),
             block("File Storage", {"base_path": self.folder, "key_type": "timestamp"}),
             block("Local Storage", {"storage_path": self.folder}),
+            block("Temporary Local Storage", {}),
             block("KV Server Storage", {"api_address": self.url + "/kv"}),
         ):
             with self.subTest(made["block_spec"]["name"], data=made["data"]):
