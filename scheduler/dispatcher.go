@@ -37,14 +37,15 @@ type dispatcher struct {
 	demands map[api.ID]*demand // by claim id
 	dirty   []*readyQueue
 	refused []*dueRun
-	retryAt time.Time // when the refused ones are tried again
+	retryAt time.Time     // when the refused ones are tried again
+	round   chan struct{} // closed when the next round has ended
 	over    bool
 	wake    signal
 }
 
 func newDispatcher(c *core, l *leases) *dispatcher {
 	return &dispatcher{core: c, leases: l, cursor: newDueCursor(), runs: map[api.ID]*dueRun{}, queues: map[api.ID]*readyQueue{},
-		demands: map[api.ID]*demand{}, wake: newSignal()}
+		demands: map[api.ID]*demand{}, round: make(chan struct{}), wake: newSignal()}
 }
 
 func (d *dispatcher) rebuild(v View) error {
@@ -67,26 +68,24 @@ func (d *dispatcher) claim(ctx context.Context, wanted Demand) (Granted, error) 
 	if err != nil || dm == nil {
 		return early, err
 	}
+	var waited <-chan time.Time
+	var round <-chan struct{}
+	if wanted.Wait > 0 {
+		timer := time.NewTimer(wanted.Wait)
+		defer timer.Stop()
+		waited = timer.C
+	} else {
+		round = d.nextRound()
+	}
 	d.wake.set()
-	timer := time.NewTimer(max(0, wanted.Wait))
-	defer timer.Stop()
 	select {
 	case <-dm.done:
 		return dm.answer, dm.err
 	case <-ctx.Done():
 		_, _ = d.withdraw(dm)
 		return Granted{}, ctx.Err()
-	case <-timer.C:
-	}
-	if wanted.Wait <= 0 {
-		// Nobody waits, so this caller does the round itself, and looks for runs whose events are still on the way. What
-		// fails is answered through the demand.
-		d.mu.Lock()
-		d.cursor.next = min(d.cursor.next, d.core.now())
-		d.mu.Unlock()
-		if _, err := d.runOnce(ctx); err != nil {
-			d.core.log.Debug("claim without waiting", "error", err)
-		}
+	case <-waited:
+	case <-round:
 	}
 	if answer, withdrawn := d.withdraw(dm); withdrawn {
 		return answer, nil
@@ -98,6 +97,15 @@ func (d *dispatcher) claim(ctx context.Context, wanted Demand) (Granted, error) 
 	case <-ctx.Done():
 		return Granted{}, ctx.Err()
 	}
+}
+
+// nextRound is closed when a round of matching has ended that began after this call and looked at all runs that are due,
+// also those whose events are still on the way.
+func (d *dispatcher) nextRound() <-chan struct{} {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.cursor.next = min(d.cursor.next, d.core.now())
+	return d.round
 }
 
 // enlist puts a demand into the waiting lists, or answers it at once.
@@ -364,6 +372,11 @@ func (d *dispatcher) end() {
 
 // runOnce takes in what came due, matches, and returns when the next run is due.
 func (d *dispatcher) runOnce(ctx context.Context) (time.Duration, error) {
+	d.mu.Lock()
+	round := d.round
+	d.round = make(chan struct{})
+	d.mu.Unlock()
+	defer close(round)
 	for {
 		if err := d.takeDue(); err != nil {
 			return 0, err
@@ -420,9 +433,9 @@ func (d *dispatcher) offerAgain(run *dueRun) {
 
 // match forms one proposal of all that fits now and delivers its grants. It reports whether there may be more to match.
 func (d *dispatcher) match(ctx context.Context) (more bool, err error) {
-	wishes, err := d.pick()
-	if err != nil || len(wishes) == 0 {
-		return false, err
+	wishes, failed := d.pick()
+	if len(wishes) == 0 {
+		return false, failed
 	}
 	c := &command.ClaimRuns{Ttl: LeaseTTL.Microseconds()}
 	for _, dm := range wishes {
@@ -438,11 +451,12 @@ func (d *dispatcher) match(ctx context.Context) (more bool, err error) {
 		return false, fmt.Errorf("propose: %w", err)
 	}
 	d.settle(wishes, results[0].Grants, index, nil)
-	return true, nil
+	return true, failed
 }
 
-// pick gives due runs to waiting demands, oldest demand and earliest run first, in every queue where something changed.
-func (d *dispatcher) pick() ([]*demand, error) {
+// pick gives due runs to waiting demands, oldest demand and earliest run first, in every queue where something changed. What
+// was picked before an error counts.
+func (d *dispatcher) pick() (wishes []*demand, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	var view View
@@ -451,7 +465,6 @@ func (d *dispatcher) pick() ([]*demand, error) {
 			view.Close()
 		}
 	}()
-	var wishes []*demand
 	picks := 0
 	for len(d.dirty) > 0 && picks < claimPicks {
 		q := d.dirty[0]
@@ -462,14 +475,14 @@ func (d *dispatcher) pick() ([]*demand, error) {
 		room := claimPicks - picks
 		if q.row.ConcurrencyLimit != nil {
 			if view == nil {
-				var err error
 				if view, err = d.core.view(); err != nil {
-					return nil, err
+					break
 				}
 			}
-			inUse, err := view.SlotsInUse(q.id)
-			if err != nil {
-				return nil, fmt.Errorf("read the slots of a work queue: %w", err)
+			var inUse int
+			if inUse, err = view.SlotsInUse(q.id); err != nil {
+				err = fmt.Errorf("read the slots of a work queue: %w", err)
+				break
 			}
 			room = min(room, int(*q.row.ConcurrencyLimit)-inUse-q.claimed)
 		}
@@ -498,7 +511,7 @@ func (d *dispatcher) pick() ([]*demand, error) {
 		dm.flying = true
 		d.unlist(dm)
 	}
-	return wishes, nil
+	return wishes, err
 }
 
 // clean takes the first queue off the dirty ones. Holds mu.

@@ -177,12 +177,12 @@ func TestClaims(t *testing.T) {
 		},
 		"a grant whose outcome is unknown is found by repeating the claim": func(t *testing.T, r *rig) {
 			d, q, a := r.deployment(nil), r.queue(nil), r.agent()
-			r.faults = func(e *command.Envelope) fault {
+			r.inject(func(e *command.Envelope) fault {
 				if e.GetClaimRuns() == nil {
 					return none
 				}
 				return unknown
-			}
+			})
 			run := r.submit(d, 0)
 			again := Demand{AgentID: a, Queues: []api.ID{q}, Wait: wait, ClaimID: api.NewID()}
 			if err := r.claim(again).fails(t); !errors.Is(err, errFault) {
@@ -193,13 +193,13 @@ func TestClaims(t *testing.T) {
 		"a run whose claim was refused is handed out later": func(t *testing.T, r *rig) {
 			d, q, a := r.deployment(nil), r.queue(nil), r.agent()
 			fail := true
-			r.faults = func(e *command.Envelope) fault {
+			r.inject(func(e *command.Envelope) fault {
 				if e.GetClaimRuns() == nil || !fail {
 					return none
 				}
 				fail = false
 				return refused
-			}
+			})
 			run := r.submit(d, 0)
 			if err := r.claim(Demand{AgentID: a, Queues: []api.ID{q}, Wait: wait}).fails(t); !errors.Is(err, errFault) {
 				t.Errorf("error %v", err)
@@ -228,6 +228,27 @@ func TestClaims(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestMissedEventsMakeTheServicesStartOver(t *testing.T) {
+	t.Parallel()
+	within(t, func(r *rig) {
+		r.start()
+		d, q, a := r.deployment(every("3600")), r.queue(nil), r.agent()
+		claim := r.claim(Demand{AgentID: a, Queues: []api.ID{q}, Wait: 30 * time.Second})
+		first := r.runs(d)[0]
+		claim.want(r.t, id16(first.Id))
+		claim = r.claim(Demand{AgentID: a, Queues: []api.ID{q}, Wait: 30 * time.Second})
+		r.machine.Events().Reset(r.machine.AppliedIndex())
+		if err := claim.fails(r.t); !errors.Is(err, ErrEpochOver) {
+			r.t.Errorf("error %v", err)
+		}
+		r.renew(a, r.held(id16(first.Id)))
+		run := r.submit(d, time.Second)
+		claim = r.claim(Demand{AgentID: a, Queues: []api.ID{q}, Wait: 30 * time.Second})
+		r.pass(time.Second)
+		claim.want(r.t, run)
+	})
 }
 
 func TestManyClaimsNeverShareARun(t *testing.T) {

@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -159,13 +160,13 @@ func TestLeases(t *testing.T) {
 		"an expiry that failed is tried again": func(t *testing.T, r *rig) {
 			run, _, _ := r.granted()
 			fail := 3
-			r.faults = func(e *command.Envelope) fault {
+			r.inject(func(e *command.Envelope) fault {
 				if e.GetExpireLeases() == nil || fail == 0 {
 					return none
 				}
 				fail--
 				return refused
-			}
+			})
 			r.pass(20 * time.Second)
 			if s := r.flowRun(run).State; s.Type != row.StateType_SCHEDULED || fail != 0 {
 				t.Errorf("%v, %d faults left", s, fail)
@@ -182,23 +183,21 @@ func TestLeases(t *testing.T) {
 	}
 }
 
-// skewed is a clock whose wall time and pace a test sets.
-type skewed struct {
-	at func() time.Time
-}
+// skewed is a clock that a test sets forward.
+type skewed struct{ by atomic.Int64 }
 
-func (c *skewed) Now() time.Time { return c.at() }
+func (c *skewed) Now() time.Time { return time.Now().Add(time.Duration(c.by.Load())) }
 
 func TestAProcessThatStoodStillExpiresNothing(t *testing.T) {
 	t.Parallel()
 	within(t, func(r *rig) {
-		var stood time.Duration
-		r.clock = &skewed{func() time.Time { return time.Now().Add(stood) }}
+		clock := &skewed{}
+		r.clock = clock
 		r.start()
 		run, a, _ := r.granted()
 		r.report(run, row.StateType_RUNNING)
 		r.pass(5 * time.Second)
-		stood = time.Minute // to the services: a minute without running
+		clock.by.Store(int64(time.Minute)) // to the services: a minute without running
 		r.pass(10 * time.Second)
 		if s := r.flowRun(run).State; s.Type != row.StateType_RUNNING {
 			r.t.Fatalf("the agent had no chance to renew: %v", s)
@@ -254,13 +253,13 @@ func TestLateRuns(t *testing.T) {
 		},
 		"a failed marking is repeated": func(t *testing.T, r *rig) {
 			fail := 2
-			r.faults = func(e *command.Envelope) fault {
+			r.inject(func(e *command.Envelope) fault {
 				if e.GetMarkLate() == nil || fail == 0 {
 					return none
 				}
 				fail--
 				return refused
-			}
+			})
 			run := r.submit(r.deployment(nil), 0)
 			r.pass(8 * time.Second)
 			if got := r.flowRun(run).State.Name; got != "Late" {

@@ -154,13 +154,13 @@ func TestMaterializedRuns(t *testing.T) {
 		},
 		"a failed proposal is repeated": func(t *testing.T, r *rig) {
 			fail := 2
-			r.faults = func(e *command.Envelope) fault {
+			r.inject(func(e *command.Envelope) fault {
 				if e.GetScheduleRuns() == nil || fail == 0 {
 					return none
 				}
 				fail--
 				return []fault{unknown, refused}[fail]
-			}
+			})
 			d := r.deployment(every("60"))
 			r.pass(5 * time.Second)
 			wantEvery(t, r.starts(d), 0, 99*time.Minute, time.Minute)
@@ -219,7 +219,7 @@ func TestNoFireTimeIsMissedOrDoubledByChangesOfLeaders(t *testing.T) {
 	for n := range uint64(4) {
 		within(t, func(r *rig) {
 			random := rand.New(rand.NewPCG(seed, n))
-			r.faults = func(*command.Envelope) fault { return fault(max(0, random.IntN(8)-5)) }
+			r.inject(randomly(seed, n))
 			var all []api.ID
 			for range 3 {
 				all = append(all, r.deployment(every("0.5"))) // 100 runs cover 50 s
@@ -236,9 +236,7 @@ func TestNoFireTimeIsMissedOrDoubledByChangesOfLeaders(t *testing.T) {
 				r.stop()
 				r.pass(time.Duration(random.IntN(2000)) * time.Millisecond)
 			}
-			r.mu.Lock()
-			r.faults = nil
-			r.mu.Unlock()
+			r.inject(nil)
 			r.start()
 			elapsed := time.Since(time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC))
 			for _, d := range all {
@@ -262,9 +260,7 @@ func TestEveryRunIsExecutedThroughChangesOfLeaders(t *testing.T) {
 			for range 40 {
 				runs = append(runs, r.submit(d, time.Duration(random.IntN(60))*time.Second))
 			}
-			r.mu.Lock()
-			r.faults = func(*command.Envelope) fault { return fault(max(0, random.IntN(8)-5)) }
-			r.mu.Unlock()
+			r.inject(randomly(seed, n))
 			demand := Demand{AgentID: a, ClaimID: api.NewID(), Queues: []api.ID{q}, Limit: 5, Wait: 3 * time.Second}
 			done := map[api.ID]bool{}
 			for round := 0; len(done) < len(runs); round++ {

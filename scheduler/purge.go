@@ -16,36 +16,37 @@ const (
 	purgeLimit = 1000
 )
 
-// purge forgets old claims. It proposes nothing while nothing is claimed.
+// purge forgets old claims. It proposes nothing once the last one must be forgotten.
 type purge struct {
 	core *core
-	// open says that there may be claims to forget: after a rebuild, and since runs were granted.
-	open atomic.Bool
-	wake signal
+	// newest is when the newest claim may have been granted, in µs.
+	newest atomic.Int64
+	wake   signal // never set: time alone drives it
 }
 
 func newPurge(c *core) *purge {
 	p := &purge{core: c, wake: newSignal()}
-	p.open.Store(true)
+	p.granted() // by a former leader
 	return p
 }
+
+func (p *purge) granted() { p.newest.Store(p.core.now()) }
 
 func (p *purge) run(ctx context.Context) error {
 	return p.core.loop(ctx, p.wake, "forget old claims", p.runOnce)
 }
 
 func (p *purge) runOnce(ctx context.Context) (time.Duration, error) {
-	if !p.open.Swap(false) {
+	now := p.core.now()
+	if now-p.newest.Load() > (claimsKept + 2*purgeEvery).Microseconds() {
 		return purgeEvery, nil
 	}
-	c := &command.PurgeClaims{Before: p.core.now() - claimsKept.Microseconds(), Limit: purgeLimit}
+	c := &command.PurgeClaims{Before: now - claimsKept.Microseconds(), Limit: purgeLimit}
 	results, _, err := p.core.propose(ctx, &command.Envelope{Command: &command.Envelope_PurgeClaims{PurgeClaims: c}})
 	if err != nil {
-		p.open.Store(true)
 		return 0, fmt.Errorf("propose: %w", err)
 	}
 	if results[0].Count >= purgeLimit {
-		p.open.Store(true)
 		return 0, nil
 	}
 	return purgeEvery, nil

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -170,14 +171,13 @@ func (l leader) Propose(ctx context.Context, commands ...*command.Envelope) ([]*
 		return nil, 0, err
 	}
 	l.rig.mu.Lock()
-	over, faults := l.term != l.rig.term, l.rig.faults
+	over, happens := l.term != l.rig.term, none
+	if l.rig.faults != nil {
+		happens = l.rig.faults(commands[0])
+	}
 	l.rig.mu.Unlock()
 	if over {
 		return nil, 0, errors.New("not the leader any more")
-	}
-	happens := none
-	if faults != nil {
-		happens = faults(commands[0])
 	}
 	if happens == refused {
 		return nil, 0, errFault
@@ -187,6 +187,19 @@ func (l leader) Propose(ctx context.Context, commands ...*command.Envelope) ([]*
 		return nil, 0, errFault
 	}
 	return results, index, nil
+}
+
+// inject decides what goes wrong from now on; nil: nothing.
+func (r *rig) inject(faults func(*command.Envelope) fault) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.faults = faults
+}
+
+// randomly is a source of faults: of eight proposals one is refused and one ends in doubt.
+func randomly(seed, n uint64) func(*command.Envelope) fault {
+	random := rand.New(rand.NewPCG(seed, n+1000))
+	return func(*command.Envelope) fault { return fault(max(0, random.IntN(8)-5)) }
 }
 
 // start begins a new epoch.

@@ -228,7 +228,7 @@ func (n *session) follow(ctx context.Context) error {
 			n.dispatcher.observeRun(e.FlowRun, e.Deleted)
 			n.late.observe(e.FlowRun, e.Deleted)
 			if e.FlowRun.Lease != nil {
-				n.purge.open.Store(true)
+				n.purge.granted()
 			}
 		case watch.TopicDeployment:
 			n.materializer.observe(e.Deployment, e.Deleted)
