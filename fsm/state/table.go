@@ -39,10 +39,6 @@ var errNotUnique = errors.New("unique key is taken")
 
 var marshal = proto.MarshalOptions{Deterministic: true}
 
-func (t *table[S, R]) rowKey(parts func(dst []byte) []byte) []byte {
-	return parts(prefix(kindRow, t.number))
-}
-
 func (t *table[S, R]) decode(value []byte) (R, error) {
 	row := R(new(S))
 	if err := proto.Unmarshal(value, row); err != nil {
