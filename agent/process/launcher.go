@@ -173,6 +173,8 @@ func Terminate(g *Group, grace time.Duration, kill <-chan struct{}) {
 	defer timer.Stop()
 	select {
 	case <-g.Done():
+		// SIGTERM reached the group only. Nothing a run has started may work on when the run was stopped.
+		killMarked(g.mark)
 		return
 	case <-timer.C:
 	case <-kill:

@@ -259,6 +259,17 @@ func TestTerminateKillsAfterTheGracePeriod(t *testing.T) {
 	eventuallyDead(t, pids...)
 }
 
+func TestTerminateReachesADescendantInAnotherSession(t *testing.T) {
+	t.Parallel()
+	g, out := launch(t, setup(t), `setsid sh -c 'echo $$; exec sleep 1000 >/dev/null 2>&1' & echo $$; wait`)
+	pids := out.pids(t, 2)
+	process.Terminate(g, time.Hour, nil)
+	if got := g.Wait(); got.Signal != syscall.SIGTERM {
+		t.Errorf("got %+v", got)
+	}
+	eventuallyDead(t, pids...)
+}
+
 func TestKillReachesADescendantInAnotherSession(t *testing.T) {
 	t.Parallel()
 	g, out := launch(t, setup(t), `setsid sh -c 'echo $$; exec sleep 1000' & sleep 1000`)
