@@ -199,7 +199,11 @@ func (x *exchange) readBody() error {
 	if length == 0 || x.r.Body == nil || x.r.Body == http.NoBody {
 		return nil
 	}
+	// A client that announces a body and sends none must not hold the connection for ever.
+	control := http.NewResponseController(x.ResponseWriter)
+	_ = control.SetReadDeadline(time.Now().Add(x.route.bodyTime())) // not every writer has one
 	data, err := readAll(x.r.Body, length, limit)
+	_ = control.SetReadDeadline(time.Time{})
 	switch {
 	case errors.Is(err, errBodyTooLarge):
 		x.closeAfter()

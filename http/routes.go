@@ -40,6 +40,14 @@ func (rt *route) bodyLimit() int64 {
 	return maxBody
 }
 
+// bodyTime is how long a client may take to send its body.
+func (rt *route) bodyTime() time.Duration {
+	if rt.limit > 0 {
+		return 5 * time.Minute
+	}
+	return time.Minute
+}
+
 func get(path string, role Role, h handler) *route {
 	return &route{method: http.MethodGet, path: path, role: role, handler: h, timeout: ordinary}
 }
@@ -78,7 +86,7 @@ func (s *Server) build() {
 	for _, rt := range s.table {
 		rt.durations = s.metrics.route(rt)
 		if rt.root {
-			s.router.Handle(rt.path, s.guard(rt)).Methods(rt.method)
+			s.router.Handle(rt.path, s.guard(rt)).Methods(rt.method, http.MethodHead) // load balancers ask so
 			continue
 		}
 		first, _, _ := strings.Cut(strings.TrimPrefix(rt.path, "/"), "/")

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/gorilla/mux"
@@ -83,7 +84,10 @@ type Server struct {
 	http     *http.Server
 	drain    context.Context // ends when Stop begins: streams and long polls end with it
 	endDrain context.CancelFunc
-	served   chan error
+	failed   chan error    // capacity 1: why serving ended without Stop
+	served   chan struct{} // closed when serving has ended
+	stopOnce sync.Once
+	stopErr  error
 }
 
 // New builds a Server. It serves as a handler at once; Start is only needed to listen.
@@ -95,7 +99,7 @@ func New(c Config) (*Server, error) {
 		proposer: c.Proposer, reader: c.Reader, claims: c.Claims, events: c.Events, health: c.Health,
 		logger: c.Logger, registry: c.Registry, version: c.Version, now: c.Now,
 		leaseTTL: c.LeaseTTL, logQuota: c.LogQuota, strictHold: c.StrictHold, streamPing: c.StreamPing,
-		ids: newRequestIDs(), served: make(chan error, 1),
+		ids: newRequestIDs(), failed: make(chan error, 1), served: make(chan struct{}),
 	}
 	s.drain, s.endDrain = context.WithCancel(context.Background())
 	if s.now == nil {
@@ -125,34 +129,43 @@ func setDefault[V comparable](v *V, otherwise V) {
 func (s *Server) Start(l net.Listener) {
 	s.http = &http.Server{
 		Handler: s,
-		// A client has this long to send its headers; bodies and answers are bounded by the routes.
+		// A client has this long to send its headers; bodies have their own deadline.
 		ReadHeaderTimeout: 20 * time.Second,
+		// Longer than any answer takes to be made and read; streams move their deadline on with each event.
+		WriteTimeout: 6 * time.Minute,
 		// Well above any client's poll interval, so that no request meets a connection just closed.
 		IdleTimeout:    3 * time.Minute,
 		MaxHeaderBytes: 64 << 10,
 		ErrorLog:       slog.NewLogLogger(s.logger.Handler(), slog.LevelDebug),
 	}
-	go func() { s.served <- s.http.Serve(l) }()
+	go func() {
+		defer close(s.served)
+		if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			s.failed <- fmt.Errorf("serve HTTP: %w", err)
+		}
+	}()
 }
+
+// Failed delivers why serving ended, if it did so without Stop: nobody can reach the node any more.
+func (s *Server) Failed() <-chan error { return s.failed }
 
 // Drain ends streams and long polls and makes /readyz say no; ordinary requests are still served.
 func (s *Server) Drain() { s.endDrain() }
 
-// Stop drains, waits for requests that are being answered until ctx ends, and then closes what is left.
+// Stop drains, waits for requests that are being answered until ctx ends, and then closes what is left. It may be called
+// more than once and without Start.
 func (s *Server) Stop(ctx context.Context) error {
 	s.Drain()
 	if s.http == nil {
 		return nil
 	}
-	err := s.http.Shutdown(ctx)
-	if err != nil {
-		err = errors.Join(fmt.Errorf("wait for HTTP requests to end: %w", err), s.http.Close())
-	}
-	if served := <-s.served; !errors.Is(served, http.ErrServerClosed) {
-		err = errors.Join(err, fmt.Errorf("serve HTTP: %w", served))
-	}
-	s.http = nil
-	return err
+	s.stopOnce.Do(func() {
+		if err := s.http.Shutdown(ctx); err != nil {
+			s.stopErr = errors.Join(fmt.Errorf("wait for HTTP requests to end: %w", err), s.http.Close())
+		}
+		<-s.served
+	})
+	return s.stopErr
 }
 
 func (s *Server) isDraining() bool { return s.drain.Err() != nil }

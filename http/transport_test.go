@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -298,3 +299,51 @@ func TestProbesAndMetrics(t *testing.T) {
 		t.Errorf("livez while draining: %d", a.status)
 	}
 }
+
+func TestTheServerStopsWhileAStreamIsOpen(t *testing.T) {
+	t.Parallel()
+	s := newStack(t)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.server.Start(listener)
+	conn, err := net.Dial("tcp", listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(patience))
+	fmt.Fprint(conn, "GET /api/events HTTP/1.1\r\nHost: x\r\n\r\n")
+	if line, err := bufio.NewReader(conn).ReadString('\n'); err != nil || !strings.Contains(line, " 200 ") {
+		t.Fatalf("%q %v", line, err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	for range 2 {
+		if err := s.server.Stop(ctx); err != nil {
+			t.Error(err)
+		}
+	}
+	select {
+	case err := <-s.server.Failed():
+		t.Errorf("stopping counts as a failure: %v", err)
+	default:
+	}
+}
+
+func TestAPanicIsAnswered(t *testing.T) {
+	t.Parallel()
+	s := newStack(t, func(c *Config) { c.Health = panicking{} })
+	a := s.do("GET", "/readyz", nil)
+	if got := a.object(t); a.status != 500 || got["exception_message"] != "Internal Server Error" || got["kind"] != "internal" {
+		t.Errorf("%d %s", a.status, a.text)
+	}
+	if a := s.do("HEAD", "/livez", nil); a.status != 200 {
+		t.Errorf("the server answers %d after a panic", a.status)
+	}
+}
+
+type panicking struct{}
+
+func (panicking) Checks(context.Context) []Check { panic("a defect") }
