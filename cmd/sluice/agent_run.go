@@ -5,9 +5,12 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
+	"time"
 
 	"github.com/sluice-dev/sluice/agent"
 	"github.com/sluice-dev/sluice/agent/console"
@@ -48,6 +51,7 @@ func (a *app) startAgent(ctx context.Context, o agentOptions, address string) (*
 		return nil, fmt.Errorf("read the log level: %w", err)
 	}
 	interpreter, _ := a.settings.lookup(settingPython)
+	interpreter = directInterpreter(ctx, interpreter)
 	var queues []api.ID
 	for _, q := range o.Queues {
 		queues = append(queues, q.ID)
@@ -86,4 +90,18 @@ func hurryOnSecondSignal(ctx context.Context, running *agent.Agent) (stop func()
 		signal.Stop(again)
 		close(ended)
 	}
+}
+
+// directInterpreter returns the program behind an interpreter's name. Version managers put a script in its place that costs more
+// than starting Python does, at every run; which one it picks here and now is what it would pick for the agent's runs. A name
+// that cannot be run stays: the runs that need it say what is wrong.
+func directInterpreter(ctx context.Context, name string) string {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, name, "-c", "import sys; print(sys.executable)").Output()
+	path := strings.TrimSpace(string(out))
+	if err != nil || !filepath.IsAbs(path) {
+		return name
+	}
+	return path
 }

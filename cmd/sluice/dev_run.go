@@ -26,7 +26,7 @@ var sampleFlow string
 // runDev runs a node, an agent and a sample deployment until ctx ends.
 func runDev(ctx context.Context, a *app, o serverOptions) error {
 	o.InternalAddr, o.GossipAddr = "127.0.0.1:0", ""
-	s, err := startServer(ctx, o)
+	s, err := startInPlace(ctx, a, o)
 	if err != nil {
 		return err
 	}

@@ -12,7 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/sluice-dev/sluice/cluster"
 	"github.com/sluice-dev/sluice/cmd/sluice/node"
 )
 
@@ -24,7 +23,7 @@ func runServer(ctx context.Context, a *app, o serverOptions) error {
 	if o.Ephemeral {
 		return runEphemeral(ctx, a, o)
 	}
-	s, err := startServer(ctx, o)
+	s, err := startInPlace(ctx, a, o)
 	if err != nil {
 		return err
 	}
@@ -57,7 +56,7 @@ func startServer(ctx context.Context, o serverOptions) (*server, error) {
 	if err := s.start(ctx); err != nil {
 		return nil, err
 	}
-	if err := writeServerFile(o.DataDir, serverFile{APIURL: s.apiURL(), PID: os.Getpid()}); err != nil {
+	if err := writeServerFile(o.DataDir, serverFile{APIURL: s.apiURL(), PID: os.Getpid(), Ephemeral: o.Ephemeral}); err != nil {
 		return nil, errors.Join(err, s.stop())
 	}
 	return s, nil
@@ -134,8 +133,9 @@ func (s *server) apiURL() string { return s.dashboardURL() + "/api" }
 
 // serverFile tells other processes on the machine where the server of a data directory listens.
 type serverFile struct {
-	APIURL string `json:"api_url"`
-	PID    int    `json:"pid"`
+	APIURL    string `json:"api_url"`
+	PID       int    `json:"pid"`
+	Ephemeral bool   `json:"ephemeral,omitempty"`
 }
 
 func serverFilePath(dataDir string) string { return filepath.Join(dataDir, "server.json") }
@@ -174,60 +174,4 @@ func runningServer(ctx context.Context, dataDir string) (serverFile, bool) {
 	}
 	_ = response.Body.Close()
 	return f, response.StatusCode == http.StatusOK
-}
-
-// idleLimit is how long an ephemeral server outlives its last use.
-const idleLimit = 15 * time.Second
-
-// runEphemeral serves as long as something uses the server, or points to the server that has the data directory already.
-func runEphemeral(ctx context.Context, a *app, o serverOptions) error {
-	announce := func(f serverFile, started bool) error {
-		return json.NewEncoder(a.out).Encode(map[string]any{"api_url": f.APIURL, "pid": f.PID, "started": started})
-	}
-	o.HTTPAddr, o.InternalAddr, o.GossipAddr, o.BootstrapExpect = "127.0.0.1:0", "127.0.0.1:0", "", 1
-	// Several processes may come here at once: one gets the directory, the others wait for its address.
-	deadline := time.Now().Add(10 * time.Second)
-	for {
-		if f, running := runningServer(ctx, o.DataDir); running {
-			return announce(f, false)
-		}
-		s, err := startServer(ctx, o)
-		if err == nil {
-			if err := announce(serverFile{APIURL: s.apiURL(), PID: os.Getpid()}, true); err != nil {
-				return errors.Join(fmt.Errorf("announce the address: %w", err), s.stop())
-			}
-			detach()
-			return s.waitIdle(ctx)
-		}
-		if !errors.Is(err, cluster.ErrDataDirInUse) || time.Now().After(deadline) {
-			return err
-		}
-		select {
-		case <-time.After(50 * time.Millisecond):
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-}
-
-// waitIdle serves until nothing has used the server for a while.
-func (s *server) waitIdle(ctx context.Context) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	go func() {
-		defer cancel()
-		tick := time.NewTicker(time.Second)
-		defer tick.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-tick.C:
-				if s.node.Idle(idleLimit) {
-					return
-				}
-			}
-		}
-	}()
-	return s.wait(ctx)
 }
