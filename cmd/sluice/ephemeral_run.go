@@ -82,27 +82,22 @@ func (s *server) waitIdle(ctx context.Context) error {
 // startInPlace starts a server, in the place of an ephemeral one that script runs have left on the same data directory.
 func startInPlace(ctx context.Context, a *app, o serverOptions) (*server, error) {
 	asked := 0
-	var deadline time.Time
 	for {
 		s, err := startServer(ctx, o)
 		if !errors.Is(err, cluster.ErrDataDirInUse) {
 			return s, err
 		}
-		f, running := runningServer(ctx, o.DataDir)
-		switch {
-		case running && !f.Ephemeral:
-			return nil, err
-		case running && f.PID != asked:
+		// Asking it again for its health would keep it from being idle.
+		if asked == 0 || syscall.Kill(asked, 0) != nil {
+			f, running := runningServer(ctx, o.DataDir)
+			if !running || !f.Ephemeral {
+				return nil, err
+			}
 			a.note("Waiting for the server of script runs (pid %d) to end...", f.PID)
 			if err := syscall.Kill(f.PID, syscall.SIGTERM); err != nil && !errors.Is(err, syscall.ESRCH) {
 				return nil, fmt.Errorf("end the server of script runs (pid %d): %w", f.PID, err)
 			}
 			asked = f.PID
-		case running: // its runs go on
-		case deadline.IsZero(): // it is starting or stopping, or is a server that is not well
-			deadline = time.Now().Add(startPatience)
-		case time.Now().After(deadline):
-			return nil, err
 		}
 		if err := pause(ctx); err != nil {
 			return nil, err
