@@ -1,0 +1,151 @@
+package watch
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+
+	"github.com/sluice-dev/sluice/fsm/row"
+)
+
+func event(index uint64, ordinal uint32, topic Topic) Event {
+	return Event{Cursor: Cursor{Index: index, Ordinal: ordinal}, Topic: topic, FlowRun: &row.FlowRun{}}
+}
+
+func next(t *testing.T, s *Subscription) Event {
+	t.Helper()
+	e, err := s.Next(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+func TestListenersGetTheirTopicsInOrder(t *testing.T) {
+	t.Parallel()
+	b := NewBuffer(100, 0)
+	runs, all := b.Subscribe(TopicFlowRun), b.Subscribe(TopicFlowRun|TopicLogs)
+	b.Publish([]Event{event(1, 1, TopicFlowRun), event(1, 2, TopicLogs), event(2, 1, TopicFlowRun)})
+	if a, c := next(t, runs), next(t, runs); a.Cursor.Index != 1 || c.Cursor.Index != 2 {
+		t.Fatalf("got %v, %v", a.Cursor, c.Cursor)
+	}
+	next(t, all)
+	if e := next(t, all); e.Topic != TopicLogs {
+		t.Fatalf("got %v", e)
+	}
+}
+
+func TestAListenerWaitsForTheNextEvent(t *testing.T) {
+	t.Parallel()
+	b := NewBuffer(100, 0)
+	s := b.Subscribe(TopicFlowRun)
+	got := make(chan Event)
+	go func() {
+		e, _ := s.Next(context.Background())
+		got <- e
+	}()
+	b.Publish([]Event{event(7, 1, TopicFlowRun)})
+	if e := <-got; e.Cursor.Index != 7 {
+		t.Fatalf("got %v", e.Cursor)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := s.Next(ctx); !errors.Is(err, context.Canceled) {
+		t.Fatalf("got %v", err)
+	}
+}
+
+func TestAStreamResumesAfterItsCursor(t *testing.T) {
+	t.Parallel()
+	b := NewBuffer(100, 5)
+	b.Publish([]Event{event(6, 1, TopicFlowRun), event(6, 2, TopicFlowRun), event(8, 1, TopicFlowRun)})
+	c, err := ParseCursor(Cursor{Index: 6, Ordinal: 1}.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := b.SubscribeAfter(TopicFlowRun, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if e := next(t, s); e.Cursor.Index != 6 || e.Cursor.Ordinal != 2 {
+		t.Fatalf("got %v", e.Cursor)
+	}
+	// A cursor of a time without events of its own: everything after it.
+	if s, err = b.SubscribeAfter(TopicFlowRun, Cursor{Index: 7}); err != nil {
+		t.Fatal(err)
+	}
+	if e := next(t, s); e.Cursor.Index != 8 {
+		t.Fatalf("got %v", e.Cursor)
+	}
+}
+
+func TestWhoMissedEventsIsTold(t *testing.T) {
+	t.Parallel()
+	b := NewBuffer(3, 0)
+	slow := b.Subscribe(TopicFlowRun)
+	for i := range uint64(5) {
+		b.Publish([]Event{event(i+1, 1, TopicFlowRun)})
+	}
+	if _, err := slow.Next(t.Context()); !errors.Is(err, ErrReset) {
+		t.Fatalf("a listener beyond the buffer got %v", err)
+	}
+	if _, err := b.SubscribeAfter(TopicFlowRun, Cursor{Index: 1, Ordinal: 1}); !errors.Is(err, ErrReset) {
+		t.Fatalf("an old cursor got %v", err)
+	}
+	if _, err := b.SubscribeAfter(TopicFlowRun, Cursor{Index: 2, Ordinal: 1}); err != nil {
+		t.Fatalf("the cursor of the newest event that is gone got %v", err)
+	}
+	waiting := b.Subscribe(TopicFlowRun)
+	old := Cursor{Index: 5, Ordinal: 1}
+	b.Reset(9)
+	if _, err := waiting.Next(t.Context()); !errors.Is(err, ErrReset) {
+		t.Fatalf("a listener to a state that was replaced got %v", err)
+	}
+	if _, err := b.SubscribeAfter(TopicFlowRun, old); !errors.Is(err, ErrReset) {
+		t.Fatalf("a cursor into a state that was replaced got %v", err)
+	}
+	b.Publish([]Event{event(10, 1, TopicFlowRun)})
+	if e := next(t, b.subscribeFirst(TopicFlowRun)); e.Cursor.Incarnation != 1 {
+		t.Fatalf("got %v", e.Cursor)
+	}
+}
+
+// subscribeFirst listens from the oldest event that is kept.
+func (b *Buffer) subscribeFirst(topics Topic) *Subscription {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return &Subscription{at: b.first, topics: topics, buffer: b}
+}
+
+func TestMalformedCursorsAreRefused(t *testing.T) {
+	t.Parallel()
+	for _, s := range []string{"", "1", "1-2", "1-2-3-4", "a-b-c", "1-2-99999999999", "-1-2-3"} {
+		if c, err := ParseCursor(s); !errors.Is(err, ErrBadCursor) {
+			t.Errorf("%q is %v, %v", s, c, err)
+		}
+	}
+}
+
+func TestManyListenersAndOneWriter(t *testing.T) {
+	t.Parallel()
+	const events, listeners = 2000, 8
+	b := NewBuffer(events, 0)
+	var all sync.WaitGroup
+	for range listeners {
+		s := b.Subscribe(TopicFlowRun)
+		all.Go(func() {
+			for want := range uint64(events) {
+				e, err := s.Next(t.Context())
+				if err != nil || e.Cursor.Index != want+1 {
+					t.Errorf("got %v, %v; want %d", e.Cursor, err, want+1)
+					return
+				}
+			}
+		})
+	}
+	for i := range uint64(events) {
+		b.Publish([]Event{event(i+1, 1, TopicFlowRun)})
+	}
+	all.Wait()
+}
