@@ -25,7 +25,7 @@ test: lint test-race test-python test-e2e ## everything a change must pass (abou
 test-race: ## all in-process tests under the race detector
 	$(GO) test -race -timeout 15m $$($(GO) list ./... | grep -v /e2e)
 
-test-python: ## the Python SDK's own tests (python3 >= 3.9, no packages)
+test-python: build ## the Python SDK's own tests (python3 >= 3.9, no packages)
 	PYTHONPATH=python PYTHONDONTWRITEBYTECODE=1 python3 -m unittest discover -s python/tests
 
 test-e2e: build ## the real binary: tutorial, kill -9, bad input
