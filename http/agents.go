@@ -20,7 +20,7 @@ var registerSpec = body.Strict(
 	body.Optional("hostname", body.Text, func(v *command.RegisterAgent) *string { return &v.Hostname }),
 	body.Optional("pid", body.Int, func(v *command.RegisterAgent) *int64 { return &v.Pid }),
 	body.Optional("version", body.Text, func(v *command.RegisterAgent) *string { return &v.Version }),
-	body.Optional("work_queue_ids", ids, func(v *command.RegisterAgent) *[][]byte { return &v.WorkQueueIds }),
+	body.Nullable("work_queue_ids", ids, func(v *command.RegisterAgent) *[][]byte { return &v.WorkQueueIds }),
 )
 
 func registerAgent(s *Server, x *exchange) error {

@@ -63,7 +63,7 @@ type heldLease struct {
 type heartbeat struct{ leases []heldLease }
 
 var heartbeatSpec = body.Strict(
-	body.Required("leases", body.List(body.Strict(
+	body.Nullable("leases", body.List(body.Strict(
 		body.Required("flow_run_id", body.UUID, func(v *heldLease) *[16]byte { return &v.flowRunID }),
 		body.Required("token", body.Text, func(v *heldLease) *string { return &v.token }),
 	).Kind()), func(v *heartbeat) *[]heldLease { return &v.leases }),

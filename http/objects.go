@@ -85,10 +85,6 @@ func stateObject(r *row.State, strict bool) *api.State {
 			FlowRunID: idRef(d.FlowRunId), TaskRunID: idRef(d.TaskRunId), ChildFlowRunID: idRef(d.ChildFlowRunId),
 			ScheduledTime: timeRef(d.ScheduledTime), CacheKey: d.CacheKey, CacheExpiration: timeRef(d.CacheExpiration),
 		}
-		if s.StateDetails.ScheduledTime != nil && d.ScheduledOffset != 0 {
-			zone := time.FixedZone("", int(d.ScheduledOffset))
-			s.StateDetails.ScheduledTime.Time = s.StateDetails.ScheduledTime.In(zone)
-		}
 	}
 	if !strict {
 		s.StateNative = &api.StateNative{Actor: textRef(r.Actor)}
