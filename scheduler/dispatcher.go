@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/sluice-dev/sluice/api"
 	"github.com/sluice-dev/sluice/fsm/command"
 	"github.com/sluice-dev/sluice/fsm/orchestration"
@@ -210,8 +212,13 @@ func (d *dispatcher) observeRun(r *row.FlowRun, deleted bool) {
 	if !deleted && waits(r) {
 		before := d.cursor.next
 		if d.cursor.observe(r) {
-			if known := d.runs[id]; known != nil && known.claimed {
-				return // the proposal under way decides; its answer comes after this event
+			known := d.runs[id]
+			switch {
+			case known == nil:
+			case known.claimed: // the proposal under way decides; its answer comes after this event
+				return
+			case known.due == r.NextScheduledStartTime && proto.Equal(known.shape, shapeOf(r)): // only its name changed
+				return
 			}
 			d.drop(id)
 			d.add(r)

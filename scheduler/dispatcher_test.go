@@ -208,14 +208,33 @@ func TestClaims(t *testing.T) {
 			r.pass(2 * time.Second)
 			claim.want(t, run)
 		},
+		"claims that waited at a paused queue keep their turn": func(t *testing.T, r *rig) {
+			d, q, a := r.deployment(nil), r.queue(nil), r.agent()
+			var claims []*pending
+			for range 3 {
+				claims = append(claims, r.claim(Demand{AgentID: a, Queues: []api.ID{q}, Wait: wait}))
+			}
+			r.do(&command.Envelope{Command: &command.Envelope_UpdateWorkQueue{UpdateWorkQueue: &command.UpdateWorkQueue{Id: q[:], HasIsPaused: true, IsPaused: true}}})
+			for range 3 {
+				r.submit(d, 0)
+			}
+			r.updateQueue(q, func(c *command.UpdateWorkQueue) { c.HasIsPaused = true })
+			for i, run := range r.runIDs(d) {
+				claims[i].want(t, run)
+			}
+		},
 		"the queues' numbers": func(t *testing.T, r *rig) {
 			d, q := r.deployment(nil), r.queue(nil)
 			r.submit(d, 0)
 			r.submit(d, time.Second)
 			r.submit(d, time.Hour)
 			r.pass(3 * time.Second)
+			r.pass(10 * time.Second) // they become late, which offers them no second time
+			if n := len(r.observed.claimable); n != 2 {
+				t.Errorf("%d runs were offered, want 2", n)
+			}
 			stats := r.services.Queues()
-			if len(stats) != 1 || stats[0].ID != q || stats[0].Ready != 2 || time.Since(stats[0].OldestDue).Round(time.Second) != 3*time.Second {
+			if len(stats) != 1 || stats[0].ID != q || stats[0].Ready != 2 || time.Since(stats[0].OldestDue).Round(time.Second) != 13*time.Second {
 				t.Errorf("%+v", stats)
 			}
 		},

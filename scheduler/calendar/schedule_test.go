@@ -65,6 +65,7 @@ func TestDates(t *testing.T) {
 		{"a wall time in the gap is moved behind it", `{"cron":"30 2 * * *","timezone":"America/New_York"}`, "2026-03-07T12:00:00Z", "2026-03-08T03:30:00-04:00 2026-03-09T02:30:00-04:00 2026-03-10T02:30:00-04:00"},
 		{"a repeated wall time fires once", `{"cron":"30 1 * * *","timezone":"America/New_York"}`, "2026-10-31T12:00:00Z", "2026-11-01T01:30:00-05:00 2026-11-02T01:30:00-05:00 2026-11-03T01:30:00-05:00"},
 		{"dates moved behind a gap keep their order", `{"cron":"0,30 * * * *","timezone":"America/New_York"}`, "2026-03-08T06:30:00Z", "2026-03-08T01:30:00-05:00 2026-03-08T03:00:00-04:00 2026-03-08T03:30:00-04:00"},
+		{"later wall times may come before moved ones", `{"cron":"0,20,35 2 * * *","timezone":"Australia/Lord_Howe"}`, "2026-10-03T12:00:00Z", "2026-10-04T02:30:00+11:00 2026-10-04T02:35:00+11:00 2026-10-04T02:50:00+11:00"},
 		{"a start behind a moved date", `{"cron":"30 2 * * *","timezone":"America/New_York"}`, "2026-03-08T07:10:00Z", "2026-03-08T03:30:00-04:00 2026-03-09T02:30:00-04:00 2026-03-10T02:30:00-04:00"},
 		{"a start in the first of two equal hours", `{"cron":"0 1 * * *","timezone":"America/New_York"}`, "2026-11-01T05:30:00Z", "2026-11-01T01:00:00-05:00 2026-11-02T01:00:00-05:00 2026-11-03T01:00:00-05:00"},
 
