@@ -5,8 +5,12 @@ import (
 	"fmt"
 	"log"
 	"log/slog"
+	"maps"
 	"net"
+	"slices"
 	"strconv"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/memberlist"
@@ -15,19 +19,23 @@ import (
 // Member is what a node tells about itself by gossip, at most 512 bytes as JSON. Gossip is a hint: it never changes who
 // may vote.
 type Member struct {
-	ID        string `json:"id"`
-	Cluster   string `json:"c,omitempty"`
-	RaftAddr  string `json:"r"`
-	HTTPAddr  string `json:"h,omitempty"`
-	Version   string `json:"v"`
-	GossipURL string `json:"-"` // host:port as memberlist knows it
+	ID         string `json:"id"`
+	Cluster    string `json:"c,omitempty"`
+	RaftAddr   string `json:"r"`
+	HTTPAddr   string `json:"h,omitempty"`
+	Version    string `json:"v"`
+	GossipAddr string `json:"-"` // host:port as memberlist knows it
 }
 
-// gossip runs memberlist. Its fields are set before memberlist starts, because memberlist calls back at once.
+// gossip runs memberlist. What others tell is copied in memberlist's callbacks: the nodes that its Members returns change
+// without a lock that we could take.
 type gossip struct {
 	self func() Member
 	log  *slog.Logger
 	list *memberlist.Memberlist
+
+	mu    sync.Mutex // guards known
+	known map[string]Member
 }
 
 func startGossip(addr, label string, self func() Member, logger *slog.Logger) (*gossip, error) {
@@ -39,7 +47,7 @@ func startGossip(addr, label string, self func() Member, logger *slog.Logger) (*
 	if err != nil {
 		return nil, fmt.Errorf("gossip address %q: port: %w", addr, err)
 	}
-	g := &gossip{self: self, log: logger}
+	g := &gossip{self: self, log: logger, known: map[string]Member{}}
 	c := memberlist.DefaultLANConfig()
 	c.Name = self().ID
 	if host != "" {
@@ -51,6 +59,7 @@ func startGossip(addr, label string, self func() Member, logger *slog.Logger) (*
 	c.DeadNodeReclaimTime = 30 * time.Second
 	c.Delegate = g
 	c.Merge = g
+	c.Events = g
 	c.Logger = log.New(lineWriter{logger}, "", 0)
 	if g.list, err = memberlist.Create(c); err != nil {
 		return nil, fmt.Errorf("start gossip on %s: %w", addr, err)
@@ -97,29 +106,39 @@ func (g *gossip) NotifyMerge(peers []*memberlist.Node) error {
 	return nil
 }
 
-func (g *gossip) members() []Member {
-	var out []Member
-	for _, n := range g.list.Members() {
-		var m Member
-		if json.Unmarshal(n.Meta, &m) != nil {
-			continue
-		}
-		m.GossipURL = n.Address()
-		out = append(out, m)
+// NotifyJoin, NotifyUpdate and NotifyLeave implement memberlist.EventDelegate.
+func (g *gossip) NotifyJoin(n *memberlist.Node)   { g.heard(n) }
+func (g *gossip) NotifyUpdate(n *memberlist.Node) { g.heard(n) }
+
+func (g *gossip) NotifyLeave(n *memberlist.Node) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	delete(g.known, n.Name)
+}
+
+func (g *gossip) heard(n *memberlist.Node) {
+	var m Member
+	if err := json.Unmarshal(n.Meta, &m); err != nil {
+		g.log.Warn("a member sends unreadable metadata", "member", n.Name, "error", err)
+		return
 	}
-	return out
+	m.GossipAddr = n.Address()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.known[n.Name] = m
+}
+
+// members lists the living nodes by id.
+func (g *gossip) members() []Member {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return slices.SortedFunc(maps.Values(g.known), func(a, b Member) int { return strings.Compare(a.ID, b.ID) })
 }
 
 func (g *gossip) raftAddr(id string) string {
-	if g.list == nil {
-		return ""
-	}
-	for _, m := range g.members() {
-		if m.ID == id {
-			return m.RaftAddr
-		}
-	}
-	return ""
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.known[id].RaftAddr
 }
 
 // refresh gossips changed metadata.

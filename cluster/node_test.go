@@ -13,7 +13,17 @@ import (
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	// Raft leaves futures without an answer when it is shut down with a failing disk or in the middle of a restart (see
+	// DESIGN.md). That ordinary stops leave none is asserted by wantAllAnswered.
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/sluice-dev/sluice/cluster.(*run).wait.func1"))
+}
+
+// wantAllAnswered fails unless raft answers every future of a run that was stopped in the ordinary way.
+func wantAllAnswered(t testing.TB, r *run) {
+	t.Helper()
+	until(t, "raft has answered every future", func() bool { return r.awaited.Load() == 0 })
+}
 
 // patience bounds every wait for an event; reaching it is a failure.
 const patience = 30 * time.Second
@@ -113,7 +123,9 @@ func TestSingleNode(t *testing.T) {
 			t.Errorf("unexpected status %+v", st)
 		}
 		cluster := n.Status().ClusterID
+		first := n.run.Load()
 		s.stop(t)
+		wantAllAnswered(t, first)
 		n = s.start(t)
 		defer s.stop(t)
 		if got := strings.Join(s.toy.words(), ""); got != "abc" {
@@ -146,7 +158,8 @@ func TestSingleNode(t *testing.T) {
 		t.Parallel()
 		s := newSingle(t)
 		n := s.start(t)
-		defer s.stop(t)
+		r := n.run.Load()
+		defer func() { s.stop(t); wantAllAnswered(t, r) }()
 		var wg sync.WaitGroup
 		for i := range 32 {
 			wg.Go(func() {

@@ -277,13 +277,14 @@ func TestSessionWindow(t *testing.T) {
 	})
 	until(t, "the others wait for the one held", func() bool {
 		n, _ := m.node.proposer.backlog()
-		return n == 1 && lead.toy.count("more") == maxAhead
+		return n == 1 && f.leader().toy.count("more") == maxAhead
 	})
 	release()
 	if err := <-held; err != nil {
 		t.Error(err)
 	}
 	wg.Wait()
+	f.converge()
 	if h, c := lead.toy.count("held"), lead.toy.count("more"); h != 1 || c != more {
 		t.Errorf("the held batch was applied %d times, %d others of %d", h, c, more)
 	}

@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -20,6 +21,7 @@ type run struct {
 	endLead  context.CancelFunc
 	leadDone chan struct{}
 	down     chan struct{} // closed when raft has ended
+	awaited  atomic.Int64  // futures that raft has not answered
 
 	observer *raft.Observer
 	observed chan raft.Observation
@@ -86,7 +88,11 @@ func (r *run) shutdown() {
 // with the process.
 func (r *run) wait(ctx context.Context, f raft.Future) error {
 	answer := make(chan error, 1)
-	go func() { answer <- f.Error() }()
+	r.awaited.Add(1)
+	go func() {
+		defer r.awaited.Add(-1)
+		answer <- f.Error()
+	}()
 	select {
 	case err := <-answer:
 		return err
