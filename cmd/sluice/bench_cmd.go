@@ -32,6 +32,9 @@ log lines, Completed. That is eight requests a life, each sent when the one befo
 		Args:    cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
 			address, _ := a.settings.lookup(settingAPIURL)
+			if err := a.checkServer(command.Context()); err != nil {
+				return err
+			}
 			var hosts []string
 			for one := range strings.SplitSeq(address, ",") {
 				hosts = append(hosts, bench.HostOf(strings.TrimSpace(one)))
@@ -61,6 +64,9 @@ func newBenchSeedCommand(a *app) *cobra.Command {
 		Args:    cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
 			address, _ := a.settings.lookup(settingAPIURL)
+			if err := a.checkServer(command.Context()); err != nil {
+				return err
+			}
 			begin := time.Now()
 			err := bench.Seed(command.Context(), bench.HostOf(address), callers, runs, func(n int64) { a.note("%d runs", n) })
 			if err != nil {
@@ -142,6 +148,16 @@ func (a *app) benchAll(ctx context.Context, dir string, duration time.Duration) 
 		return nil, err
 	}
 	return results, memory("loaded_rss_anon_mib")
+}
+
+// checkServer says so in the words of every command when there is no server: the load client has words of its own.
+func (a *app) checkServer(ctx context.Context) error {
+	c, err := a.connect(0)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	return c.Health(ctx)
 }
 
 // prepareBench makes a no-op deployment of each kind, a queue and an agent.
