@@ -90,11 +90,11 @@ func TestEveryZoneFiresEachWallTimeOnceADay(t *testing.T) {
 	}
 }
 
-// naiveCron finds dates by looking at every minute of the wall.
+// naiveCron finds dates by looking at every minute of the wall; a wall time is written as the same time in UTC.
 func naiveCron(t *testing.T, c *cron, zone *time.Location, start, end time.Time) map[int64]bool {
 	t.Helper()
 	found := map[int64]bool{}
-	for wall := start.Add(-30 * time.Hour).Truncate(time.Minute); wall.Before(end.Add(30 * time.Hour)); wall = wall.Add(time.Minute) {
+	for wall := start.UTC().Add(-30 * time.Hour).Truncate(time.Minute); wall.Before(end.Add(30 * time.Hour)); wall = wall.Add(time.Minute) {
 		month, dayOfMonth, wd := wall.Month(), wall.Day(), int(wall.Weekday())
 		day, weekday := c.dayOfMonth>>dayOfMonth&1 == 1, c.dayOfWeek>>wd&1 == 1
 		matchesDay := day && weekday
