@@ -9,6 +9,7 @@ package e2e
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -20,6 +21,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -142,8 +144,11 @@ func (s *shell) ok(args ...string) string {
 	return r.stdout
 }
 
-// script runs a Python file of the shell's directory as the tutorial's reader does, with the SDK of this repository.
+// script runs a Python file of the shell's directory as the tutorial's reader does, with the SDK of this repository. The ephemeral server
+// that it may leave ends with the test.
 func (s *shell) script(file string) result {
+	s.t.Helper()
+	s.t.Cleanup(s.endEphemeral)
 	s.env["PYTHONPATH"], s.env["SLUICE_BINARY"] = filepath.Join(built.root, "python"), built.binary
 	defer func() { delete(s.env, "PYTHONPATH"); delete(s.env, "SLUICE_BINARY") }()
 	return s.exec("", built.python, file)
@@ -169,6 +174,23 @@ func (s *shell) startAgent(args ...string) *process {
 	p := s.start(append([]string{"agent", "start"}, args...)...)
 	p.waitFor("Agent started!")
 	return p
+}
+
+// endEphemeral ends the ephemeral server on the default data directory, if there is one.
+func (s *shell) endEphemeral() {
+	var server struct{ PID int }
+	content, err := os.ReadFile(filepath.Join(s.home, ".sluice", "data", "server.json"))
+	if err != nil || json.Unmarshal(content, &server) != nil {
+		return
+	}
+	// The file may be old and the pid another's by now.
+	command, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", server.PID))
+	if err != nil || !strings.HasPrefix(string(command), built.binary+"\x00server\x00start\x00--ephemeral") {
+		return
+	}
+	for syscall.Kill(server.PID, syscall.SIGKILL) == nil { // until it has gone, and its files are still
+		runtime.Gosched()
+	}
 }
 
 func (s *shell) environ() []string {

@@ -31,7 +31,7 @@ func runAgent(ctx context.Context, a *app, o agentOptions) error {
 	if err := running.Wait(ctx); err != nil {
 		return err
 	}
-	a.say("Agent stopped!")
+	a.say("\nAgent stopped!")
 	return nil
 }
 
