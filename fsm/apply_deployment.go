@@ -128,6 +128,7 @@ func (a *applier) deleteDeployment(id []byte) (*command.Result, error) {
 		if err := r.Save(); err != nil {
 			return nil, err
 		}
+		a.emit(watch.Event{Topic: watch.TopicFlowRun, FlowRun: r.Row})
 		if orchestration.HoldsQueueSlot(r.Row.State.Type) {
 			if err := a.updateQueueSlots(r.Row); err != nil {
 				return nil, err
