@@ -23,7 +23,7 @@ run: build ## build and start `sluice dev`: server, agent, sample deployment and
 test: lint test-race test-python test-e2e ## everything a change must pass (about 10 minutes on 2 cores)
 
 test-race: ## all in-process tests under the race detector
-	$(GO) test -race -timeout 15m $$($(GO) list ./... | grep -v /e2e)
+	SLUICE_SEEDS=$${SLUICE_SEEDS:-10} SLUICE_PROBES=$${SLUICE_PROBES:-5} $(GO) test -race -timeout 15m $$($(GO) list ./... | grep -v /e2e)
 
 test-python: build ## the Python SDK's own tests (python3 >= 3.9, no packages)
 	PYTHONPATH=python PYTHONDONTWRITEBYTECODE=1 python3 -m unittest discover -s python/tests

@@ -3,10 +3,12 @@ package cluster
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log"
 	"log/slog"
+	"net"
 	"strings"
 
 	"github.com/hashicorp/go-hclog"
@@ -23,15 +25,15 @@ var _ hclog.Logger = (*hlogger)(nil)
 
 func newHLogger(l *slog.Logger, name string) *hlogger { return &hlogger{slog: l, name: name} }
 
+// level maps raft's levels. What raft calls information is its inner life, for who looks into it; what matters to operators
+// the node says itself.
 func level(l hclog.Level) slog.Level {
 	switch {
 	case l >= hclog.Error:
 		return slog.LevelError
 	case l == hclog.Warn:
 		return slog.LevelWarn
-	case l == hclog.Info:
-		return slog.LevelInfo
-	case l == hclog.Debug:
+	case l >= hclog.Debug:
 		return slog.LevelDebug
 	}
 	return slog.LevelDebug - 4
@@ -39,6 +41,9 @@ func level(l hclog.Level) slog.Level {
 
 func (h *hlogger) Log(l hclog.Level, msg string, args ...any) {
 	lv := level(l)
+	if closing(args) {
+		lv = slog.LevelDebug
+	}
 	if !h.slog.Enabled(context.Background(), lv) {
 		return
 	}
@@ -50,6 +55,16 @@ func (h *hlogger) Log(l hclog.Level, msg string, args ...any) {
 		}
 	}
 	h.slog.Log(context.Background(), lv, h.name+": "+msg, args...)
+}
+
+// closing reports whether a message is about a connection that this side closed: that is how its reader learns it, no trouble.
+func closing(args []any) bool {
+	for _, a := range args {
+		if err, ok := a.(error); ok && errors.Is(err, net.ErrClosed) {
+			return true
+		}
+	}
+	return false
 }
 
 func (h *hlogger) enabled(l slog.Level) bool { return h.slog.Enabled(context.Background(), l) }

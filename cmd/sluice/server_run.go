@@ -103,6 +103,8 @@ func (s *server) wait(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return s.stop()
+		case err := <-s.node.Failed():
+			return errors.Join(err, s.stop())
 		case <-s.node.Repaired():
 		}
 		s.options.Logger.Info("there is room on the disk again: the node starts anew from what it has stored")

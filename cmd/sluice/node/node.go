@@ -164,6 +164,9 @@ func (n *Node) Idle(d time.Duration) bool {
 // started anew.
 func (n *Node) Repaired() <-chan struct{} { return n.disk.repaired }
 
+// Failed receives why the API is no longer served, when that ended by itself.
+func (n *Node) Failed() <-chan error { return n.http.Failed() }
+
 // Addr returns the address on which the API is served.
 func (n *Node) Addr() string { return n.config.Listener.Addr().String() }
 
