@@ -44,10 +44,9 @@ func (a *applier) putBlobChunk(c *command.PutBlobChunk) (*command.Result, error)
 	}
 	if blob == nil {
 		blob = a.tx.NewBlob(&row.Blob{Key: c.Key})
-	} else if string(blob.Row.Version) != string(c.Version) {
-		if err := a.tx.DeleteBlobChunks(c.Key, blob.Row.Version); err != nil {
-			return nil, err
-		}
+	}
+	if err := a.tx.DeleteBlobChunks(c.Key, c.Version); err != nil {
+		return nil, err
 	}
 	blob.Row.Created, blob.Row.Version, blob.Row.Chunks, blob.Row.Size = a.now, c.Version, c.Chunks, size
 	return &command.Result{Created: true}, blob.Save()
@@ -61,7 +60,7 @@ func (a *applier) deleteBlob(key string) (*command.Result, error) {
 	if e == nil {
 		return notFound("value " + key), nil
 	}
-	if err := a.tx.DeleteBlobChunks(key, e.Row.Version); err != nil {
+	if err := a.tx.DeleteBlobChunks(key, nil); err != nil {
 		return nil, err
 	}
 	return &command.Result{}, e.Delete()

@@ -11,6 +11,7 @@ import (
 	"github.com/sluice-dev/sluice/api"
 	"github.com/sluice-dev/sluice/fsm/command"
 	"github.com/sluice-dev/sluice/fsm/row"
+	"github.com/sluice-dev/sluice/fsm/state"
 	"github.com/sluice-dev/sluice/fsm/watch"
 )
 
@@ -280,6 +281,7 @@ func TestAValueOfTheBuiltInStoreAppearsWhole(t *testing.T) {
 		return string(data)
 	}
 	v1, v2 := m.id(), m.id()
+	put(m.id(), 0, 3, "given up")
 	put(v1, 0, 2, "hello ")
 	if read() != "" {
 		t.Fatal("half a value is visible")
@@ -293,13 +295,36 @@ func TestAValueOfTheBuiltInStoreAppearsWhole(t *testing.T) {
 	if read() != "new value" {
 		t.Fatalf("read %q", read())
 	}
+	if n := m.chunks("k"); n != 2 {
+		t.Fatalf("%d chunks are kept of a value of two and an unfinished one", n)
+	}
 	m.one(&command.Envelope{Command: &command.Envelope_DeleteBlob{DeleteBlob: &command.DeleteBlob{Key: "k"}}})
-	if read() != "" {
+	if read() != "" || m.chunks("k") != 0 {
 		t.Fatal("a deleted value is still there")
 	}
 	if err := m.view().Verify(); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// chunks counts the stored pieces of a value, of whatever version.
+func (m *machine) chunks(key string) (n int) {
+	m.t.Helper()
+	b := m.store.NewBatch()
+	defer b.Close()
+	tx := state.NewTx(b)
+	for version := range m.seed + 1 {
+		for ordinal := range uint32(4) {
+			e, err := tx.EditBlobChunk(key, command.DeriveID([]byte("0123456789abcdef"), uint32(version)), ordinal)
+			if err != nil {
+				m.t.Fatal(err)
+			}
+			if e != nil {
+				n++
+			}
+		}
+	}
+	return n
 }
 
 func TestEventsComeInOrderAndSayWhatChanged(t *testing.T) {

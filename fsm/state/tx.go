@@ -349,9 +349,26 @@ func (tx *Tx) DeleteFlowRunStates(id []byte) error { return deleteUnder(tx, flow
 // DeleteTaskRunStates removes all states of a task run.
 func (tx *Tx) DeleteTaskRunStates(id []byte) error { return deleteUnder(tx, taskRunStates, id) }
 
-// DeleteBlobChunks removes the chunks of one version of a value.
-func (tx *Tx) DeleteBlobChunks(key string, version []byte) error {
-	return deleteAll(tx, blobChunks, appendID(appendText(prefix(kindRow, blobChunks.number), key), version))
+// DeleteBlobChunks removes the chunks of a value, except those of the version to keep (empty: none is kept). That takes what
+// unfinished uploads of the value left along.
+func (tx *Tx) DeleteBlobChunks(key string, keep []byte) error {
+	var edits []*BlobChunkEdit
+	under := appendText(prefix(kindRow, blobChunks.number), key)
+	err := blobChunks.each(tx.batch, under, false, func(c *row.BlobChunk) (bool, error) {
+		if len(keep) != 0 && bytes.Equal(c.Version, keep) {
+			return true, nil
+		}
+		e, err := tx.EditBlobChunk(c.Key, c.Version, c.Ordinal)
+		edits = append(edits, e)
+		return true, err
+	})
+	for _, e := range edits {
+		if err != nil {
+			return err
+		}
+		err = e.Delete()
+	}
+	return err
 }
 
 func deleteUnder[S any, R message[S]](tx *Tx, t *table[S, R], id []byte) error {
