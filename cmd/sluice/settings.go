@@ -167,7 +167,8 @@ func readConfigFile(path string, known map[string]definition) (map[string]string
 	}
 	var document yaml.Node
 	if err := yaml.Unmarshal(content, &document); err != nil {
-		return nil, usagef("%s: %s", path, yamlProblem(err))
+		line, reason := yamlProblem(string(content), err)
+		return nil, usagef("%s:%d: %s", path, line, reason)
 	}
 	values := map[string]string{}
 	if len(document.Content) == 0 {
@@ -256,11 +257,6 @@ func editDistance(a, b string) int {
 		}
 	}
 	return row[len(b)]
-}
-
-// yamlProblem shortens an error of the YAML library to line and reason.
-func yamlProblem(err error) string {
-	return strings.ReplaceAll(strings.TrimPrefix(err.Error(), "yaml: "), "\n  ", " ")
 }
 
 func firstOf(values ...string) string {

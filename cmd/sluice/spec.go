@@ -66,7 +66,8 @@ func readYAMLSpecs(path string) ([]spec, error) {
 			return specs, nil
 		}
 		if err != nil {
-			return nil, &specError{Message: yamlProblem(err), File: path}
+			line, reason := yamlProblem(string(content), err)
+			return nil, &specError{Message: reason, File: path, Line: line}
 		}
 		if len(document.Content) == 0 {
 			continue

@@ -87,7 +87,7 @@ func TestWrongYAMLSpecsNameTheLine(t *testing.T) {
 		}
 	}
 	_, err := readYAMLSpecs(write(t, "d.yaml", "name: a\n  tags: x\n"))
-	if problem, ok := errors.AsType[*specError](err); !ok || !strings.Contains(problem.Message, "line 2") {
+	if problem, ok := errors.AsType[*specError](err); !ok || problem.Line != 2 {
 		t.Errorf("got %v", err)
 	}
 }
