@@ -129,6 +129,16 @@ func (s *server) logs(run string) []string {
 	return messages
 }
 
+// decode reads the JSON that a command prints.
+func decode[T any](t *testing.T, text string) T {
+	t.Helper()
+	var value T
+	if err := json.Unmarshal([]byte(text), &value); err != nil {
+		t.Fatalf("%v in:\n%s", err, text)
+	}
+	return value
+}
+
 // contains fails the test unless text contains every part.
 func contains(t *testing.T, text string, parts ...string) {
 	t.Helper()

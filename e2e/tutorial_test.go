@@ -171,11 +171,7 @@ func (u *tutorial) plainWhenPiped(out, line string) {
 // deployment returns what inspect prints.
 func (u *tutorial) deployment(name string) object {
 	u.t.Helper()
-	var d object
-	if err := json.Unmarshal([]byte(u.author.ok("deployment", "inspect", name)), &d); err != nil {
-		u.t.Fatalf("deployment inspect prints no JSON: %v", err)
-	}
-	return d
+	return decode[object](u.t, u.author.ok("deployment", "inspect", name))
 }
 
 // deleteFiles removes the author's Python files: from now on the code is in storage only.
