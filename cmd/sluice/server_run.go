@@ -129,8 +129,27 @@ func (s *server) wait(ctx context.Context) error {
 		if err := s.stop(); err != nil {
 			s.options.Logger.Warn("the node did not stop cleanly", "error", err)
 		}
-		if err := s.start(ctx); err != nil {
+		if err := s.startAgain(ctx); err != nil {
 			return fmt.Errorf("start again after the disk was full: %w", err)
+		}
+	}
+}
+
+// startAgain starts the node as soon as the disk lets it: somebody may have filled it anew. It returns without a node when ctx ends.
+func (s *server) startAgain(ctx context.Context) error {
+	for {
+		err := s.start(ctx)
+		switch {
+		case err == nil, ctx.Err() != nil:
+			return nil
+		case !errors.Is(err, syscall.ENOSPC) && !errors.Is(err, context.DeadlineExceeded):
+			return err
+		}
+		s.options.Logger.Error("the node cannot start on the full disk; it tries again", "error", err)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(time.Second):
 		}
 	}
 }
