@@ -148,10 +148,18 @@ func (s *shell) ok(args ...string) string {
 // that it may leave ends with the test.
 func (s *shell) script(file string) result {
 	s.t.Helper()
+	p := s.startScript(file)
+	code := p.wait()
+	return result{args: p.cmd.Args, stdout: p.stdout.String(), stderr: p.stderr.String(), code: code}
+}
+
+// startScript starts it and leaves it running.
+func (s *shell) startScript(file string) *process {
+	s.t.Helper()
 	s.t.Cleanup(s.endEphemeral)
 	s.env["PYTHONPATH"], s.env["SLUICE_BINARY"] = filepath.Join(built.root, "python"), built.binary
 	defer func() { delete(s.env, "PYTHONPATH"); delete(s.env, "SLUICE_BINARY") }()
-	return s.exec("", built.python, file)
+	return s.launch(launch{program: built.python, args: []string{file}})
 }
 
 // exec runs a program to its end with the given input.
