@@ -119,16 +119,6 @@ func (s *server) waitState(run string, states ...string) object {
 	return found
 }
 
-// logs returns the messages of a flow run's logs, the oldest first.
-func (s *server) logs(run string) []string {
-	s.t.Helper()
-	var messages []string
-	for _, line := range s.list("/logs/filter", object{"logs": object{"flow_run_id": object{"any_": []string{run}}}, "sort": "TIMESTAMP_ASC"}) {
-		messages = append(messages, line["message"].(string))
-	}
-	return messages
-}
-
 // decode reads the JSON that a command prints.
 func decode[T any](t *testing.T, text string) T {
 	t.Helper()

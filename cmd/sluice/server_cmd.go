@@ -72,7 +72,8 @@ func newServerCommand(a *app, name string) *cobra.Command {
 with --bootstrap-expect N and --join with the gossip address of another.
 
 With --ephemeral the node chooses its port, prints one JSON line with its address, and exits when nothing has used it for
-15 seconds; when the data directory is in use already, it prints the address of the server that uses it.`,
+15 seconds; when the data directory is in use already, it prints the address of the server that uses it. A node started
+without it on the same data directory takes its place when no script runs any more.`,
 		Example: fmt.Sprintf(`  sluice %s start
   sluice %s start --data-dir /var/lib/sluice --node-name a --bootstrap-expect 3 --join b:4202,c:4202`, name, name),
 		Args: cobra.NoArgs,
