@@ -31,6 +31,10 @@ type diskGuard struct {
 // diskInterval is how often the free space is looked at. At 100 MB/s of writes half a second is 50 MB.
 const diskInterval = 500 * time.Millisecond
 
+// reopenRoom is what must be free before a state that a full disk has stopped is opened again: opening writes what was in
+// memory to tables and sets space aside for the next log file. With less, a node that still answers reads would be given up.
+const reopenRoom = 32 << 20
+
 func newDiskGuard(dir string, low int64, log *slog.Logger) (*diskGuard, error) {
 	g := &diskGuard{dir: dir, low: low, log: log, repaired: make(chan struct{}, 1), done: make(chan struct{})}
 	left, err := g.free()
@@ -68,7 +72,7 @@ func (g *diskGuard) start() {
 			if g.level(before) != g.level(left) {
 				g.log.Warn("free space of the data directory", "dir", g.dir, "free_bytes", left, "refused", g.level(left).String())
 			}
-			if g.level(left) == diskFine && g.stopped() {
+			if g.level(left) == diskFine && left >= reopenRoom && g.stopped() {
 				select {
 				case g.repaired <- struct{}{}:
 				default:
