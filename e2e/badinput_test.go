@@ -228,6 +228,35 @@ func TestWithoutAServerTheAddressAndWhatToDoAreSaid(t *testing.T) {
 	}
 }
 
+func TestAScriptWithoutAServerSaysWhatToDo(t *testing.T) {
+	t.Parallel()
+	address := freeAddress(t)
+	for _, tt := range []struct{ name, variable, value, want string }{
+		{
+			"at the configured address", "SLUICE_API_URL", "http://" + address + "/api",
+			"sluice.errors.ServerUnavailable: no Sluice server answers at http://" + address + "/api (tried for 5 s): Connection refused. " +
+				"Start one with `sluice server start`, or point to another with `sluice config set SLUICE_API_URL=http://HOST:4200/api`.",
+		},
+		{
+			"and without a binary to start one", "PATH", "/nowhere",
+			"sluice.errors.ConfigurationError: no Sluice server is configured and no `sluice` binary was found on the PATH. Start a server with " +
+				"`sluice server start` and point to it with `sluice config set SLUICE_API_URL=http://127.0.0.1:4200/api`, or put the `sluice` binary on the PATH (or name it in SLUICE_BINARY) so that one is started for you.",
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			s := newShell(t)
+			s.write("leo_flow.py", leoFlow+leoCall)
+			s.env[tt.variable], s.env["PYTHONPATH"] = tt.value, filepath.Join(built.root, "python")
+			r := s.exec("", built.python, "leo_flow.py")
+			lines := strings.Split(strings.TrimSpace(r.stderr), "\n")
+			if r.code != 1 || lines[len(lines)-1] != tt.want {
+				t.Errorf("want exit code 1 and as the last line\n%s\n%s", tt.want, r)
+			}
+		})
+	}
+}
+
 func TestAnAgentWithoutInterpreterFailsTheRunAndSaysWhy(t *testing.T) {
 	t.Parallel()
 	server := startServer(t)
