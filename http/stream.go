@@ -60,8 +60,10 @@ type streamItem struct {
 }
 
 const (
-	// lateLogs is how long after a run's end its last log lines are waited for: clients send them after the final state.
-	lateLogs = 2 * time.Second
+	// lateLogs is how long after a run's end its last log lines are waited for: Orion's clients send them after the final
+	// state. Our agents and our SDK send them before it; the little while is for a report that overtook its lines.
+	lateLogs       = 2 * time.Second
+	lateLogsOfOurs = 100 * time.Millisecond
 	// itemsPerRead bounds what one view holds in memory.
 	itemsPerRead = 2000
 )
@@ -98,6 +100,7 @@ type runStream struct {
 	id           api.ID
 	logs         bool
 	place        streamPlace
+	ours         bool // an agent of ours executed the run
 	subscription *watch.Subscription
 	out          *sse
 }
@@ -151,7 +154,11 @@ func (r *runStream) serve() {
 
 // waitForLateLogs reports whether something more came after the run's end.
 func (r *runStream) waitForLateLogs(end *row.State) bool {
-	left := lateLogs - r.x.server.now().Sub(time.UnixMicro(end.Timestamp))
+	patience := lateLogs
+	if r.ours {
+		patience = lateLogsOfOurs
+	}
+	left := patience - r.x.server.now().Sub(time.UnixMicro(end.Timestamp))
 	if !r.logs || left <= 0 {
 		return false
 	}
@@ -205,6 +212,7 @@ func (r *runStream) read() (end *row.State, more bool, err error) {
 	case run == nil: // deleted meanwhile
 		return &row.State{Type: row.StateType_CANCELLED, Name: "Deleted"}, false, nil
 	case terminal(run.GetState().GetType()):
+		r.ours = len(run.AgentId) != 0
 		return run.State, more, nil
 	}
 	return nil, more, nil
