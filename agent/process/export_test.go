@@ -31,3 +31,6 @@ func BreakSupervisorPipe(l *Launcher) {
 	l.supervisor.pipe.Close()
 	l.supervisor.pipe = nil
 }
+
+// BreakGuard does what the death of the guard's owner does to the pipe.
+func BreakGuard(g *Guard) { _ = g.pipe.Close() }
