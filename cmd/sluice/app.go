@@ -27,6 +27,7 @@ type process struct {
 	inTTY    bool
 	outTTY   bool
 	width    func() int // columns of the terminal, 0 if unknown
+	program  string     // path of this program, to start it again beside itself; empty: not to be started
 }
 
 // app is one invocation: the process, the flags that every command has, and what they resolve to.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	flowprocess "github.com/sluice-dev/sluice/agent/process"
 	"github.com/sluice-dev/sluice/api"
 	"github.com/sluice-dev/sluice/api/client"
 )
@@ -62,7 +63,7 @@ func executePython(ctx context.Context, a *app, d *namedDeployment) error {
 	command := exec.Command(interpreter, "-m", "sluice.engine", "--deployment", d.ID.String())
 	command.Env = environment
 	command.Stdin, command.Stdout, command.Stderr = a.in, a.out, a.err
-	code, err := runForeground(ctx, command)
+	code, err := a.runForeground(ctx, command)
 	switch {
 	case err != nil:
 		return fmt.Errorf("start %s: %w", interpreter, err)
@@ -84,8 +85,17 @@ func engineCode(code int) int {
 }
 
 // runForeground runs a process that shares the terminal with this one. An interrupt from the terminal reaches it by itself;
-// other ends of ctx are passed on as SIGTERM. It returns the exit code, 128 + the signal that ended it.
-func runForeground(ctx context.Context, command *exec.Cmd) (int, error) {
+// other ends of ctx are passed on as SIGTERM. It returns the exit code, 128 + the signal that ended it. When this process is
+// killed, so is what the command has started: its run becomes Crashed and must not work on.
+func (a *app) runForeground(ctx context.Context, command *exec.Cmd) (int, error) {
+	if a.program != "" && !flowprocess.Marked(command.Env) {
+		guard, err := flowprocess.StartGuard([]string{a.program, "agent", "supervise"})
+		if err != nil {
+			return 0, err
+		}
+		defer guard.Release()
+		command.Env = append(command.Env, guard.Variable())
+	}
 	interrupts := make(chan os.Signal, 1)
 	signal.Notify(interrupts, os.Interrupt) // only to know it came from the terminal
 	defer signal.Stop(interrupts)
@@ -169,7 +179,7 @@ func executeCommand(ctx context.Context, a *app, c *client.Client, d *namedDeplo
 	command.Env = environment
 	command.Stdin, command.Stdout, command.Stderr = a.in, out, errs
 	command.WaitDelay = pipeDelay
-	code, startErr := runForeground(commandCtx, command)
+	code, startErr := a.runForeground(commandCtx, command)
 	if errors.Is(startErr, exec.ErrWaitDelay) { // it left processes behind, which may go on writing
 		startErr = nil
 	}

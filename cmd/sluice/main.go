@@ -12,7 +12,9 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	program, _ := os.Executable() // without it a flow may outlive a killed `deployment execute`
 	code := run(ctx, process{
+		program: program,
 		args:    os.Args[1:],
 		in:      os.Stdin,
 		out:     os.Stdout,
