@@ -118,7 +118,14 @@ func (u *story) kill(s *server, seed *rand.Rand, number int) {
 	u.waitAcks(more)
 	<-time.After(delay) // a part of the point, not a wait for something
 	u.dies()
-	s.kill9()
+	if seed.IntN(6) == 0 { // some are told to stop, in the middle of it all
+		s.signal(syscall.SIGTERM)
+		if code := s.wait(); code != 0 {
+			u.t.Errorf("the server, told to stop while it is used, ended with exit code %d\n%s", code, s.output())
+		}
+	} else {
+		s.kill9()
+	}
 	// Some deaths come while the node reads what the one before has left.
 	for seed.IntN(4) == 0 {
 		s.process = s.shell.start(s.flags...)
