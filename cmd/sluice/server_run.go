@@ -26,7 +26,11 @@ func runServer(ctx context.Context, a *app, o serverOptions) error {
 		return runEphemeral(ctx, a, o)
 	}
 	s, err := startInPlace(ctx, a, o)
-	if err != nil {
+	switch {
+	case errors.Is(err, context.Canceled) && ctx.Err() != nil:
+		a.say("\nSluice stopped!") // as it was told, though it was not ready yet
+		return nil
+	case err != nil:
 		return err
 	}
 	if o.Ready != nil {
