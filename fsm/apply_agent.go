@@ -184,14 +184,12 @@ func (a *applier) expireLeases(c *command.ExpireLeases) (*command.Result, error)
 			p.Type, p.Name = row.StateType_SCHEDULED, ""
 			p.Details = &row.StateDetails{ScheduledTime: run.ExpectedStartTime}
 		}
-		if err := a.recordFlowRunState(e, a.newState(p, run.State.Timestamp)); err != nil {
+		s := a.newState(p, run.State.Timestamp)
+		if err := a.recordFlowRunState(e, s); err != nil {
 			return nil, err
 		}
 		result.Count++
-		if p.Type == row.StateType_SCHEDULED {
-			continue
-		}
-		if err := a.endTaskRuns(run.Id, p); err != nil {
+		if err := a.endAbandoned(run.Id, s); err != nil {
 			return nil, err
 		}
 	}

@@ -1,6 +1,7 @@
 package fsm
 
 import (
+	"bytes"
 	"fmt"
 
 	"github.com/sluice-dev/sluice/fsm/command"
@@ -13,6 +14,26 @@ func (a *applier) putBlobChunk(c *command.PutBlobChunk) (*command.Result, error)
 	if c.Ordinal >= c.Chunks {
 		return failed(command.Result_INVALID, fmt.Sprintf("chunk %d of %d", c.Ordinal, c.Chunks)), nil
 	}
+	blob, err := a.tx.EditBlob(c.Key)
+	if err != nil {
+		return nil, err
+	}
+	if blob != nil && bytes.Compare(blob.Row.Version, c.Version) > 0 {
+		// An upload that began later is complete already: this one was before it, and is replaced.
+		return &command.Result{}, nil
+	}
+	last := c.Ordinal+1 == c.Chunks
+	size := uint64(len(c.Data))
+	for i := uint32(0); last && i < c.Ordinal; i++ {
+		piece, err := a.tx.EditBlobChunk(c.Key, c.Version, i)
+		if err != nil {
+			return nil, err
+		}
+		if piece == nil {
+			return failed(command.Result_INVALID, fmt.Sprintf("chunk %d of %d was not stored before the last one", i, c.Chunks)), nil
+		}
+		size += uint64(len(piece.Row.Data))
+	}
 	e, err := a.tx.EditBlobChunk(c.Key, c.Version, c.Ordinal)
 	if err != nil {
 		return nil, err
@@ -24,23 +45,8 @@ func (a *applier) putBlobChunk(c *command.PutBlobChunk) (*command.Result, error)
 	if err := e.Save(); err != nil {
 		return nil, err
 	}
-	if c.Ordinal+1 < c.Chunks {
+	if !last {
 		return &command.Result{}, nil
-	}
-	var size uint64
-	for i := range c.Chunks {
-		piece, err := a.tx.EditBlobChunk(c.Key, c.Version, i)
-		if err != nil {
-			return nil, err
-		}
-		if piece == nil {
-			return failed(command.Result_INVALID, fmt.Sprintf("chunk %d of %d was not stored before the last one", i, c.Chunks)), nil
-		}
-		size += uint64(len(piece.Row.Data))
-	}
-	blob, err := a.tx.EditBlob(c.Key)
-	if err != nil {
-		return nil, err
 	}
 	if blob == nil {
 		blob = a.tx.NewBlob(&row.Blob{Key: c.Key})

@@ -4,7 +4,6 @@ import (
 	"slices"
 
 	"github.com/sluice-dev/sluice/fsm/command"
-	"github.com/sluice-dev/sluice/fsm/orchestration"
 	"github.com/sluice-dev/sluice/fsm/row"
 )
 
@@ -29,17 +28,14 @@ func (a *applier) putConcurrencyLimit(c *command.PutConcurrencyLimit) (*command.
 	return created(c.Id), a.fillTagSlots(l)
 }
 
-// fillTagSlots gives a slot to every task run that is running with the limit's tag: O(tasks of flow runs in progress).
+// fillTagSlots gives a slot to every task run that is running with the limit's tag: O(running task runs).
 func (a *applier) fillTagSlots(l *row.ConcurrencyLimit) error {
 	var running [][]byte
-	err := a.tx.FlowRunsByState(row.StateType_RUNNING, false, func(r *row.FlowRun) (bool, error) {
-		err := a.tx.TaskRunsOfFlowRun(id16(r.Id), false, func(t *row.TaskRun) (bool, error) {
-			if orchestration.HoldsTagSlot(t.GetState().GetType()) && slices.Contains(t.Tags, l.Tag) {
-				running = append(running, t.Id)
-			}
-			return true, nil
-		})
-		return true, err
+	err := a.tx.EachRunningTaskRun(func(t *row.TaskRun) (bool, error) {
+		if slices.Contains(t.Tags, l.Tag) {
+			running = append(running, t.Id)
+		}
+		return true, nil
 	})
 	if err != nil {
 		return err

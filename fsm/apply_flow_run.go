@@ -165,8 +165,20 @@ func (a *applier) setFlowRunState(c *command.SetState) (*command.Result, error) 
 		if err := a.recordFlowRunState(e, d.State); err != nil {
 			return nil, err
 		}
+		if err := a.endAbandoned(c.Id, d.State); err != nil {
+			return nil, err
+		}
 	}
 	return decided(c.Id, d), nil
+}
+
+// endAbandoned ends what a crashed or cancelled flow run has left open: its process, which would have, is gone. A run that
+// completed or failed in its own words has seen to its task runs.
+func (a *applier) endAbandoned(flowRunID []byte, s *row.State) error {
+	if s.Type != row.StateType_CANCELLED && (s.Type != row.StateType_FAILED || s.Name != orchestration.NameCrashed) {
+		return nil
+	}
+	return a.endTaskRuns(flowRunID, &command.ProposedState{Type: s.Type, Name: s.Name, Message: s.Message})
 }
 
 // holdsLease reports whether the reporter showed the token of the run's lease.
@@ -304,6 +316,9 @@ func (a *applier) removeFlowRun(id []byte) error {
 	if err != nil || e == nil {
 		return err
 	}
+	if err := a.tx.DeleteLogBookkeeping(id); err != nil {
+		return err
+	}
 	var tasks [][]byte
 	err = a.tx.TaskRunsOfFlowRun(id16(id), false, func(t *row.TaskRun) (bool, error) {
 		tasks = append(tasks, t.Id)
@@ -362,6 +377,9 @@ func (a *applier) cancelFlowRun(c *command.CancelFlowRun) (*command.Result, erro
 	}
 	s := a.newState(p, current.GetTimestamp())
 	if err := a.recordFlowRunState(e, s); err != nil {
+		return nil, err
+	}
+	if err := a.endAbandoned(c.Id, s); err != nil {
 		return nil, err
 	}
 	return stateResult(c.Id, s), nil

@@ -280,8 +280,8 @@ func TestAValueOfTheBuiltInStoreAppearsWhole(t *testing.T) {
 		}
 		return string(data)
 	}
-	v1, v2 := m.id(), m.id()
-	put(m.id(), 0, 3, "given up")
+	v0, v1, v2 := blobVersion(0), blobVersion(1), blobVersion(2)
+	put(v0, 0, 3, "given up")
 	put(v1, 0, 2, "hello ")
 	if read() != "" {
 		t.Fatal("half a value is visible")
@@ -295,6 +295,9 @@ func TestAValueOfTheBuiltInStoreAppearsWhole(t *testing.T) {
 	if read() != "new value" {
 		t.Fatalf("read %q", read())
 	}
+	if r := put(v1, 1, 2, "slow"); r.Code != command.Result_OK || read() != "new value" {
+		t.Fatalf("an upload that was overtaken: %v, and the value is %q", r, read())
+	}
 	if n := m.chunks("k"); n != 2 {
 		t.Fatalf("%d chunks are kept of a value of two and an unfinished one", n)
 	}
@@ -307,15 +310,18 @@ func TestAValueOfTheBuiltInStoreAppearsWhole(t *testing.T) {
 	}
 }
 
+// blobVersion returns versions in the order of their numbers, as the time makes them.
+func blobVersion(n byte) []byte { return []byte{15: n} }
+
 // chunks counts the stored pieces of a value, of whatever version.
 func (m *machine) chunks(key string) (n int) {
 	m.t.Helper()
 	b := m.store.NewBatch()
 	defer b.Close()
 	tx := state.NewTx(b)
-	for version := range m.seed + 1 {
+	for version := range byte(4) {
 		for ordinal := range uint32(4) {
-			e, err := tx.EditBlobChunk(key, command.DeriveID([]byte("0123456789abcdef"), uint32(version)), ordinal)
+			e, err := tx.EditBlobChunk(key, blobVersion(version), ordinal)
 			if err != nil {
 				m.t.Fatal(err)
 			}

@@ -230,7 +230,7 @@ func (a *applier) applyEntry(entry command.Entry) (*command.EntryResult, error) 
 			results[j] = encoded
 		}
 		if numbered {
-			if err := a.tx.PutSessionResults(b.Session, b.Seq, results); err != nil {
+			if err := a.tx.PutSessionResults(b.Session, b.Seq, results, a.now); err != nil {
 				return nil, err
 			}
 		}
@@ -276,7 +276,6 @@ func (f *FSM) installed(store kv.Store) {
 	}
 	index, _ := meta.Last()
 	f.applied.Store(index)
-	f.halted.Store(nil)
 	f.events.Reset(index)
 	f.wake()
 }

@@ -208,10 +208,22 @@ func fromCache(cached, proposed *row.State) *row.State {
 func awaitRetry(run Run, failed *row.State) *row.State {
 	details := &row.StateDetails{
 		FlowRunId: failed.GetDetails().GetFlowRunId(), TaskRunId: failed.GetDetails().GetTaskRunId(),
-		ScheduledTime: failed.Timestamp + int64(run.RetryDelay*1e6),
+		ScheduledTime: failed.Timestamp + delayMicros(run.RetryDelay),
 	}
 	return &row.State{Id: failed.Id, Type: row.StateType_SCHEDULED, Name: NameAwaitingRetry, Timestamp: failed.Timestamp,
 		Message: failed.Message, Data: failed.Data, Details: details, Actor: failed.Actor}
+}
+
+// maxDelaySeconds bounds a delay: ten years.
+const maxDelaySeconds = 10 * 365 * 24 * 3600
+
+// delayMicros turns seconds into µs. Out of bounds (or no number at all) it takes the nearest bound: what a conversion makes of
+// such a number differs between processors, and replicas must agree.
+func delayMicros(seconds float64) int64 {
+	if !(seconds > 0) {
+		return 0
+	}
+	return int64(min(seconds, maxDelaySeconds) * 1e6)
 }
 
 func accept(s *row.State) Decision { return Decision{Status: Accept, State: s} }

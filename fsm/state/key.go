@@ -16,6 +16,8 @@ const (
 	kindCounter = 'c'
 	kindSystem  = 's'
 	kindSession = 'd'
+	// kindSessionTime holds when each session was last heard of.
+	kindSessionTime = 'u'
 )
 
 func prefix(kind, number byte) []byte {

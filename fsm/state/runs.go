@@ -121,6 +121,25 @@ func (v *View) TaskRunsOfFlowRun(id api.ID, reverse bool, fn func(*row.TaskRun) 
 	return taskRuns.eachByIndex(v.r, under, after(under), reverse, fn)
 }
 
+// EachRunningTaskRun walks the task runs whose current state is of type RUNNING, by id. While the index for them is being
+// built, that means looking at all task runs.
+func (v *View) EachRunningTaskRun(fn func(*row.TaskRun) (bool, error)) error {
+	s, err := v.IndexState(idxTaskRunRunning)
+	if err != nil {
+		return err
+	}
+	if s != IndexReady {
+		return v.EachTaskRun(false, func(r *row.TaskRun) (bool, error) {
+			if r.GetState().GetType() != row.StateType_RUNNING {
+				return true, nil
+			}
+			return fn(r)
+		})
+	}
+	under := indexKey(idxTaskRunRunning)
+	return taskRuns.eachByIndex(v.r, under, after(under), false, fn)
+}
+
 // TaskRunState returns a state of any task run by the state's id.
 func (v *View) TaskRunState(id api.ID) (*row.State, error) {
 	return taskRunStates.byIndex(v.r, appendID(indexKey(idxTaskRunStateID), id[:]))

@@ -40,9 +40,42 @@ func (v *View) SessionResults(session [16]byte, seq uint64) ([][]byte, bool, err
 	return results, true, nil
 }
 
-// PutSessionResults remembers the results of a batch and forgets the one that leaves the window. Sessions are not part of
-// the state hash: they are derived from the log alone.
-func (tx *Tx) PutSessionResults(session [16]byte, seq uint64, results [][]byte) error {
+func sessionTimeKey(session []byte) []byte {
+	return append(append(make([]byte, 0, 32), namespaceDefault, kindSessionTime), session...)
+}
+
+// PurgeSessions forgets the sessions that were last heard of before the given time (µs): their nodes have long since got their
+// answers, or ended.
+func (tx *Tx) PurgeSessions(before int64) error {
+	under := []byte{namespaceDefault, kindSessionTime}
+	var old [][]byte
+	err := walk(tx.batch, under, after(under), false, func(key, value []byte) (bool, error) {
+		if len(value) == 8 && int64(binary.BigEndian.Uint64(value)) < before {
+			old = append(old, bytes.Clone(key[len(under):]))
+		}
+		return true, nil
+	})
+	for _, session := range old {
+		if err != nil {
+			break
+		}
+		rows := append([]byte{namespaceDefault, kindSession}, session...)
+		if err = tx.batch.DeleteRange(rows, after(rows)); err == nil {
+			err = tx.batch.Delete(sessionTimeKey(session))
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("forget old sessions: %w", err)
+	}
+	return nil
+}
+
+// PutSessionResults remembers the results of a batch, applied at now (µs), and forgets the one that leaves the window. Sessions
+// are not part of the state hash: they are derived from the log alone.
+func (tx *Tx) PutSessionResults(session [16]byte, seq uint64, results [][]byte, now int64) error {
+	if err := tx.batch.Set(sessionTimeKey(session[:]), appendUint64(nil, uint64(now))); err != nil {
+		return fmt.Errorf("remember a session: %w", err)
+	}
 	var value []byte
 	for _, r := range results {
 		value = binary.AppendUvarint(value, uint64(len(r)))

@@ -98,8 +98,11 @@ func (v *View) IndexState(number byte) (IndexState, error) {
 	if errors.Is(err, kv.ErrNotFound) {
 		return IndexBuilding, nil
 	}
-	if err != nil || len(value) == 0 {
+	if err != nil {
 		return 0, fmt.Errorf("read the state of index %d: %w", number, err)
+	}
+	if len(value) == 0 {
+		return 0, fmt.Errorf("the state of index %d is empty", number)
 	}
 	return IndexState(value[0]), nil
 }

@@ -29,6 +29,7 @@ const (
 	idxSlotRun            = 21
 	idxClaimCreated       = 22
 	idxRunDeploymentDue   = 23
+	idxTaskRunRunning     = 24
 )
 
 // Counters kept beside the flow runs.
@@ -126,6 +127,11 @@ var taskRuns = &table[row.TaskRun, *row.TaskRun]{
 		}},
 		{idxTaskRunDynamicKey, "dynamic_key", true, func(r *row.TaskRun, add func([]byte)) {
 			add(appendText(appendText(appendID(indexKey(idxTaskRunDynamicKey), r.FlowRunId), r.TaskKey), r.DynamicKey))
+		}},
+		{idxTaskRunRunning, "running", false, func(r *row.TaskRun, add func([]byte)) {
+			if r.GetState().GetType() == row.StateType_RUNNING {
+				add(appendID(indexKey(idxTaskRunRunning), r.Id))
+			}
 		}},
 	},
 }

@@ -260,7 +260,6 @@ func (tx *Tx) NewLogUsage(r *row.LogUsage) *LogUsageEdit       { return insert(t
 func (tx *Tx) NewBlob(r *row.Blob) *BlobEdit                   { return insert(tx, blobs, r) }
 func (tx *Tx) NewBlobChunk(r *row.BlobChunk) *BlobChunkEdit    { return insert(tx, blobChunks, r) }
 func (tx *Tx) AddLogSegment(r *row.LogSegment) error           { return insert(tx, logSegments, r).Save() }
-func (tx *Tx) AddCacheEntry(r *row.CacheEntry) error           { return insert(tx, cacheEntries, r).Save() }
 
 // Stored rows, loaded for change; nil when there is none.
 
@@ -328,19 +327,52 @@ func (tx *Tx) SlotsOfRun(runID []byte) ([]*SlotEdit, error) {
 	return edits, nil
 }
 
+// AddCacheEntry adds an entry and removes those of the same key that can never be found again: they have expired at r's time,
+// or end no later than r does.
+func (tx *Tx) AddCacheEntry(r *row.CacheEntry) error {
+	var dead []*Edit[row.CacheEntry, *row.CacheEntry]
+	err := cacheEntries.each(tx.batch, appendText(prefix(kindRow, cacheEntries.number), r.Key), false, func(c *row.CacheEntry) (bool, error) {
+		ends := c.Expiration != 0 && (c.Expiration <= r.StateTimestamp || r.Expiration == 0 || c.Expiration <= r.Expiration)
+		if !ends && !(c.Expiration == 0 && r.Expiration == 0) {
+			return true, nil
+		}
+		e, err := edit(tx, cacheEntries, cacheEntries.key(prefix(kindRow, cacheEntries.number), c))
+		dead = append(dead, e)
+		return true, err
+	})
+	for _, e := range dead {
+		if err != nil {
+			return err
+		}
+		err = e.Delete()
+	}
+	if err != nil {
+		return err
+	}
+	return insert(tx, cacheEntries, r).Save()
+}
+
 // CachedState returns the newest state cached under key that has not expired at now (µs), nil when there is none.
 func (tx *Tx) CachedState(key string, now int64) (*row.State, error) {
-	var entry *row.CacheEntry
+	var found *row.State
 	err := cacheEntries.each(tx.batch, appendText(prefix(kindRow, cacheEntries.number), key), true, func(c *row.CacheEntry) (bool, error) {
-		if c.Expiration == 0 || c.Expiration > now {
-			entry = c
+		if c.Expiration != 0 && c.Expiration <= now {
+			return true, nil
 		}
-		return entry == nil, nil
+		// The state may have been deleted with its run; an older entry may still do.
+		s, err := taskRunStates.get(tx.batch, appendTime(appendID(prefix(kindRow, taskRunStates.number), c.TaskRunId), c.StateTimestamp))
+		found = s
+		return found == nil, err
 	})
-	if err != nil || entry == nil {
-		return nil, err
+	return found, err
+}
+
+// DeleteLogBookkeeping forgets what is kept about the producers and the quota of a flow run's logs.
+func (tx *Tx) DeleteLogBookkeeping(flowRunID []byte) error {
+	if err := deleteUnder(tx, logProducers, flowRunID); err != nil {
+		return err
 	}
-	return taskRunStates.get(tx.batch, appendTime(appendID(prefix(kindRow, taskRunStates.number), entry.TaskRunId), entry.StateTimestamp))
+	return deleteUnder(tx, logUsages, flowRunID)
 }
 
 // DeleteFlowRunStates removes all states of a flow run; DeleteTaskRunStates those of a task run.
@@ -349,14 +381,14 @@ func (tx *Tx) DeleteFlowRunStates(id []byte) error { return deleteUnder(tx, flow
 // DeleteTaskRunStates removes all states of a task run.
 func (tx *Tx) DeleteTaskRunStates(id []byte) error { return deleteUnder(tx, taskRunStates, id) }
 
-// DeleteBlobChunks removes the chunks of a value, except those of the version to keep (empty: none is kept). That takes what
-// unfinished uploads of the value left along.
-func (tx *Tx) DeleteBlobChunks(key string, keep []byte) error {
+// DeleteBlobChunks removes the chunks of a value whose version is older than before (empty: of all versions). That takes what
+// unfinished uploads of the value left along. Versions sort by the time their upload began.
+func (tx *Tx) DeleteBlobChunks(key string, before []byte) error {
 	var edits []*BlobChunkEdit
 	under := appendText(prefix(kindRow, blobChunks.number), key)
 	err := blobChunks.each(tx.batch, under, false, func(c *row.BlobChunk) (bool, error) {
-		if len(keep) != 0 && bytes.Equal(c.Version, keep) {
-			return true, nil
+		if len(before) != 0 && bytes.Compare(c.Version, before) >= 0 {
+			return false, nil
 		}
 		e, err := tx.EditBlobChunk(c.Key, c.Version, c.Ordinal)
 		edits = append(edits, e)

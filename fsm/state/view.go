@@ -285,3 +285,8 @@ func (v *View) count(key []byte) (int64, error) {
 	}
 	return int64(binary.BigEndian.Uint64(value)), nil
 }
+
+// EachCacheEntry walks the entries of the task cache under one key, oldest first.
+func (v *View) EachCacheEntry(key string, fn func(*row.CacheEntry) (bool, error)) error {
+	return cacheEntries.each(v.r, appendText(prefix(kindRow, cacheEntries.number), key), false, fn)
+}
