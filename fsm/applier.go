@@ -156,7 +156,28 @@ func (a *applier) nextPlace() uint32 {
 
 func (a *applier) emit(e watch.Event) {
 	e.Cursor = watch.Cursor{Index: a.index, Ordinal: a.nextPlace()}
+	e.Size = eventSize(e)
 	a.events = append(a.events, e)
+}
+
+// eventOverhead is what an event takes beside the encoded size of its row, in bytes: decoded, a row takes more.
+const eventOverhead = 512
+
+func eventSize(e watch.Event) int {
+	switch {
+	case e.Logs != nil:
+		n := eventOverhead
+		for _, l := range e.Logs.Logs {
+			n += len(l.Message) + logOverhead*2
+		}
+		return n
+	case e.FlowRun != nil:
+		return eventOverhead + len(e.FlowRun.ParametersJson) + len(e.FlowRun.ContextJson) + len(e.FlowRun.GetState().GetData().GetBlob()) + len(e.FlowRun.GetState().GetMessage())
+	case e.TaskRun != nil:
+		return eventOverhead + len(e.TaskRun.TaskInputsJson) + len(e.TaskRun.GetState().GetData().GetBlob()) + len(e.TaskRun.GetState().GetMessage())
+	default:
+		return eventOverhead
+	}
 }
 
 func ok(id []byte) *command.Result { return &command.Result{Id: id} }

@@ -23,6 +23,9 @@ import (
 // EventsKept is how many events a listener may lie behind before it must read the state anew.
 const EventsKept = 16384
 
+// EventBytesKept bounds the memory they take.
+const EventBytesKept = 32 << 20
+
 // Storage is where the state lives; *snapshot.Holder is one.
 type Storage interface {
 	// Current returns the open store, for the state machine's goroutine.
@@ -52,9 +55,13 @@ type FSM struct {
 	mu      sync.Mutex
 	advance chan struct{} // closed when applied grows or the machine halts; guarded by mu
 
-	// shared is the newest view's snapshot, handed to every reader until the next batch; guarded by shareMu.
+	// building is set while an index is being filled that readers need.
+	building atomic.Bool
+
+	// shared is the newest view's snapshot, handed to every reader until the next batch; both are guarded by shareMu.
 	shareMu sync.Mutex
 	shared  *sharedSnapshot
+	closed  bool
 }
 
 type haltReason struct{ err error }
@@ -62,12 +69,11 @@ type haltReason struct{ err error }
 // New opens the state machine over a store. Lock is the lock that the snapshot package takes to make the store stand still.
 func New(storage Storage, lock *sync.Mutex, log *slog.Logger) (*FSM, error) {
 	f := &FSM{storage: storage, log: log, apply: lock, advance: make(chan struct{})}
-	view, err := f.View()
-	if err != nil {
+	stored := state.NewView(storage.Current(), 0, nil)
+	if err := stored.CheckSchema(); err != nil {
 		return nil, err
 	}
-	defer view.Close()
-	if err := view.CheckSchema(); err != nil {
+	if err := f.checkIndexes(stored); err != nil {
 		return nil, err
 	}
 	meta, err := snapshot.ReadMeta(storage.Current())
@@ -76,7 +82,7 @@ func New(storage Storage, lock *sync.Mutex, log *slog.Logger) (*FSM, error) {
 	}
 	index, _ := meta.Last()
 	f.applied.Store(index)
-	f.events = watch.NewBuffer(EventsKept, index)
+	f.events = watch.NewBuffer(EventsKept, EventBytesKept, index)
 	storage.OnInstall(f.installed)
 	return f, nil
 }
@@ -93,6 +99,20 @@ func (f *FSM) Halted() error {
 		return h.err
 	}
 	return nil
+}
+
+// Building reports whether an index that readers need is still being filled: what they would list is not complete.
+func (f *FSM) Building() bool { return f.building.Load() }
+
+func (f *FSM) checkIndexes(view *state.View) error {
+	numbers, err := view.BuildingIndexes()
+	if err != nil {
+		return err
+	}
+	version, err := view.SchemaVersion()
+	// An empty state has no index yet and nothing to list either.
+	f.building.Store(version != 0 && len(numbers) > 0)
+	return err
 }
 
 // ClusterID returns the id that the cluster's first leader stored, "" before that or when the state cannot be read.
@@ -146,6 +166,13 @@ func (f *FSM) ApplyBatch(logs []*raft.Log) []any {
 	f.apply.Lock()
 	defer f.apply.Unlock()
 	answers := make([]any, len(logs))
+	if f.building.Load() {
+		defer func() {
+			if err := f.checkIndexes(state.NewView(f.storage.Current(), 0, nil)); err != nil {
+				f.log.Error("look for indexes that are being built", "error", err)
+			}
+		}()
+	}
 	if err := f.Halted(); err != nil {
 		return refuse(answers, logs, err)
 	}
@@ -274,6 +301,10 @@ func (f *FSM) installed(store kv.Store) {
 		f.halt(0, fmt.Errorf("read where the installed state stands: %w", err))
 		return
 	}
+	if err := f.checkIndexes(state.NewView(store, 0, nil)); err != nil {
+		f.halt(0, err)
+		return
+	}
 	index, _ := meta.Last()
 	f.applied.Store(index)
 	f.events.Reset(index)
@@ -304,10 +335,16 @@ func (s *sharedSnapshot) release() error {
 	return nil
 }
 
+// ErrClosed is returned by View after Close.
+var ErrClosed = errors.New("the state machine is closed")
+
 // share returns the snapshot of the newest state with one reference for the caller.
 func (f *FSM) share() (*sharedSnapshot, error) {
 	f.shareMu.Lock()
 	defer f.shareMu.Unlock()
+	if f.closed {
+		return nil, ErrClosed
+	}
 	if f.shared == nil {
 		index := f.applied.Load()
 		store, release := f.storage.Acquire()
@@ -341,6 +378,9 @@ func (f *FSM) dropShared() {
 func (f *FSM) Close() error {
 	f.apply.Lock()
 	defer f.apply.Unlock()
+	f.shareMu.Lock()
+	f.closed = true
+	f.shareMu.Unlock()
 	f.dropShared()
 	return nil
 }

@@ -32,6 +32,8 @@ type Event struct {
 	Cursor  Cursor
 	Topic   Topic
 	Deleted bool
+	// Size is roughly what the event holds in memory, in bytes.
+	Size int
 
 	FlowRun    *row.FlowRun // as it is after the change; before it, when Deleted
 	TaskRun    *row.TaskRun
@@ -84,6 +86,8 @@ type Buffer struct {
 	incarnation uint32
 	first, last *node // first is the oldest kept; last is an empty node that the next event fills
 	size, limit int
+	bytes       int // of the kept events, roughly
+	maxBytes    int
 	// floor is the cursor of the newest event that is no longer kept: resuming before it is impossible.
 	floor Cursor
 }
@@ -96,10 +100,10 @@ type node struct {
 	dropped bool // set before ready is closed: the buffer was reset
 }
 
-// NewBuffer returns a buffer that keeps limit events. Events up to and including (start, all ordinals) count as missed.
-func NewBuffer(limit int, start uint64) *Buffer {
+// NewBuffer returns a buffer that keeps at most limit events, and at most maxBytes of them. Events up to and including (start, all ordinals) count as missed.
+func NewBuffer(limit, maxBytes int, start uint64) *Buffer {
 	n := &node{ready: make(chan struct{})}
-	return &Buffer{first: n, last: n, limit: limit, floor: Cursor{Index: start, Ordinal: ^uint32(0)}}
+	return &Buffer{first: n, last: n, limit: limit, maxBytes: maxBytes, floor: Cursor{Index: start, Ordinal: ^uint32(0)}}
 }
 
 // Publish appends events, which are in log order. Called by the state machine only, after the commit.
@@ -116,8 +120,11 @@ func (b *Buffer) Publish(events []Event) {
 		filled.event, filled.next = e, next
 		b.last = next
 		close(filled.ready)
-		if b.size++; b.size > b.limit {
+		b.size++
+		b.bytes += e.Size
+		for b.size > b.limit || b.bytes > b.maxBytes && b.size > 1 {
 			b.floor = b.first.event.Cursor
+			b.bytes -= b.first.event.Size
 			b.first = b.first.next
 			b.size--
 		}
@@ -131,7 +138,7 @@ func (b *Buffer) Reset(index uint64) {
 	b.incarnation++
 	old := b.last
 	n := &node{ready: make(chan struct{})}
-	b.first, b.last, b.size = n, n, 0
+	b.first, b.last, b.size, b.bytes = n, n, 0, 0
 	b.floor = Cursor{Incarnation: b.incarnation, Index: index, Ordinal: ^uint32(0)}
 	old.dropped = true
 	close(old.ready)

@@ -24,7 +24,7 @@ func next(t *testing.T, s *Subscription) Event {
 
 func TestListenersGetTheirTopicsInOrder(t *testing.T) {
 	t.Parallel()
-	b := NewBuffer(100, 0)
+	b := NewBuffer(100, 1<<20, 0)
 	runs, all := b.Subscribe(TopicFlowRun), b.Subscribe(TopicFlowRun|TopicLogs)
 	b.Publish([]Event{event(1, 1, TopicFlowRun), event(1, 2, TopicLogs), event(2, 1, TopicFlowRun)})
 	if a, c := next(t, runs), next(t, runs); a.Cursor.Index != 1 || c.Cursor.Index != 2 {
@@ -38,7 +38,7 @@ func TestListenersGetTheirTopicsInOrder(t *testing.T) {
 
 func TestAListenerWaitsForTheNextEvent(t *testing.T) {
 	t.Parallel()
-	b := NewBuffer(100, 0)
+	b := NewBuffer(100, 1<<20, 0)
 	s := b.Subscribe(TopicFlowRun)
 	got := make(chan Event)
 	go func() {
@@ -58,7 +58,7 @@ func TestAListenerWaitsForTheNextEvent(t *testing.T) {
 
 func TestAStreamResumesAfterItsCursor(t *testing.T) {
 	t.Parallel()
-	b := NewBuffer(100, 5)
+	b := NewBuffer(100, 1<<20, 5)
 	b.Publish([]Event{event(6, 1, TopicFlowRun), event(6, 2, TopicFlowRun), event(8, 1, TopicFlowRun)})
 	c, err := ParseCursor(Cursor{Index: 6, Ordinal: 1}.String())
 	if err != nil {
@@ -82,7 +82,7 @@ func TestAStreamResumesAfterItsCursor(t *testing.T) {
 
 func TestWhoMissedEventsIsTold(t *testing.T) {
 	t.Parallel()
-	b := NewBuffer(3, 0)
+	b := NewBuffer(3, 1<<20, 0)
 	slow := b.Subscribe(TopicFlowRun)
 	for i := range uint64(5) {
 		b.Publish([]Event{event(i+1, 1, TopicFlowRun)})
@@ -118,6 +118,22 @@ func (b *Buffer) subscribeFirst(topics Topic) *Subscription {
 	return &Subscription{at: b.first, topics: topics, buffer: b}
 }
 
+func TestEventsAreKeptByBytesToo(t *testing.T) {
+	t.Parallel()
+	b := NewBuffer(100, 1000, 0)
+	for i := range uint64(10) {
+		e := event(i+1, 1, TopicLogs)
+		e.Size = 400
+		b.Publish([]Event{e})
+	}
+	if _, err := b.SubscribeAfter(TopicLogs, Cursor{Index: 7, Ordinal: 1}); !errors.Is(err, ErrReset) {
+		t.Fatalf("more than 1000 bytes are kept: %v", err)
+	}
+	if _, err := b.SubscribeAfter(TopicLogs, Cursor{Index: 8, Ordinal: 1}); err != nil {
+		t.Fatalf("less than 1000 bytes are kept: %v", err)
+	}
+}
+
 func TestMalformedCursorsAreRefused(t *testing.T) {
 	t.Parallel()
 	for _, s := range []string{"", "1", "1-2", "1-2-3-4", "a-b-c", "1-2-99999999999", "-1-2-3"} {
@@ -130,7 +146,7 @@ func TestMalformedCursorsAreRefused(t *testing.T) {
 func TestManyListenersAndOneWriter(t *testing.T) {
 	t.Parallel()
 	const events, listeners = 2000, 8
-	b := NewBuffer(events, 0)
+	b := NewBuffer(events, 1<<20, 0)
 	var all sync.WaitGroup
 	for range listeners {
 		s := b.Subscribe(TopicFlowRun)

@@ -79,6 +79,9 @@ func proposalError(err error) error {
 	}
 }
 
+// errBuilding is why nothing is read after an upgrade that brought a new index, until it is filled.
+var errBuilding = errors.New("an index that this version needs is being built")
+
 // reader opens views that are as fresh as asked.
 type reader struct {
 	cluster *cluster.Node
@@ -89,6 +92,9 @@ func (r reader) View(ctx context.Context, consistency httpapi.Consistency, minIn
 	unavailable := func(err error) error {
 		return &api.Error{Kind: api.KindUnavailable, Message: "this node cannot answer a read now: " + err.Error(),
 			Hint: "repeat the request, or read with ?consistency=stale"}
+	}
+	if r.fsm.Building() {
+		return nil, 0, unavailable(errBuilding)
 	}
 	if consistency == httpapi.Linearizable {
 		if _, err := r.cluster.Read(ctx); err != nil {
