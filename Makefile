@@ -29,11 +29,11 @@ test-python: build ## the Python SDK's own tests (python3 >= 3.9, no packages)
 	PYTHONPATH=python PYTHONDONTWRITEBYTECODE=1 python3 -m unittest discover -s python/tests
 
 test-e2e: build ## the real binary: tutorial, kill -9, bad input
-	SLUICE_E2E_BINARY=$(CURDIR)/$(BIN) $(GO) test -count=1 -timeout 20m $(PROCESS_TESTS)
+	SLUICE_E2E_BINARY=$(CURDIR)/$(BIN) $(GO) test -count=1 -parallel 8 -timeout 20m $(PROCESS_TESTS)
 
 test-long: build ## the same with many more seeds, and fuzzing (about an hour)
 	SLUICE_SEEDS=100 SLUICE_PROBES=200 SLUICE_CRASH_SEEDS=200 $(GO) test -race -timeout 60m ./cluster/... ./fsm/...
-	SLUICE_E2E_LONG=1 SLUICE_E2E_BINARY=$(CURDIR)/$(BIN) $(GO) test -count=1 -timeout 60m $(PROCESS_TESTS)
+	SLUICE_E2E_LONG=1 SLUICE_E2E_BINARY=$(CURDIR)/$(BIN) $(GO) test -count=1 -parallel 8 -timeout 60m $(PROCESS_TESTS)
 	./tools/fuzz 60s
 
 lint: ## gofmt, go vet, staticcheck and our own rules
