@@ -109,8 +109,16 @@ func (x *exchange) at(index uint64) {
 	x.Header()["X-Sluice-Index"] = []string{strconv.FormatUint(index, 36)}
 }
 
+// statusClientGone is what nginx counts requests under whose client did not wait for the answer.
+const statusClientGone = 499
+
 // fail answers an error.
 func (x *exchange) fail(err error) {
+	if x.r.Context().Err() != nil && errors.Is(err, context.Canceled) && !x.wrote {
+		// The client went away: nobody reads an answer, and nothing failed. The status is for metrics and the access log.
+		_ = x.send(statusClientGone)
+		return
+	}
 	f := failureOf(err)
 	x.logFailure(f)
 	if x.wrote {
