@@ -35,7 +35,7 @@ type serverOptions struct {
 func (o *serverOptions) register(a *app, flags *pflag.FlagSet) {
 	flags.StringVar(&o.DataDir, "data-dir", "", "directory of the node's data (default "+filepath.Join("$SLUICE_HOME", "data")+")")
 	flags.StringVar(&o.HTTPAddr, "http-addr", "127.0.0.1:4200", "HOST:PORT of API, dashboard and metrics")
-	flags.Int64Var(&o.DiskLowWater, "disk-low-water", 256<<20, "free bytes of the disk below which logs are refused, at half of it new runs, at a quarter every write")
+	flags.Int64Var(&o.DiskLowWater, "disk-low-water", 256<<20, "free bytes of the disk below which logs are refused, at half of it new runs, at a quarter every write; not much below 64 MiB, which the store may take at once")
 	bindSetting(flags, "data-dir", "http-addr", "disk-low-water")
 }
 
