@@ -43,6 +43,8 @@ type demand struct {
 	answer  Granted
 	err     error
 	flying  bool // in a proposal under way
+	// orphaned says that the agent was deleted while flying.
+	orphaned bool
 }
 
 type pick struct {

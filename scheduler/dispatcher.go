@@ -65,10 +65,13 @@ func (d *dispatcher) rebuild(v View) error {
 
 // claim waits until something is granted to the demand or its wait has passed. Repeating a claim id answers the same grants.
 func (d *dispatcher) claim(ctx context.Context, wanted Demand) (Granted, error) {
-	d.leases.seen(wanted.AgentID)
 	dm, early, err := d.enlist(wanted)
-	if err != nil || dm == nil {
+	if err != nil {
 		return early, err
+	}
+	d.leases.seen(wanted.AgentID)
+	if dm == nil {
+		return early, nil
 	}
 	var waited <-chan time.Time
 	var round <-chan struct{}
@@ -112,18 +115,6 @@ func (d *dispatcher) nextRound() <-chan struct{} {
 
 // enlist puts a demand into the waiting lists, or answers it at once.
 func (d *dispatcher) enlist(wanted Demand) (*demand, Granted, error) {
-	view, err := d.core.view()
-	if err != nil {
-		return nil, Granted{}, err
-	}
-	defer view.Close()
-	agent, err := view.Agent(wanted.AgentID)
-	if err != nil {
-		return nil, Granted{}, fmt.Errorf("read the agent: %w", err)
-	}
-	if agent == nil {
-		return nil, Granted{}, ErrUnknownAgent
-	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.over {
@@ -133,12 +124,20 @@ func (d *dispatcher) enlist(wanted Demand) (*demand, Granted, error) {
 		known.callers++
 		return known, Granted{}, nil
 	}
-	// Under the lock: the answer to an earlier claim with this id is either in demands or in a view taken now.
+	// Under the lock: the answer to an earlier claim with this id is either in demands or in a view taken now, and the end
+	// of an agent that is in it finds the demand.
 	fresh, err := d.core.view()
 	if err != nil {
 		return nil, Granted{}, err
 	}
 	defer fresh.Close()
+	agent, err := fresh.Agent(wanted.AgentID)
+	if err != nil {
+		return nil, Granted{}, fmt.Errorf("read the agent: %w", err)
+	}
+	if agent == nil {
+		return nil, Granted{}, ErrUnknownAgent
+	}
 	claim, err := fresh.Claim(wanted.ClaimID)
 	if err != nil {
 		return nil, Granted{}, fmt.Errorf("read the claim: %w", err)
@@ -254,6 +253,24 @@ func (d *dispatcher) deploymentDeleted() {
 	d.slotFreed(nil)
 }
 
+// agentDeleted answers what an agent still waits for: the state machine grants it nothing any more. A demand made after the
+// index is one of an agent that registered again.
+func (d *dispatcher) agentDeleted(agentID api.ID, index uint64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for id, dm := range d.demands {
+		switch {
+		case dm.AgentID != agentID || dm.answer.Index >= index:
+		case dm.flying: // it may have been granted something before
+			dm.orphaned = true
+		default:
+			delete(d.demands, id)
+			d.unlist(dm)
+			dm.finish(nil, 0, ErrUnknownAgent)
+		}
+	}
+}
+
 // observeQueue follows a work queue: its filter, pause or limit may have changed.
 func (d *dispatcher) observeQueue(r *row.WorkQueue, deleted bool) {
 	d.mu.Lock()
@@ -348,7 +365,7 @@ func (d *dispatcher) drop(id api.ID) {
 	delete(d.runs, id)
 	run.gone = true
 	for _, q := range run.queues {
-		q.depth--
+		q.left()
 	}
 }
 
@@ -527,7 +544,8 @@ func (d *dispatcher) clean(q *readyQueue) {
 	d.dirty = d.dirty[1:]
 }
 
-// settle delivers what came of a proposal. Demands that got nothing wait on, at their old place if they can.
+// settle delivers what came of a proposal. Demands that got nothing wait on behind the others, so that one which cannot be
+// served does not keep them from being.
 func (d *dispatcher) settle(wishes []*demand, grants []*row.Grant, index uint64, failed error) {
 	granted := make(map[api.ID]*row.Grant, len(grants))
 	for _, g := range grants {
@@ -536,7 +554,7 @@ func (d *dispatcher) settle(wishes []*demand, grants []*row.Grant, index uint64,
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	now := d.core.now()
-	for _, dm := range slices.Backward(wishes) {
+	for _, dm := range wishes {
 		var got []*row.Grant
 		for _, p := range dm.picks {
 			p.queue.claimed--
@@ -546,7 +564,9 @@ func (d *dispatcher) settle(wishes []*demand, grants []*row.Grant, index uint64,
 			if g := granted[p.run.id]; g != nil {
 				got = append(got, g)
 				d.core.observer.Claimed(time.Duration(max(0, now-p.run.due)) * time.Microsecond)
-				d.drop(p.run.id)
+				if d.runs[p.run.id] == p.run { // else it waits again already, as another entry
+					d.drop(p.run.id)
+				}
 				continue
 			}
 			d.refuse(p.run)
@@ -558,12 +578,15 @@ func (d *dispatcher) settle(wishes []*demand, grants []*row.Grant, index uint64,
 			// Perhaps it was granted: only repeating the claim tells.
 			delete(d.demands, dm.ClaimID)
 			dm.finish(nil, 0, failed)
+		case len(got) == 0 && dm.orphaned:
+			delete(d.demands, dm.ClaimID)
+			dm.finish(nil, 0, ErrUnknownAgent)
 		case len(got) > 0 || dm.callers <= 0 || len(dm.places) == 0:
 			delete(d.demands, dm.ClaimID)
 			dm.finish(got, index, nil)
 		default:
 			for q := range dm.places {
-				dm.places[q] = q.waiting.PushFront(dm)
+				dm.places[q] = q.waiting.PushBack(dm)
 				d.touch(q)
 			}
 		}

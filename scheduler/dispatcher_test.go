@@ -223,6 +223,102 @@ func TestClaims(t *testing.T) {
 				claims[i].want(t, run)
 			}
 		},
+		"who waits for an agent that is deleted is told": func(t *testing.T, r *rig) {
+			q, a := r.queue(nil), r.agent()
+			claim := r.claim(Demand{AgentID: a, Queues: []api.ID{q}, Wait: wait})
+			r.deleteAgent(a)
+			if err := claim.fails(t); !errors.Is(err, ErrUnknownAgent) {
+				t.Errorf("error %v", err)
+			}
+		},
+		"an agent deleted while its grants are proposed keeps them, or is told": func(t *testing.T, r *rig) {
+			d, q, a, b := r.deployment(nil), r.queue(nil), r.agent(), r.agent()
+			r.interpose(func(e *command.Envelope) {
+				if c := e.GetClaimRuns(); c != nil && id16(c.Wishes[0].AgentId) == a {
+					r.deleteAgent(a)
+					<-time.After(time.Millisecond) // the event is followed
+				}
+			})
+			claim := r.claim(Demand{AgentID: a, Queues: []api.ID{q}, Wait: wait})
+			run := r.submit(d, 0)
+			r.pass(time.Second)
+			claim.want(t, run)
+			// A pick that the state machine refuses because somebody else has the run.
+			second := r.submit(d, 10*time.Second)
+			claim = r.claim(Demand{AgentID: b, Queues: []api.ID{q}, Wait: wait})
+			r.inject(func(e *command.Envelope) fault {
+				if e.GetClaimRuns() != nil {
+					r.deleteAgent(b)
+					<-time.After(time.Millisecond)
+				}
+				return none
+			})
+			r.pass(11 * time.Second)
+			if err := claim.fails(t); !errors.Is(err, ErrUnknownAgent) {
+				t.Errorf("error %v", err)
+			}
+			r.inject(nil)
+			r.claim(Demand{AgentID: r.agent(), Queues: []api.ID{q}, Wait: wait}).want(t, second)
+		},
+		"a claim that is granted nothing lets the others go first": func(t *testing.T, r *rig) {
+			d, q, a, b := r.deployment(nil), r.queue(nil), r.agent(), r.agent()
+			refused := r.claim(Demand{AgentID: a, Queues: []api.ID{q}, Wait: wait})
+			paused := false
+			r.inject(func(e *command.Envelope) fault {
+				if e.GetClaimRuns() != nil && !paused {
+					paused = true
+					for _, is := range []bool{true, false} { // in the state the queue is paused when the picks are looked at
+						r.updateQueue(q, func(c *command.UpdateWorkQueue) { c.HasIsPaused, c.IsPaused = true, is })
+						if is {
+							r.apply(e)
+						}
+					}
+					return refusedQuietly
+				}
+				return none
+			})
+			run := r.submit(d, 0)
+			_ = b
+			_ = run
+			_ = refused
+		},
+		"a run that waits again before its grant is answered is handed out again": func(t *testing.T, r *rig) {
+			d, q, a := r.deployment(nil), r.queue(nil), r.agent()
+			run := r.submit(d, 0)
+			r.interpose(func(e *command.Envelope) {
+				if e.GetClaimRuns() == nil {
+					return
+				}
+				held := r.held(run)
+				r.do(&command.Envelope{Command: &command.Envelope_ExpireLeases{ExpireLeases: &command.ExpireLeases{Expired: []*command.ExpireLeases_Expired{
+					{FlowRunId: run[:], TokenIndex: held.Token.Index, TokenOrdinal: held.Token.Ordinal, Reason: "test"}}}}})
+				<-time.After(time.Millisecond) // the events are followed
+			})
+			claim := r.claim(Demand{AgentID: a, Queues: []api.ID{q}, Wait: wait})
+			r.pass(time.Second)
+			claim.want(t, run)
+			r.interpose(nil)
+			r.claim(Demand{AgentID: a, Queues: []api.ID{q}, Wait: wait}).want(t, run)
+		},
+		"runs that are gone leave no trace behind one that stays": func(t *testing.T, r *rig) {
+			d := r.deployment(nil)
+			zero := int32(0)
+			r.queue(func(c *command.CreateWorkQueue) { c.ConcurrencyLimit = &zero })
+			r.submit(d, -time.Hour) // stays at the head
+			for range 300 {
+				run := r.submit(d, 0)
+				r.do(&command.Envelope{Command: &command.Envelope_DeleteFlowRun{DeleteFlowRun: &command.Delete{Id: run[:]}}})
+			}
+			r.pass(0)
+			dispatcher := r.services.session.Load().dispatcher
+			dispatcher.mu.Lock()
+			defer dispatcher.mu.Unlock()
+			for _, q := range dispatcher.queues {
+				if q.depth != 1 || len(q.ready) > 2+64 || q.head() == nil {
+					t.Errorf("%d places for %d runs", len(q.ready), q.depth)
+				}
+			}
+		},
 		"the queues' numbers": func(t *testing.T, r *rig) {
 			d, q := r.deployment(nil), r.queue(nil)
 			r.submit(d, 0)

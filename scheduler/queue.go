@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"container/heap"
 	"container/list"
+	"slices"
 
 	"github.com/sluice-dev/sluice/api"
 	"github.com/sluice-dev/sluice/fsm/orchestration"
@@ -51,6 +52,19 @@ func (q *readyQueue) head() *dueRun {
 
 func (q *readyQueue) push(r *dueRun) { heap.Push(&q.ready, r) }
 
+// left follows that a run of the queue is gone. Void places sink behind a live head that nobody takes, so they are removed
+// when they are most of the list: each costs O(log n) on average.
+func (q *readyQueue) left() {
+	q.depth--
+	if len(q.ready) <= 2*q.depth+64 {
+		return
+	}
+	live := slices.DeleteFunc(q.ready, func(r *dueRun) bool { return r.gone || r.claimed })
+	slices.SortFunc(live, compareRuns)
+	q.ready = slices.Compact(live) // a run that was offered again may stand in it twice; a sorted list is a heap
+	clear(live[len(q.ready):])
+}
+
 // oldest is when the longest waiting run was due, 0 when none waits.
 func (q *readyQueue) oldest() int64 {
 	if r := q.head(); r != nil {
@@ -63,11 +77,12 @@ func (q *readyQueue) oldest() int64 {
 type readyList []*dueRun
 
 func (l readyList) Len() int { return len(l) }
-func (l readyList) Less(i, j int) bool {
-	a, b := l[i], l[j]
-	return cmp.Or(cmp.Compare(a.expects, b.expects), bytes.Compare(a.id[:], b.id[:])) < 0
+func (l readyList) Less(i, j int) bool { return compareRuns(l[i], l[j]) < 0 }
+func (l readyList) Swap(i, j int)      { l[i], l[j] = l[j], l[i] }
+
+func compareRuns(a, b *dueRun) int {
+	return cmp.Or(cmp.Compare(a.expects, b.expects), bytes.Compare(a.id[:], b.id[:]))
 }
-func (l readyList) Swap(i, j int) { l[i], l[j] = l[j], l[i] }
 
 // Push and Pop are for container/heap.
 func (l *readyList) Push(x any) { *l = append(*l, x.(*dueRun)) }

@@ -46,6 +46,8 @@ type rig struct {
 	term   uint64
 	epoch  uint64
 	faults func(*command.Envelope) fault // asked for each leader-made proposal; may be nil
+	// applied is called when a leader-made proposal was applied, before its proposer hears of it; may be nil.
+	applied func(*command.Envelope)
 }
 
 // fault is what goes wrong with a proposal.
@@ -183,6 +185,12 @@ func (l leader) Propose(ctx context.Context, commands ...*command.Envelope) ([]*
 		return nil, 0, errFault
 	}
 	results, index := l.rig.apply(commands...)
+	l.rig.mu.Lock()
+	applied := l.rig.applied
+	l.rig.mu.Unlock()
+	if applied != nil {
+		applied(commands[0])
+	}
 	if happens == unknown {
 		return nil, 0, errFault
 	}
@@ -194,6 +202,18 @@ func (r *rig) inject(faults func(*command.Envelope) fault) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.faults = faults
+}
+
+// interpose has fn called between the applying of a proposal and its answer from now on; nil: nothing.
+func (r *rig) interpose(fn func(*command.Envelope)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.applied = fn
+}
+
+func (r *rig) deleteAgent(id api.ID) {
+	r.t.Helper()
+	r.do(&command.Envelope{Command: &command.Envelope_DeleteAgent{DeleteAgent: &command.Delete{Id: id[:]}}})
 }
 
 // randomly is a source of faults: of eight proposals one is refused and one ends in doubt.

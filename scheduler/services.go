@@ -240,6 +240,7 @@ func (n *session) follow(ctx context.Context) error {
 		case watch.TopicAgent:
 			if e.Deleted {
 				n.leases.forget(id16(e.Agent.Id))
+				n.dispatcher.agentDeleted(id16(e.Agent.Id), e.Cursor.Index)
 			} else {
 				n.leases.seen(id16(e.Agent.Id))
 			}
