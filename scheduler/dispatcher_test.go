@@ -231,10 +231,11 @@ func TestClaims(t *testing.T) {
 				t.Errorf("error %v", err)
 			}
 		},
-		"an agent deleted while its grants are proposed keeps them, or is told": func(t *testing.T, r *rig) {
-			d, q, a, b := r.deployment(nil), r.queue(nil), r.agent(), r.agent()
-			r.interpose(func(e *command.Envelope) {
-				if c := e.GetClaimRuns(); c != nil && id16(c.Wishes[0].AgentId) == a {
+		"an agent deleted while its grants are proposed keeps what it got": func(t *testing.T, r *rig) {
+			d, q, a := r.deployment(nil), r.queue(nil), r.agent()
+			r.interpose(func(e *command.Envelope, apply func()) {
+				apply()
+				if e.GetClaimRuns() != nil {
 					r.deleteAgent(a)
 					<-time.After(time.Millisecond) // the event is followed
 				}
@@ -243,49 +244,50 @@ func TestClaims(t *testing.T) {
 			run := r.submit(d, 0)
 			r.pass(time.Second)
 			claim.want(t, run)
-			// A pick that the state machine refuses because somebody else has the run.
-			second := r.submit(d, 10*time.Second)
-			claim = r.claim(Demand{AgentID: b, Queues: []api.ID{q}, Wait: wait})
-			r.inject(func(e *command.Envelope) fault {
-				if e.GetClaimRuns() != nil {
-					r.deleteAgent(b)
-					<-time.After(time.Millisecond)
+		},
+		"an agent deleted before its grants were applied is told": func(t *testing.T, r *rig) {
+			d, q, a := r.deployment(nil), r.queue(nil), r.agent()
+			r.interpose(func(e *command.Envelope, apply func()) {
+				if c := e.GetClaimRuns(); c != nil && id16(c.Wishes[0].AgentId) == a {
+					r.deleteAgent(a)
+					<-time.After(time.Millisecond) // the event is followed
 				}
-				return none
+				apply()
 			})
-			r.pass(11 * time.Second)
+			claim := r.claim(Demand{AgentID: a, Queues: []api.ID{q}, Wait: wait})
+			run := r.submit(d, 0)
+			r.pass(time.Second)
 			if err := claim.fails(t); !errors.Is(err, ErrUnknownAgent) {
 				t.Errorf("error %v", err)
 			}
-			r.inject(nil)
-			r.claim(Demand{AgentID: r.agent(), Queues: []api.ID{q}, Wait: wait}).want(t, second)
+			r.claim(Demand{AgentID: r.agent(), Queues: []api.ID{q}, Wait: wait}).want(t, run)
 		},
 		"a claim that is granted nothing lets the others go first": func(t *testing.T, r *rig) {
-			d, q, a, b := r.deployment(nil), r.queue(nil), r.agent(), r.agent()
-			refused := r.claim(Demand{AgentID: a, Queues: []api.ID{q}, Wait: wait})
-			paused := false
-			r.inject(func(e *command.Envelope) fault {
-				if e.GetClaimRuns() != nil && !paused {
-					paused = true
-					for _, is := range []bool{true, false} { // in the state the queue is paused when the picks are looked at
-						r.updateQueue(q, func(c *command.UpdateWorkQueue) { c.HasIsPaused, c.IsPaused = true, is })
-						if is {
-							r.apply(e)
-						}
-					}
-					return refusedQuietly
+			d, q, a := r.deployment(nil), r.queue(nil), r.agent()
+			first := r.claim(Demand{AgentID: a, Queues: []api.ID{q}, Wait: wait})
+			second := r.claim(Demand{AgentID: a, Queues: []api.ID{q}, Wait: wait})
+			refuse := true
+			r.interpose(func(e *command.Envelope, apply func()) {
+				if e.GetClaimRuns() == nil || !refuse {
+					apply()
+					return
 				}
-				return none
+				refuse = false
+				r.updateQueue(q, func(c *command.UpdateWorkQueue) { c.HasIsPaused, c.IsPaused = true, true })
+				apply()
+				r.updateQueue(q, func(c *command.UpdateWorkQueue) { c.HasIsPaused = true })
 			})
 			run := r.submit(d, 0)
-			_ = b
-			_ = run
-			_ = refused
+			r.pass(time.Second)
+			second.want(t, run)
+			first.want(t)
+			first.want(t, r.submit(d, 0))
 		},
 		"a run that waits again before its grant is answered is handed out again": func(t *testing.T, r *rig) {
 			d, q, a := r.deployment(nil), r.queue(nil), r.agent()
 			run := r.submit(d, 0)
-			r.interpose(func(e *command.Envelope) {
+			r.interpose(func(e *command.Envelope, apply func()) {
+				apply()
 				if e.GetClaimRuns() == nil {
 					return
 				}

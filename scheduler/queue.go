@@ -50,12 +50,20 @@ func (q *readyQueue) head() *dueRun {
 	return nil
 }
 
-func (q *readyQueue) push(r *dueRun) { heap.Push(&q.ready, r) }
+func (q *readyQueue) push(r *dueRun) {
+	q.trim()
+	heap.Push(&q.ready, r)
+}
 
-// left follows that a run of the queue is gone. Void places sink behind a live head that nobody takes, so they are removed
-// when they are most of the list: each costs O(log n) on average.
+// left follows that a run of the queue is gone.
 func (q *readyQueue) left() {
 	q.depth--
+	q.trim()
+}
+
+// trim removes void places when they are most of the list: behind a live head that nobody takes they would stay. Each costs
+// O(log n) on average.
+func (q *readyQueue) trim() {
 	if len(q.ready) <= 2*q.depth+64 {
 		return
 	}
@@ -76,7 +84,7 @@ func (q *readyQueue) oldest() int64 {
 // readyList is a heap by expected start time, then id.
 type readyList []*dueRun
 
-func (l readyList) Len() int { return len(l) }
+func (l readyList) Len() int           { return len(l) }
 func (l readyList) Less(i, j int) bool { return compareRuns(l[i], l[j]) < 0 }
 func (l readyList) Swap(i, j int)      { l[i], l[j] = l[j], l[i] }
 

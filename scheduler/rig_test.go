@@ -46,8 +46,8 @@ type rig struct {
 	term   uint64
 	epoch  uint64
 	faults func(*command.Envelope) fault // asked for each leader-made proposal; may be nil
-	// applied is called when a leader-made proposal was applied, before its proposer hears of it; may be nil.
-	applied func(*command.Envelope)
+	// around is called for each leader-made proposal and has it applied; may be nil.
+	around func(e *command.Envelope, apply func())
 }
 
 // fault is what goes wrong with a proposal.
@@ -173,7 +173,7 @@ func (l leader) Propose(ctx context.Context, commands ...*command.Envelope) ([]*
 		return nil, 0, err
 	}
 	l.rig.mu.Lock()
-	over, happens := l.term != l.rig.term, none
+	over, happens, around := l.term != l.rig.term, none, l.rig.around
 	if l.rig.faults != nil {
 		happens = l.rig.faults(commands[0])
 	}
@@ -184,12 +184,13 @@ func (l leader) Propose(ctx context.Context, commands ...*command.Envelope) ([]*
 	if happens == refused {
 		return nil, 0, errFault
 	}
-	results, index := l.rig.apply(commands...)
-	l.rig.mu.Lock()
-	applied := l.rig.applied
-	l.rig.mu.Unlock()
-	if applied != nil {
-		applied(commands[0])
+	var results []*command.Result
+	var index uint64
+	apply := func() { results, index = l.rig.apply(commands...) }
+	if around != nil {
+		around(commands[0], apply)
+	} else {
+		apply()
 	}
 	if happens == unknown {
 		return nil, 0, errFault
@@ -204,11 +205,11 @@ func (r *rig) inject(faults func(*command.Envelope) fault) {
 	r.faults = faults
 }
 
-// interpose has fn called between the applying of a proposal and its answer from now on; nil: nothing.
-func (r *rig) interpose(fn func(*command.Envelope)) {
+// interpose has fn called with every proposal from now on, which it must apply; nil: nothing.
+func (r *rig) interpose(fn func(e *command.Envelope, apply func())) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.applied = fn
+	r.around = fn
 }
 
 func (r *rig) deleteAgent(id api.ID) {
