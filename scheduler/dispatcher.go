@@ -461,7 +461,7 @@ func (d *dispatcher) match(ctx context.Context) (more bool, err error) {
 	if len(wishes) == 0 {
 		return false, failed
 	}
-	c := &command.ClaimRuns{Ttl: LeaseTTL.Microseconds()}
+	c := &command.ClaimRuns{Ttl: d.core.leaseTTL.Microseconds()}
 	for _, dm := range wishes {
 		w := &command.ClaimRuns_Wish{ClaimId: dm.ClaimID[:], AgentId: dm.AgentID[:]}
 		for _, p := range dm.picks {

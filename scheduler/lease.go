@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"github.com/sluice-dev/sluice/api"
 	"github.com/sluice-dev/sluice/fsm/command"
@@ -13,12 +14,11 @@ import (
 )
 
 const (
-	// LeaseTTL is how long a lease lives without being renewed.
-	LeaseTTL = 12 * time.Second
-	// Beat is how often owners renew their leases.
-	Beat = 4 * time.Second
-
 	expireBatch = 500
+	// expireBytes bounds the reasons in one command, far below what a command may hold.
+	expireBytes = 64 << 10
+	// ownerInReason is how much of an owner's text, in bytes, a reason repeats.
+	ownerInReason = 200
 )
 
 // Token fences a lease: it only grows.
@@ -63,8 +63,14 @@ type leases struct {
 
 	mu     sync.Mutex // guards what follows
 	byRun  map[api.ID]*lease
-	agents map[api.ID]time.Time // when last heard from
+	agents map[api.ID]presence // exactly the registered ones
 	wake   signal
+}
+
+// presence is what is known of one agent's signs of life.
+type presence struct {
+	seen  time.Time // when last heard from in this epoch, or zero
+	since time.Time // seen, or when this leader began to listen
 }
 
 type lease struct {
@@ -79,18 +85,25 @@ type lease struct {
 }
 
 func newLeases(c *core) *leases {
-	return &leases{core: c, byRun: map[api.ID]*lease{}, agents: map[api.ID]time.Time{}, wake: newSignal()}
+	return &leases{core: c, byRun: map[api.ID]*lease{}, agents: map[api.ID]presence{}, wake: newSignal()}
 }
 
-// rebuild takes all leases from the state. Their owners may have beaten to a former leader, so everyone gets a TTL and a
-// beat from now.
+// rebuild takes all leases and agents from the state. Owners may have beaten to a former leader, so everyone gets a TTL and
+// a beat from now.
 func (l *leases) rebuild(v View) error {
 	err := v.LeasedFlowRuns(func(r *row.FlowRun) (bool, error) {
-		l.put(r, Beat)
+		l.put(r, l.core.beat())
 		return true, nil
 	})
 	if err != nil {
 		return fmt.Errorf("read the leases: %w", err)
+	}
+	err = v.EachAgent(func(a *row.Agent) (bool, error) {
+		l.agents[id16(a.Id)] = presence{since: l.core.clock.Now()}
+		return true, nil
+	})
+	if err != nil {
+		return fmt.Errorf("read the agents: %w", err)
 	}
 	return nil
 }
@@ -113,7 +126,7 @@ func (l *leases) put(r *row.FlowRun, extra time.Duration) *lease {
 		now := l.core.clock.Now()
 		held = &lease{token: token, kind: r.Lease.Kind, owner: r.Lease.Owner, ttl: time.Duration(r.Lease.Ttl) * time.Microsecond, renewed: now}
 		if held.ttl <= 0 {
-			held.ttl = LeaseTTL
+			held.ttl = l.core.leaseTTL
 		}
 		held.deadline = now.Add(held.ttl + extra)
 		l.byRun[id] = held
@@ -122,14 +135,58 @@ func (l *leases) put(r *row.FlowRun, extra time.Duration) *lease {
 	return held
 }
 
-// seen counts as a sign of life of an agent.
-func (l *leases) seen(agentID api.ID) {
-	if agentID.IsNil() {
-		return
-	}
+// registered follows that an agent said who it is.
+func (l *leases) registered(agentID api.ID) {
 	l.mu.Lock()
-	l.agents[agentID] = l.core.clock.Now()
-	l.mu.Unlock()
+	defer l.mu.Unlock()
+	now := l.core.clock.Now()
+	l.agents[agentID] = presence{seen: now, since: now}
+}
+
+// seen counts as a sign of life of an agent. It reports whether the agent is known to be registered: nothing is remembered
+// of others, or ids that somebody made up would fill the memory.
+func (l *leases) seen(agentID api.ID) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if _, known := l.agents[agentID]; !known {
+		return false
+	}
+	now := l.core.clock.Now()
+	l.agents[agentID] = presence{seen: now, since: now}
+	return true
+}
+
+// beat counts as a sign of life of an agent that must be registered; nil is no agent.
+func (l *leases) beat(agentID api.ID) error {
+	if agentID.IsNil() || l.seen(agentID) {
+		return nil
+	}
+	view, err := l.core.view() // perhaps its event is still on the way
+	if err != nil {
+		return err
+	}
+	defer view.Close()
+	agent, err := view.Agent(agentID)
+	if err != nil {
+		return fmt.Errorf("read the agent: %w", err)
+	}
+	if agent == nil {
+		return ErrUnknownAgent
+	}
+	return nil
+}
+
+// silent returns the agents that were not heard from for d.
+func (l *leases) silent(d time.Duration) (ids []api.ID) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := l.core.clock.Now()
+	for id, p := range l.agents {
+		if now.Sub(p.since) >= d {
+			ids = append(ids, id)
+		}
+	}
+	return ids
 }
 
 // forget drops an agent that was deleted.
@@ -140,7 +197,9 @@ func (l *leases) forget(agentID api.ID) {
 }
 
 func (l *leases) renew(agentID api.ID, held []HeldLease) (Renewed, error) {
-	l.seen(agentID)
+	if err := l.beat(agentID); err != nil {
+		return Renewed{}, err
+	}
 	var answer Renewed
 	var unknown []HeldLease
 	l.mu.Lock()
@@ -199,7 +258,7 @@ func lostBecause(run *row.FlowRun, token Token) string {
 	case run.Lease == nil:
 		return "The lease on this flow run was lost: the run is " + run.State.GetName() + "."
 	case run.Lease.TokenIndex != token.Index || run.Lease.TokenOrdinal != token.Ordinal:
-		return "The lease on this flow run was lost: it is executed by " + run.Lease.Owner + "."
+		return "The lease on this flow run was lost: it is executed by " + shortOwner(run.Lease.Owner) + "."
 	}
 	return ""
 }
@@ -209,8 +268,10 @@ func (l *leases) presence(flowRuns []api.ID) Presence {
 	defer l.mu.Unlock()
 	now := l.core.clock.Now()
 	p := Presence{Agents: make(map[api.ID]AgentPresence, len(l.agents)), Renewed: map[api.ID]time.Time{}}
-	for id, seen := range l.agents {
-		p.Agents[id] = AgentPresence{LastSeen: seen, Live: now.Sub(seen) <= LeaseTTL}
+	for id, a := range l.agents {
+		if !a.seen.IsZero() {
+			p.Agents[id] = AgentPresence{LastSeen: a.seen, Live: now.Sub(a.seen) <= l.core.leaseTTL}
+		}
 	}
 	for _, id := range flowRuns {
 		if held := l.byRun[id]; held != nil {
@@ -230,19 +291,22 @@ func (l *leases) runOnce(ctx context.Context) (time.Duration, error) {
 	if l.core.jumps.check() {
 		l.grace()
 	}
-	expired, commands := l.collect()
-	for i, e := range commands {
+	batches := l.collect()
+	for i, b := range batches {
+		e := &command.Envelope{Command: &command.Envelope_ExpireLeases{ExpireLeases: b.command}}
 		if _, _, err := l.core.propose(ctx, e); err != nil {
 			l.mu.Lock()
-			for _, held := range expired[i*expireBatch:] {
-				held.expiring = false
+			for _, b := range batches[i:] {
+				for _, held := range b.leases {
+					held.expiring = false
+				}
 			}
 			l.mu.Unlock()
 			return 0, fmt.Errorf("propose: %w", err)
 		}
-	}
-	for range expired {
-		l.core.observer.LeaseExpired()
+		for range b.leases {
+			l.core.observer.LeaseExpired()
+		}
 	}
 	return jumpCheck, nil
 }
@@ -253,30 +317,53 @@ func (l *leases) grace() {
 	defer l.mu.Unlock()
 	now := l.core.clock.Now()
 	for _, held := range l.byRun {
-		held.deadline = now.Add(held.ttl + Beat)
+		held.deadline = now.Add(held.ttl + l.core.beat())
 	}
 }
 
-// collect finds expired leases and packs them into commands of expireBatch.
-func (l *leases) collect() (expired []*lease, commands []*command.Envelope) {
+// expiry is one command of expired leases.
+type expiry struct {
+	command *command.ExpireLeases
+	leases  []*lease
+	bytes   int // of the reasons
+}
+
+// collect finds expired leases and packs them into commands, by number and by size: a command that is refused for its size
+// would be refused for ever.
+func (l *leases) collect() (batches []*expiry) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := l.core.clock.Now()
-	var batch *command.ExpireLeases
+	var last *expiry
 	for id, held := range l.byRun {
 		if held.expiring || now.Before(held.deadline) {
 			continue
 		}
 		held.expiring = true
-		if len(expired)%expireBatch == 0 {
-			batch = &command.ExpireLeases{}
-			commands = append(commands, &command.Envelope{Command: &command.Envelope_ExpireLeases{ExpireLeases: batch}})
+		reason := fmt.Sprintf("%s was last heard from %s ago", shortOwner(held.owner), roughly(now.Sub(held.renewed)))
+		if last == nil || len(last.leases) >= expireBatch || last.bytes+len(reason) > expireBytes {
+			last = &expiry{command: &command.ExpireLeases{}}
+			batches = append(batches, last)
 		}
-		expired = append(expired, held)
-		batch.Expired = append(batch.Expired, &command.ExpireLeases_Expired{FlowRunId: id[:], TokenIndex: held.token.Index, TokenOrdinal: held.token.Ordinal,
-			Reason: fmt.Sprintf("%s was last heard from %s ago", held.owner, roughly(now.Sub(held.renewed)))})
+		last.leases = append(last.leases, held)
+		last.bytes += len(reason)
+		last.command.Expired = append(last.command.Expired, &command.ExpireLeases_Expired{
+			FlowRunId: id[:], TokenIndex: held.token.Index, TokenOrdinal: held.token.Ordinal, Reason: reason})
 	}
-	return expired, commands
+	return batches
+}
+
+// shortOwner is an owner's text for a reason: whoever starts a lease chooses its owner's name, but not the size of what is
+// written about it.
+func shortOwner(owner string) string {
+	if len(owner) <= ownerInReason {
+		return owner
+	}
+	end := ownerInReason
+	for !utf8.RuneStart(owner[end]) {
+		end--
+	}
+	return owner[:end] + "…"
 }
 
 func roughly(d time.Duration) time.Duration { return d.Round(time.Second) }

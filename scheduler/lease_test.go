@@ -1,10 +1,13 @@
 package scheduler
 
 import (
+	"errors"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"google.golang.org/protobuf/proto"
 
 	"github.com/sluice-dev/sluice/api"
 	"github.com/sluice-dev/sluice/fsm/command"
@@ -70,7 +73,7 @@ func TestLeases(t *testing.T) {
 			run, a, _ := r.granted()
 			held := r.held(run)
 			for range 20 {
-				r.pass(Beat)
+				r.pass(4 * time.Second)
 				if answer := r.renew(a, held); len(answer.Lost)+len(answer.Cancelling) != 0 {
 					t.Fatalf("%+v", answer)
 				}
@@ -135,7 +138,7 @@ func TestLeases(t *testing.T) {
 		"the lease of a process that no agent started expires too": func(t *testing.T, r *rig) {
 			run := r.submit(api.ID{}, 0)
 			r.report(run, row.StateType_RUNNING)
-			r.do(&command.Envelope{Command: &command.Envelope_StartLease{StartLease: &command.StartLease{FlowRunId: run[:], Owner: "python leo_flow.py", Ttl: LeaseTTL.Microseconds()}}})
+			r.do(&command.Envelope{Command: &command.Envelope_StartLease{StartLease: &command.StartLease{FlowRunId: run[:], Owner: "python leo_flow.py", Ttl: (12 * time.Second).Microseconds()}}})
 			held := r.held(run)
 			r.pass(10 * time.Second)
 			r.renew(api.ID{}, held)
@@ -146,6 +149,81 @@ func TestLeases(t *testing.T) {
 			r.pass(4 * time.Second)
 			if s := r.flowRun(run).State; s.Name != "Crashed" || !strings.Contains(s.GetMessage(), "python leo_flow.py") {
 				t.Errorf("%v", s)
+			}
+		},
+		"the size of an owner's name stops no expiry": func(t *testing.T, r *rig) {
+			var runs []api.ID
+			for i := range 300 { // together more than a command may hold
+				run := r.submit(api.ID{}, 0)
+				r.report(run, row.StateType_RUNNING)
+				owner := strings.Repeat("x", i%2) + strings.Repeat("é", 2500)
+				r.do(&command.Envelope{Command: &command.Envelope_StartLease{StartLease: &command.StartLease{FlowRunId: run[:], Owner: owner, Ttl: (12 * time.Second).Microseconds()}}})
+				runs = append(runs, run)
+			}
+			r.pass(14 * time.Second)
+			for _, run := range runs {
+				if s := r.flowRun(run).State; s.Name != "Crashed" || !strings.Contains(s.GetMessage(), "éé… was last heard from") || len(s.GetMessage()) > 300 {
+					t.Fatalf("%v", s)
+				}
+			}
+		},
+		"more than one command of expiries": func(t *testing.T, r *rig) {
+			var runs []api.ID
+			for range expireBatch { // few enough by number, too many by size
+				run := r.submit(api.ID{}, 0)
+				r.report(run, row.StateType_RUNNING)
+				r.do(&command.Envelope{Command: &command.Envelope_StartLease{StartLease: &command.StartLease{FlowRunId: run[:], Owner: strings.Repeat("x", ownerInReason), Ttl: (12 * time.Second).Microseconds()}}})
+				runs = append(runs, run)
+			}
+			commands := 0
+			r.interpose(func(e *command.Envelope, apply func()) {
+				if c := e.GetExpireLeases(); c != nil {
+					commands++
+					if size := proto.Size(c); size > 2*expireBytes {
+						t.Errorf("a command of %d bytes", size)
+					}
+				}
+				apply()
+			})
+			r.pass(14 * time.Second)
+			for _, run := range runs {
+				if s := r.flowRun(run).State; s.Name != "Crashed" {
+					t.Fatalf("%v", s)
+				}
+			}
+			if commands < 2 || r.observed.expired != len(runs) {
+				t.Errorf("%d commands, %d expiries observed", commands, r.observed.expired)
+			}
+		},
+		"an agent that is not registered is refused and not remembered": func(t *testing.T, r *rig) {
+			_, a, _ := r.granted()
+			stranger := api.NewID()
+			beat := func(id api.ID) error {
+				_, err := r.services.Renew(t.Context(), id, nil)
+				return err
+			}
+			if err := beat(stranger); !errors.Is(err, ErrUnknownAgent) {
+				t.Errorf("a stranger's heartbeat: %v", err)
+			}
+			if err := beat(a); err != nil {
+				t.Errorf("a heartbeat: %v", err)
+			}
+			p, err := r.services.Presence(t.Context())
+			if err != nil || len(p.Agents) != 1 || !p.Agents[a].Live {
+				t.Errorf("%+v %v", p, err)
+			}
+			r.stop()
+			r.start()
+			if p, err = r.services.Presence(t.Context()); err != nil || len(p.Agents) != 0 {
+				t.Errorf("a new leader has heard from %+v %v", p, err)
+			}
+			if err := beat(a); err != nil {
+				t.Errorf("a heartbeat to a new leader: %v", err)
+			}
+			r.deleteAgent(a)
+			r.pass(0)
+			if err := beat(a); !errors.Is(err, ErrUnknownAgent) {
+				t.Errorf("a deleted agent's heartbeat: %v", err)
 			}
 		},
 		"a run nobody holds is never expired": func(t *testing.T, r *rig) {
@@ -181,6 +259,39 @@ func TestLeases(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestTheConfiguredTTLCountsEverywhere(t *testing.T) {
+	t.Parallel()
+	within(t, func(r *rig) {
+		r.leaseTTL = 3 * time.Second
+		r.start()
+		run, a, _ := r.granted()
+		r.report(run, row.StateType_RUNNING)
+		r.pass(2500 * time.Millisecond)
+		if p, err := r.services.Presence(r.t.Context()); err != nil || !p.Agents[a].Live {
+			r.t.Errorf("after 2.5 s: %+v %v", p, err)
+		}
+		r.pass(time.Second)
+		if p, err := r.services.Presence(r.t.Context()); err != nil || p.Agents[a].Live {
+			r.t.Errorf("after 3.5 s: %+v %v", p, err)
+		}
+		r.pass(time.Second)
+		if s := r.flowRun(run).State; s.Name != "Crashed" {
+			r.t.Errorf("after 4.5 s: %v", s)
+		}
+		run, _, _ = r.granted()
+		r.stop()
+		r.start()
+		r.pass(3500 * time.Millisecond) // a TTL and a beat are four seconds
+		if s := r.flowRun(run).State; s.Type != row.StateType_PENDING {
+			r.t.Errorf("3.5 s into the epoch: %v", s)
+		}
+		r.pass(2 * time.Second)
+		if s := r.flowRun(run).State; s.Type != row.StateType_SCHEDULED {
+			r.t.Errorf("5.5 s into the epoch: %v", s)
+		}
+	})
 }
 
 // skewed is a clock that a test sets forward.

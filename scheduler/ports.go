@@ -5,6 +5,7 @@ package scheduler
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/sluice-dev/sluice/api"
@@ -24,6 +25,7 @@ type View interface {
 	WorkQueue(id api.ID) (*row.WorkQueue, error)
 	EachWorkQueue(fn func(*row.WorkQueue) (more bool, err error)) error
 	Agent(id api.ID) (*row.Agent, error)
+	EachAgent(fn func(*row.Agent) (more bool, err error)) error
 	Claim(id api.ID) (*row.Claim, error)
 	FlowRun(id api.ID) (*row.FlowRun, error)
 	// ScheduledFlowRuns walks the SCHEDULED runs whose time lies in [from, until) µs, by time.
@@ -34,6 +36,10 @@ type View interface {
 
 	Close() error
 }
+
+// ErrUnwelcome is in the chain of a Proposer's error when the node refuses this kind of write for now, such as on a full
+// disk. Services try again after a while and say so only once.
+var ErrUnwelcome = errors.New("writes are refused for now")
 
 // Proposer orders the commands of one epoch. It fails once the epoch is over, and never forwards: a service that outlived
 // its epoch must not reach the next leader.

@@ -38,6 +38,8 @@ type rig struct {
 	t        *testing.T
 	machine  *fsm.FSM
 	clock    Clock
+	leaseTTL time.Duration // of the next epoch; 0: the default
+	log      *slog.Logger  // of the next epoch
 	services *Services
 	observed observed
 
@@ -54,9 +56,10 @@ type rig struct {
 type fault int
 
 const (
-	none    fault = iota
-	refused       // it surely did not happen
-	unknown       // it happened, but the proposer is told that nobody knows
+	none      fault = iota
+	refused         // it surely did not happen
+	unknown         // it happened, but the proposer is told that nobody knows
+	unwelcome       // the node refuses such writes for now
 )
 
 var errFault = errors.New("injected fault")
@@ -181,8 +184,11 @@ func (l leader) Propose(ctx context.Context, commands ...*command.Envelope) ([]*
 	if over {
 		return nil, 0, errors.New("not the leader any more")
 	}
-	if happens == refused {
+	switch happens {
+	case refused:
 		return nil, 0, errFault
+	case unwelcome:
+		return nil, 0, fmt.Errorf("%w: injected", ErrUnwelcome)
 	}
 	var results []*command.Result
 	var index uint64
@@ -231,7 +237,7 @@ func (r *rig) start() {
 	term := r.term
 	r.mu.Unlock()
 	_, index := r.apply(&command.Envelope{Command: &command.Envelope_LeaderEpoch{LeaderEpoch: &command.LeaderEpoch{Term: term, NodeId: "n1", ClusterId: "c"}}})
-	services, err := New(Config{View: func() (View, error) { return r.machine.View() }, Events: r.machine.Events(), Clock: r.clock, Observer: &r.observed})
+	services, err := New(Config{View: func() (View, error) { return r.machine.View() }, Events: r.machine.Events(), Clock: r.clock, Observer: &r.observed, LeaseTTL: r.leaseTTL, Logger: r.log})
 	if err != nil {
 		r.t.Fatal(err)
 	}

@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"google.golang.org/protobuf/reflect/protoreflect"
+
 	"github.com/sluice-dev/sluice/api"
 	"github.com/sluice-dev/sluice/fsm/watch"
 )
@@ -19,6 +21,8 @@ type Config struct {
 	View   func() (View, error)
 	Events Events
 	Clock  Clock
+	// LeaseTTL is how long a lease lives without being renewed; owners renew every third of it. Default 12 s.
+	LeaseTTL time.Duration
 	// Observer is told what happens; nil: nobody.
 	Observer Observer
 	// Logger; nil discards.
@@ -47,8 +51,14 @@ func New(cfg Config) (*Services, error) {
 	if cfg.Clock == nil {
 		problems = append(problems, errors.New("Clock is missing"))
 	}
+	if cfg.LeaseTTL < 0 {
+		problems = append(problems, fmt.Errorf("LeaseTTL is %s, it must be positive", cfg.LeaseTTL))
+	}
 	if err := errors.Join(problems...); err != nil {
 		return nil, fmt.Errorf("scheduler configuration: %w", err)
+	}
+	if cfg.LeaseTTL == 0 {
+		cfg.LeaseTTL = 12 * time.Second
 	}
 	if cfg.Observer == nil {
 		cfg.Observer = noObserver{}
@@ -90,16 +100,6 @@ func (s *Services) Stop() {
 	s.done, s.cancel = nil, nil
 }
 
-// Lead runs one epoch until ctx ends. An error says that it could not begin.
-func (s *Services) Lead(ctx context.Context, epoch Epoch) error {
-	if err := s.Start(ctx, epoch); err != nil {
-		return err
-	}
-	<-ctx.Done()
-	s.Stop()
-	return nil
-}
-
 // Claim waits until something is granted to the demand or its wait has passed (no grants, no error). Repeating a claim id
 // answers the same grants. Errors: ErrUnknownAgent, ErrEpochOver, those of the Proposer (the grants are then unknown: repeat
 // the claim) and the context's.
@@ -111,7 +111,8 @@ func (s *Services) Claim(ctx context.Context, demand Demand) (Granted, error) {
 	return now.dispatcher.claim(ctx, demand)
 }
 
-// Renew counts as a sign of life of the leases and, unless its id is nil, of the agent.
+// Renew counts as a sign of life of the leases and, unless its id is nil, of the agent. Errors: ErrUnknownAgent (nothing
+// was renewed), ErrEpochOver.
 func (s *Services) Renew(_ context.Context, agentID api.ID, leases []HeldLease) (Renewed, error) {
 	now := s.session.Load()
 	if now == nil {
@@ -171,6 +172,7 @@ type session struct {
 	leases       *leases
 	late         *late
 	purge        *purge
+	retire       *retire
 }
 
 // begin rebuilds all services from the state as it is now.
@@ -192,11 +194,11 @@ func (s *Services) begin(epoch Epoch) (*session, error) {
 	if behind := time.UnixMicro(floor).Sub(s.cfg.Clock.Now()); behind > jumpLimit {
 		s.cfg.Logger.Warn("this node's clock is behind the former leader's", "by", behind)
 	}
-	c := &core{epoch: epoch, open: s.cfg.View, clock: s.cfg.Clock, observer: s.cfg.Observer, log: s.cfg.Logger,
-		jumps: newJumps(s.cfg.Clock, s.cfg.Logger)}
+	c := &core{epoch: epoch, open: s.cfg.View, clock: s.cfg.Clock, leaseTTL: s.cfg.LeaseTTL, observer: s.cfg.Observer, log: s.cfg.Logger,
+		jumps: newJumps(s.cfg.Clock, s.cfg.Logger), unwelcome: map[protoreflect.Name]bool{}}
 	c.latest.Store(floor)
 	now := &session{core: c, events: events, from: view.Index(), materializer: newMaterializer(c), leases: newLeases(c), late: newLate(c), purge: newPurge(c)}
-	now.dispatcher = newDispatcher(c, now.leases)
+	now.dispatcher, now.retire = newDispatcher(c, now.leases), newRetire(c, now.leases)
 	return now, errors.Join(now.materializer.rebuild(view), now.leases.rebuild(view), now.dispatcher.rebuild(view))
 }
 
@@ -205,7 +207,7 @@ func (n *session) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var all sync.WaitGroup
-	for _, service := range []func(context.Context) error{n.follow, n.materializer.run, n.dispatcher.run, n.leases.run, n.late.run, n.purge.run} {
+	for _, service := range []func(context.Context) error{n.follow, n.materializer.run, n.dispatcher.run, n.leases.run, n.late.run, n.purge.run, n.retire.run} {
 		all.Go(func() { cancel(service(ctx)) })
 	}
 	all.Wait()
@@ -242,7 +244,7 @@ func (n *session) follow(ctx context.Context) error {
 				n.leases.forget(id16(e.Agent.Id))
 				n.dispatcher.agentDeleted(id16(e.Agent.Id), e.Cursor.Index)
 			} else {
-				n.leases.seen(id16(e.Agent.Id))
+				n.leases.registered(id16(e.Agent.Id))
 			}
 		}
 	}
