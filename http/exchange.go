@@ -201,7 +201,7 @@ func (x *exchange) readBody() error {
 	limit := x.route.bodyLimit()
 	length := x.r.ContentLength
 	if length > limit {
-		x.closeAfter()
+		x.refuseBody()
 		return tooLarge(limit)
 	}
 	if length == 0 || x.r.Body == nil || x.r.Body == http.NoBody {
@@ -214,7 +214,7 @@ func (x *exchange) readBody() error {
 	_ = control.SetReadDeadline(time.Time{})
 	switch {
 	case errors.Is(err, errBodyTooLarge):
-		x.closeAfter()
+		x.refuseBody()
 		return tooLarge(limit)
 	case err != nil:
 		x.closeAfter()
@@ -224,10 +224,29 @@ func (x *exchange) readBody() error {
 	return nil
 }
 
+// refusedBytes and refusedTime bound what is read of a body that is refused.
+const (
+	refusedBytes = 32 << 20
+	refusedTime  = 2 * time.Second
+)
+
+// refuseBody reads some of a body that nobody wants: a client that is still sending when the connection closes would see a
+// reset and not the answer.
+func (x *exchange) refuseBody() {
+	x.closeAfter()
+	control := http.NewResponseController(x.ResponseWriter)
+	if control.SetReadDeadline(time.Now().Add(refusedTime)) == nil {
+		_, _ = io.CopyN(io.Discard, x.r.Body, refusedBytes)
+		_ = control.SetReadDeadline(time.Time{})
+	}
+}
+
 func (x *exchange) closeAfter() { x.Header()["Connection"] = []string{"close"} }
 
 func readAll(r io.Reader, length, limit int64) ([]byte, error) {
-	if length > 0 {
+	// What a client announces is believed up to here; beyond it, memory is taken as bytes come.
+	const believed = 1 << 20
+	if length > 0 && length <= believed {
 		data := make([]byte, length)
 		if _, err := io.ReadFull(r, data); err != nil {
 			return nil, errors.Join(errBodyBroken, err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/sluice-dev/sluice/api"
 	"github.com/sluice-dev/sluice/cluster"
@@ -79,6 +80,19 @@ func proposalError(err error) error {
 	}
 }
 
+// lagPatience is how long a stale read waits for this node to reach the index its client has seen.
+const lagPatience = 250 * time.Millisecond
+
+// reaches reports whether this node's state contains the entry at index, now or in a moment.
+func (r reader) reaches(ctx context.Context, index uint64) bool {
+	if index <= r.fsm.AppliedIndex() {
+		return true
+	}
+	ctx, cancel := context.WithTimeout(ctx, lagPatience)
+	defer cancel()
+	return r.cluster.WaitApplied(ctx, index) == nil
+}
+
 // errBuilding is why nothing is read after an upgrade that brought a new index, until it is filled.
 var errBuilding = errors.New("an index that this version needs is being built")
 
@@ -96,13 +110,13 @@ func (r reader) View(ctx context.Context, consistency httpapi.Consistency, minIn
 	if r.fsm.Building() {
 		return nil, 0, unavailable(errBuilding)
 	}
-	if consistency == httpapi.Linearizable {
-		if _, err := r.cluster.Read(ctx); err != nil {
-			return nil, 0, unavailable(err)
-		}
+	if consistency == httpapi.Stale && !r.reaches(ctx, minIndex) {
+		// This node lags, or the index comes from a cluster that had another history, as after its data was replaced.
+		consistency = httpapi.Linearizable
 	}
-	if minIndex > r.fsm.AppliedIndex() {
-		if err := r.cluster.WaitApplied(ctx, minIndex); err != nil {
+	if consistency == httpapi.Linearizable {
+		// Every index this cluster has given out lies before the point read at, so the least index needs no further look.
+		if _, err := r.cluster.Read(ctx); err != nil {
 			return nil, 0, unavailable(err)
 		}
 	}
