@@ -11,12 +11,12 @@ import sys
 import threading
 import time
 
-from sluice import context, names, timestamps
+from sluice import context, names, timestamps, transport
 from sluice.errors import ApiError, ServerUnavailable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, List, Optional
+    from typing import Any, Dict, List, Optional, Tuple
 
     from sluice.client import Client
 
@@ -24,8 +24,9 @@ DEBUG, INFO, WARNING, ERROR, CRITICAL = 10, 20, 30, 40, 50
 _LEVELS = {"DEBUG": DEBUG, "INFO": INFO, "WARNING": WARNING, "ERROR": ERROR, "CRITICAL": CRITICAL}
 _LEVEL_NAMES = {value: name for name, value in _LEVELS.items()}
 
+# Bytes are those of the JSON that is sent. The server takes 8 MiB at once.
 MESSAGE_LIMIT = 1_000_000  # bytes of one message
-BATCH_BYTES = 1_000_000
+BATCH_BYTES = 1_000_000  # of one batch, unless a single line with its other fields is larger
 BATCH_LINES = 1000
 BATCH_SECONDS = 0.25  # a line is on its way to the server after at most this
 BUFFER_BYTES = 64_000_000  # lines beyond are dropped while the server cannot be reached
@@ -75,7 +76,8 @@ class LogShipper:
 
     Batches carry (producer, sequence): one that was stored but whose answer was lost is not stored twice. A batch is
     tried until it is stored, through outages of any length; the buffer is bounded by dropping new lines, with one
-    line that says how many.
+    line that says how many. A batch that is too large for the server or something in front of it is sent in halves;
+    other batches that are refused are dropped, and the console tells.
     """
 
     def __init__(self, client: Client) -> None:
@@ -83,8 +85,8 @@ class LogShipper:
         self._producer = names.uuid4()
         self._sequence = 0
         self._changed = threading.Condition()  # guards all below
-        self._lines: List[Dict[str, Any]] = []
-        self._bytes = 0
+        self._lines: List[Tuple[Dict[str, Any], int]] = []  # each with its size in bytes
+        self._bytes = 0  # of all lines
         self._dropped = 0
         self._sending = False
         self._urgent = False
@@ -93,15 +95,18 @@ class LogShipper:
 
     def add(self, line: Dict[str, Any]) -> None:
         """Queues a line."""
-        size = len(line["message"]) + 200
+        size = _encoded_size(line) + 1  # with its comma
         with self._changed:
             if self._bytes + size > BUFFER_BYTES:
                 self._dropped += 1
                 return
             if self._dropped:
-                self._lines.append({**line, "level": WARNING, "message": f"{self._dropped} log lines were dropped: the server could not be reached."})
+                marker = {**line, "level": WARNING, "message": f"{self._dropped} log lines were dropped: the server could not be reached."}
+                marker_size = _encoded_size(marker) + 1
+                self._lines.append((marker, marker_size))
+                self._bytes += marker_size
                 self._dropped = 0
-            self._lines.append(line)
+            self._lines.append((line, size))
             self._bytes += size
             if self._thread is None and self._closing_at is None:
                 self._thread = threading.Thread(target=self._run, name="sluice-logs", daemon=True)
@@ -146,19 +151,19 @@ class LogShipper:
                         break
                     self._changed.wait(left)
                 self._urgent = False
-                batch, size = [], 0
-                for line in self._lines[:BATCH_LINES]:
-                    size += len(line["message"]) + 200
-                    if batch and size > BATCH_BYTES:
+                batch, total = [], 0
+                for line, size in self._lines[:BATCH_LINES]:
+                    if batch and total + size > BATCH_BYTES:
                         break
                     batch.append(line)
+                    total += size
                 if not batch:
                     return  # closing, and nothing left
                 self._sending = True
             delivered = self._deliver(batch)
             with self._changed:
                 del self._lines[: len(batch)]
-                self._bytes = sum(len(line["message"]) + 200 for line in self._lines) if self._lines else 0
+                self._bytes -= total
                 self._sending = False
                 if not delivered:
                     self._lines.clear()
@@ -166,15 +171,31 @@ class LogShipper:
                 self._changed.notify_all()
 
     def _deliver(self, batch: List[Dict[str, Any]]) -> bool:
-        self._sequence += 1
+        """Sends a batch until it is decided about. Answers False when the time for it is over."""
+        parts = [batch]  # the next one last
+        while parts:
+            part = parts.pop()
+            try:
+                if not self._send(part, self._sequence + 1):
+                    return False
+            except ApiError as error:
+                if error.status == 413 and len(part) > 1:
+                    middle = len(part) // 2
+                    parts += [part[middle:], part[:middle]]
+                    continue  # nothing was stored under the number
+                console("WARNING", "sluice.logs", f"The server refused {len(part)} log lines, which are lost: {error}")
+            self._sequence += 1
+        return True
+
+    def _send(self, part: List[Dict[str, Any]], sequence: int) -> bool:
+        """Sends lines until they are stored. Raises ApiError when they would be refused again."""
         while True:
             try:
-                self._client.send_logs(batch, self._producer, self._sequence, retry_seconds=5.0)
+                self._client.send_logs(part, self._producer, sequence, retry_seconds=5.0)
                 return True
             except ApiError as error:
-                if error.status < 500:
-                    console("ERROR", "sluice.logs", f"The server refused {len(batch)} log lines: {error}")
-                    return True  # it would refuse them again
+                if error.status < 500 and error.status != 429:
+                    raise
             except (ServerUnavailable, OSError):
                 pass
             with self._changed:
@@ -182,6 +203,28 @@ class LogShipper:
                     console("ERROR", "sluice.logs", f"{len(self._lines)} log lines could not be delivered.")
                     return False
                 self._changed.wait(0.5)
+
+
+def _encoded_size(value: Any) -> int:
+    return len(transport.encode(value))
+
+
+def _fitted(text: str) -> str:
+    """The text, cut where its JSON gets longer than the limit."""
+    if len(text) <= MESSAGE_LIMIT // 6:  # no character takes more than 6 bytes
+        return text
+    # JSON has no lone surrogates, which undecodable file names bring.
+    start = text[:MESSAGE_LIMIT].encode("utf-8", "replace").decode()
+    if len(text) <= MESSAGE_LIMIT and _encoded_size(start) <= MESSAGE_LIMIT:
+        return text
+    fits, beyond = 0, len(start) + 1
+    while beyond - fits > 1:
+        middle = (fits + beyond) // 2
+        if _encoded_size(start[:middle]) <= MESSAGE_LIMIT:
+            fits = middle
+        else:
+            beyond = middle
+    return start[:fits] + " [cut: longer than 1 MB]"
 
 
 _shippers_lock = threading.Lock()  # guards _shippers
@@ -267,8 +310,7 @@ class RunLogger:
                 text = f"{text} {args!r} (malformed log message: {error})"
         if exc_info:
             text = (text + "\n" if text else "") + _traceback(exc_info)
-        if len(text) > MESSAGE_LIMIT // 4 and len(text.encode("utf-8", "replace")) > MESSAGE_LIMIT:
-            text = text.encode("utf-8", "replace")[:MESSAGE_LIMIT].decode("utf-8", "ignore") + " [cut: longer than 1 MB]"
+        text = _fitted(text)
         moment = timestamps.now()
         if run_lines_on_console or always_show:
             console(_LEVEL_NAMES.get(level, f"Level {level}"), self._title, text, moment.timestamp())

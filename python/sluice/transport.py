@@ -115,7 +115,17 @@ class _Connection:
     def exchange(self, request: bytes, seconds: float, expect_body: bool) -> Tuple[Reply, bool]:
         """Sends a request and reads its answer; the second value says whether the connection can be used again."""
         self.sock.settimeout(seconds)
-        self.sock.sendall(request)
+        try:
+            self.sock.sendall(request)
+        except ConnectionError as broken:
+            # A server that refuses a request before it has read all of it answers and closes: the answer may be here.
+            try:
+                return self._answer(expect_body)[0], False
+            except (OSError, ValueError):
+                raise broken from None
+        return self._answer(expect_body)
+
+    def _answer(self, expect_body: bool) -> Tuple[Reply, bool]:
         while True:
             first = self._line().split(None, 2)
             if len(first) < 2 or not first[0].startswith(b"HTTP/1.") or not first[1].isdigit():
@@ -331,7 +341,11 @@ def unreachable(addresses: List[Address], reason: str, waited: float) -> str:
 
 def encode(body: Any) -> bytes:
     """JSON, compact, UTF-8. Not-a-number values are refused: they are not JSON."""
-    return json.dumps(body, separators=(",", ":"), allow_nan=False).encode()
+    try:
+        # Escapes would make texts in most scripts two to three times as long.
+        return json.dumps(body, separators=(",", ":"), allow_nan=False, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError:  # lone surrogates, which only escapes can write
+        return json.dumps(body, separators=(",", ":"), allow_nan=False).encode()
 
 
 def _detail(reply: Reply) -> Tuple[str, str, str, str]:

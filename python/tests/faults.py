@@ -35,11 +35,14 @@ DROP = None  # the request is read, and the connection closed without an answer
 class FaultyServer:
     """Calls `handler` for each request; its bytes are sent as they are, DROP closes the connection.
 
+    A body of more than `body_limit` bytes is refused with 413 and the connection reset, without reading the body.
     `requests` are those that arrived, in order; `arrived` is notified for each.
     """
 
-    def __init__(self, handler: Handler) -> None:
+    def __init__(self, handler: Handler, body_limit: Optional[int] = None) -> None:
         self._handler = handler
+        self._body_limit = body_limit
+        self.refused = 0  # bodies that were too large
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.port = self._socket.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}/api"
@@ -105,7 +108,12 @@ class FaultyServer:
                         break
                     name, _, value = line.partition(":")
                     headers[name.lower()] = value.strip()
-                body = reader.read(int(headers.get("content-length", 0)))
+                length = int(headers.get("content-length", 0))
+                if self._body_limit is not None and length > self._body_limit:
+                    self.refused += 1
+                    connection.sendall(answer(413, {"detail": "too large"}, "Connection: close\r\n"))
+                    return  # closing with unread bytes resets the connection
+                body = reader.read(length)
                 request = Request(first[0], first[1], headers, body, number)
                 reply = self._handler(request)
                 with self.arrived:

@@ -15,8 +15,8 @@ def line(number):
 
 
 class Delivery(unittest.TestCase):
-    def shipper(self, handler):
-        server = FaultyServer(handler)
+    def shipper(self, handler, body_limit=None):
+        server = FaultyServer(handler, body_limit)
         self.addCleanup(server.close)
         client = Client(Transport([server.url], retry_seconds=5))
         self.addCleanup(client.transport.close)
@@ -66,6 +66,50 @@ class Delivery(unittest.TestCase):
             self.assertTrue(shipper.close(30))
         self.assertEqual(len(server.requests), 2)
         self.assertIn("too large", shown.getvalue())
+
+    def test_long_lines_of_any_script_fit_the_limit_of_the_server(self):
+        server, shipper = self.shipper(script(answer(201)), 8 << 20)
+        logger = logs.RunLogger("sluice.flow_runs", "t", shipper, "id")
+        texts = ["😀" * 249_000, "ä" * 499_000, "\x00" * 160_000] * 4
+        with contextlib.redirect_stderr(io.StringIO()):
+            for text in texts:
+                logger.info(text)
+            self.assertTrue(shipper.close(30))
+        self.assertEqual(server.refused, 0)
+        self.assertEqual([entry["message"] for request in server.requests for entry in request.json()], texts)
+        self.assertLess(max(len(request.body) for request in server.requests), 1 << 20)
+
+    def test_a_line_is_cut_where_its_json_gets_too_long(self):
+        server, shipper = self.shipper(script(answer(201)))
+        logger = logs.RunLogger("sluice.flow_runs", "t", shipper, "id")
+        marker = " [cut: longer than 1 MB]"
+        with contextlib.redirect_stderr(io.StringIO()):
+            for character in ("x", "😀", "\x00", "\udc80"):
+                logger.info(character * 2_000_000)
+            self.assertTrue(shipper.close(30))
+        self.assertLess(max(len(request.body) for request in server.requests), 1 << 20)
+        messages = [entry["message"] for request in server.requests for entry in request.json()]
+        quotes = 2
+        self.assertEqual(
+            [(message[0], message.count(message[0]), message.endswith(marker)) for message in messages[1:]],
+            [("😀", (1_000_000 - quotes) // 4, True), ("\x00", (1_000_000 - quotes) // 6, True), ("?", 1_000_000 - quotes, True)],
+        )
+        self.assertEqual(messages[0], "x" * (1_000_000 - quotes) + marker)
+
+    def test_a_batch_that_is_too_large_is_sent_in_parts(self):
+        server, shipper = self.shipper(script(answer(201)), 200_000)
+        texts = [f"{number}" + "x" * 90_000 for number in range(7)]
+        texts.insert(3, "y" * 250_000)  # never fits
+        with contextlib.redirect_stderr(io.StringIO()) as shown:
+            for text in texts:
+                shipper.add(line(text))
+            self.assertTrue(shipper.close(30))
+        self.assertGreater(server.refused, 1)
+        arrived = [entry["message"] for request in server.requests for entry in request.json()]
+        self.assertEqual(arrived, [text for text in texts if text[0] != "y"])
+        numbers = [int(request.headers["x-sluice-log-sequence"]) for request in server.requests]
+        self.assertEqual(numbers, sorted(set(numbers)))
+        self.assertIn("refused 1 log lines, which are lost", shown.getvalue())
 
     def test_closing_gives_up_after_its_time(self):
         _, shipper = self.shipper(script(answer(503, {"kind": "unavailable"}, "Retry-After: 0\r\n")))

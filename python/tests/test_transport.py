@@ -49,6 +49,20 @@ class Requests(unittest.TestCase):
         self.assertEqual(server.requests[0].json(), {"b": "ä"})
         self.assertEqual(server.requests[0].path, "/api/x")
 
+    def test_the_answer_to_a_request_that_was_not_read_to_its_end_is_seen(self):
+        server = FaultyServer(script(answer(200)), body_limit=1000)
+        self.addCleanup(server.close)
+        with self.assertRaises(ApiError) as caught:
+            self.transport(server.url).request("POST", "/x", "x" * 20_000_000)
+        self.assertEqual((caught.exception.status, server.refused), (413, 1))
+
+    def test_bodies_are_utf_8_unless_only_escapes_can_write_them(self):
+        server = self.server(answer(200))
+        transport = self.transport(server.url)
+        transport.request("POST", "/x", {"b": "ä😀"})
+        transport.request("POST", "/x", {"b": "ä\udc80"})
+        self.assertEqual([request.body for request in server.requests], ['{"b":"ä😀"}'.encode(), b'{"b":"\\u00e4\\udc80"}'])
+
     def test_chunked_and_unframed_answers_are_read(self):
         server = self.server(
             b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n[1,\r\n2;x=y\r\n2]\r\n0\r\n\r\n",
