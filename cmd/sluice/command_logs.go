@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
+	"fmt"
 	"io"
 	"strings"
 	"sync"
@@ -15,6 +17,7 @@ import (
 const (
 	logFlush     = time.Second
 	maxLogBatch  = 500
+	maxLogBytes  = 256 << 10 // of the texts of a batch: JSON makes them 6 times as long at most, and the server takes 8 MiB
 	maxLogLine   = 64 << 10
 	levelInfo    = 20 // also for stderr, where programs write their progress
 	commandLog   = "sluice.flow_runs"
@@ -28,7 +31,8 @@ type commandLogs struct {
 	producer api.ID
 	lines    chan api.LogCreate
 	done     chan struct{}
-	err      error // of the first batch that could not be stored; valid once done is closed
+	lost     int   // lines that could not be stored; valid once done is closed
+	err      error // why the first of them could not; valid once done is closed
 }
 
 // startCommandLogs starts storing; Close ends it.
@@ -45,11 +49,14 @@ func (l *commandLogs) writer(out io.Writer) *lineWriter {
 	}}
 }
 
-// Close stores what is left. Nothing may be written any more.
+// Close stores what is left and says how much of the output could not be stored. Nothing may be written any more.
 func (l *commandLogs) Close() error {
 	close(l.lines)
 	<-l.done
-	return l.err
+	if l.err != nil {
+		return fmt.Errorf("%d lines of its output could not be stored: %w", l.lost, l.err)
+	}
+	return nil
 }
 
 func (l *commandLogs) ship(ctx context.Context) {
@@ -58,14 +65,29 @@ func (l *commandLogs) ship(ctx context.Context) {
 	defer ticker.Stop()
 	var batch []api.LogCreate
 	var sequence uint64
+	var size int         // bytes of the texts in batch
+	var unreachable bool // no server answered for as long as the client tries
 	flush := func() {
-		if len(batch) == 0 || l.err != nil {
-			batch = nil // after a failure the command goes on without its logs being stored
+		lines := batch
+		batch, size = nil, 0
+		if len(lines) == 0 {
+			return
+		}
+		if unreachable { // waiting again for each batch would hold up the command
+			l.lost += len(lines)
 			return
 		}
 		sequence++
-		l.err = l.client.CreateLogs(ctx, l.producer, sequence, batch)
-		batch = nil
+		err := l.client.CreateLogs(ctx, l.producer, sequence, lines)
+		if err == nil {
+			return
+		}
+		l.lost += len(lines)
+		if l.err == nil {
+			l.err = err
+		}
+		_, refused := errors.AsType[*api.Error](err) // others may be taken
+		unreachable = !refused
 	}
 	for {
 		select {
@@ -74,6 +96,10 @@ func (l *commandLogs) ship(ctx context.Context) {
 				flush()
 				return
 			}
+			if size+len(line.Message) > maxLogBytes {
+				flush()
+			}
+			size += len(line.Message)
 			if batch = append(batch, line); len(batch) >= maxLogBatch {
 				flush()
 			}

@@ -187,7 +187,7 @@ func executeCommand(ctx context.Context, a *app, c *client.Client, d *namedDeplo
 	out.Close()
 	errs.Close()
 	if err := logs.Close(); err != nil {
-		a.note("note: its output could not be stored: %v", err)
+		a.note("note: %v", err)
 	}
 	cancel(nil)
 	<-renewed
@@ -263,7 +263,7 @@ func endOfCommand(code int, startErr, cause error) api.StateCreate {
 	return api.NewState(api.Failed, fmt.Sprintf("The command exited with code %d.", code))
 }
 
-// commandEnvironment adds the parameters: each as SLUICE_PARAM_NAME, texts as they are, other values as JSON.
+// commandEnvironment adds the parameters as agents do: each as SLUICE_PARAM_NAME, texts as they are, other values as JSON.
 func commandEnvironment(environ []string, parameters json.RawMessage) ([]string, error) {
 	values := map[string]json.RawMessage{}
 	if !isNull(parameters) {
@@ -279,7 +279,21 @@ func commandEnvironment(environ []string, parameters json.RawMessage) ([]string,
 		if json.Unmarshal(raw, &value) != nil || string(raw) == "null" {
 			value = string(raw)
 		}
-		changes["SLUICE_PARAM_"+strings.ToUpper(name)] = value
+		if strings.ContainsRune(value, 0) {
+			return nil, fmt.Errorf("the parameter %q holds a zero byte, which no environment variable can", name)
+		}
+		changes["SLUICE_PARAM_"+variableName(name)] = value
 	}
 	return changedEnvironment(environ, changes), nil
+}
+
+// variableName makes a parameter's name one that shells accept, by the rule of agents: a command finds its parameters
+// under the same names wherever it runs.
+func variableName(name string) string {
+	return strings.Map(func(r rune) rune {
+		if r == '_' || (r >= 'A' && r <= 'Z') || (r >= '0' && r <= '9') {
+			return r
+		}
+		return '_'
+	}, strings.ToUpper(name))
 }
