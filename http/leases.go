@@ -10,10 +10,13 @@ import (
 	"github.com/sluice-dev/sluice/http/internal/body"
 )
 
+// longestOwner bounds, in bytes, the names under which owners of runs are spoken of in states and errors.
+const longestOwner = 500
+
 type leaseRequest struct{ owner string }
 
 var leaseSpec = body.Strict(
-	body.Required("owner", body.Text, func(v *leaseRequest) *string { return &v.owner }),
+	body.Required("owner", body.TextUpTo(longestOwner), func(v *leaseRequest) *string { return &v.owner }),
 )
 
 // startLease gives a run to a process that no agent started.

@@ -109,6 +109,9 @@ var updateFlowRunSpec = body.Strict(
 		Marked(func(v *command.UpdateFlowRun) *bool { return &v.HasFlowRunner }),
 )
 
+// longestDelay is ten years in seconds: what is longer means never, and its time cannot be reckoned with.
+const longestDelay = 10 * 365 * 24 * 60 * 60
+
 // taskPolicy is the retry policy of a task run.
 type taskPolicy struct {
 	retries int32
@@ -117,7 +120,7 @@ type taskPolicy struct {
 
 var taskPolicySpec = body.Strict(
 	body.Optional("max_retries", body.Int32, func(v *taskPolicy) *int32 { return &v.retries }),
-	body.Optional("retry_delay_seconds", body.Float, func(v *taskPolicy) *float64 { return &v.delay }),
+	body.Optional("retry_delay_seconds", body.FloatBetween(0, longestDelay), func(v *taskPolicy) *float64 { return &v.delay }),
 )
 
 type taskInput struct {

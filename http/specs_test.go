@@ -58,6 +58,9 @@ func TestBodies(t *testing.T) {
 	task := func(inputs string) string {
 		return `{"flow_run_id":` + id + `,"task_key":"k","dynamic_key":"0","task_inputs":` + inputs + `}`
 	}
+	retry := func(delay string) string {
+		return `{"flow_run_id":` + id + `,"task_key":"k","dynamic_key":"0","empirical_policy":{"max_retries":1,"retry_delay_seconds":` + delay + `}}`
+	}
 	cases := []struct{ name, spec, body, want string }{
 		{"a state may not choose its id", "set state", `{"state":{"type":"RUNNING","id":` + id + `}}`, "body.state.id: extra fields not permitted"},
 		{"a state may not choose its time", "set state", `{"state":{"type":"RUNNING","timestamp":"2020-01-01T00:00:00Z"}}`, "body.state.timestamp: extra fields not permitted"},
@@ -78,6 +81,14 @@ func TestBodies(t *testing.T) {
 		{"what Orion does not know", "put Orion deployment", deployment(`,"catchup":"skip"`), "body.catchup: extra fields not permitted"},
 		{"a claim of nothing", "claim", `{"work_queue_ids":[],"limit":0,"claim_id":` + id + `}`, "body.limit: ensure this value is greater than or equal to 1"},
 		{"a claim that waits too long", "claim", `{"work_queue_ids":[],"limit":1,"wait_seconds":31,"claim_id":` + id + `}`, "body.wait_seconds: ensure this value is between 0 and 30"},
+		{"a lease whose owner is as long as may be", "lease", `{"owner":"` + strings.Repeat("x", 500) + `"}`, ""},
+		{"a lease whose owner is too long", "lease", `{"owner":"` + strings.Repeat("x", 501) + `"}`, "body.owner: ensure this value has at most 500 bytes"},
+		{"an agent whose names are too long", "register agent", `{"id":` + id + `,"name":"` + strings.Repeat("é", 251) + `","hostname":"` + strings.Repeat("x", 501) + `"}`,
+			"body.name: ensure this value has at most 500 bytes (and 1 more)"},
+		{"the longest delay of a retry", "create task run", retry("315360000"), ""},
+		{"a delay of a retry beyond ten years", "create task run", retry("315360000.5"), "body.empirical_policy.retry_delay_seconds: ensure this value is less than or equal to 315360000"},
+		{"a delay of a retry that nobody can count", "create task run", retry("1e300"), "body.empirical_policy.retry_delay_seconds: ensure this value is less than or equal to 315360000"},
+		{"a delay of a retry below zero", "create task run", retry("-0.5"), "body.empirical_policy.retry_delay_seconds: ensure this value is greater than or equal to 0"},
 		{"a limit below zero", "put concurrency limit", `{"tag":"t","concurrency_limit":-1}`, "body.concurrency_limit: ensure this value is greater than or equal to 0"},
 		{"the second of two lines", "log lines", `[{"name":"a","level":1,"message":"m","timestamp":0,"flow_run_id":` + id + `},{}]`, "body[1].name: field required (and 4 more)"},
 	}

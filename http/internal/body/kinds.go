@@ -23,6 +23,18 @@ func Text(d *Decoder, n int) (string, bool) {
 	return "", false
 }
 
+// TextUpTo is Text of at most so many bytes.
+func TextUpTo(most int) Kind[string] {
+	return func(d *Decoder, n int) (string, bool) {
+		s, ok := Text(d, n)
+		if ok && len(s) > most {
+			d.Fail("ensure this value has at most "+strconv.Itoa(most)+" bytes", "value_error.any_str.max_length", limitValue(int64(most)))
+			return "", false
+		}
+		return s, ok
+	}
+}
+
 func str(b []byte) string {
 	if len(b) == 0 {
 		return ""
@@ -128,14 +140,22 @@ func IntBetween(low, high int64) Kind[int64] {
 		case !ok:
 			return 0, false
 		case v < low:
-			d.Fail("ensure this value is greater than or equal to "+strconv.FormatInt(low, 10), "value_error.number.not_ge", limitValue(low))
+			d.failBelow(low)
 			return 0, false
 		case v > high:
-			d.Fail("ensure this value is less than or equal to "+strconv.FormatInt(high, 10), "value_error.number.not_le", limitValue(high))
+			d.failAbove(high)
 			return 0, false
 		}
 		return v, true
 	}
+}
+
+func (d *Decoder) failBelow(low int64) {
+	d.Fail("ensure this value is greater than or equal to "+strconv.FormatInt(low, 10), "value_error.number.not_ge", limitValue(low))
+}
+
+func (d *Decoder) failAbove(high int64) {
+	d.Fail("ensure this value is less than or equal to "+strconv.FormatInt(high, 10), "value_error.number.not_le", limitValue(high))
 }
 
 func limitValue(v int64) string { return `{"limit_value":` + strconv.FormatInt(v, 10) + `}` }
@@ -170,6 +190,24 @@ func Float(d *Decoder, n int) (float64, bool) {
 	}
 	d.Fail("value is not a valid float", "type_error.float", "")
 	return 0, false
+}
+
+// FloatBetween is Float within bounds, both included.
+func FloatBetween(low, high int64) Kind[float64] {
+	return func(d *Decoder, n int) (float64, bool) {
+		v, ok := Float(d, n)
+		switch {
+		case !ok:
+			return 0, false
+		case v < float64(low):
+			d.failBelow(low)
+			return 0, false
+		case v > float64(high):
+			d.failAbove(high)
+			return 0, false
+		}
+		return v, true
+	}
 }
 
 // RawObject takes any object and keeps its text.
