@@ -16,8 +16,8 @@ import (
 
 var registerSpec = body.Strict(
 	body.Required("id", body.UUIDBytes, func(v *command.RegisterAgent) *[]byte { return &v.Id }),
-	body.Required("name", body.Text, func(v *command.RegisterAgent) *string { return &v.Name }),
-	body.Optional("hostname", body.Text, func(v *command.RegisterAgent) *string { return &v.Hostname }),
+	body.Required("name", body.TextUpTo(longestOwner), func(v *command.RegisterAgent) *string { return &v.Name }),
+	body.Optional("hostname", body.TextUpTo(longestOwner), func(v *command.RegisterAgent) *string { return &v.Hostname }),
 	body.Optional("pid", body.Int, func(v *command.RegisterAgent) *int64 { return &v.Pid }),
 	body.Optional("version", body.Text, func(v *command.RegisterAgent) *string { return &v.Version }),
 	body.Nullable("work_queue_ids", ids, func(v *command.RegisterAgent) *[][]byte { return &v.WorkQueueIds }),
@@ -143,12 +143,12 @@ func claimRuns(s *Server, x *exchange) error {
 		return err
 	}
 	if len(known) == 0 {
-		return &failure{status: 404, kind: api.KindNotFound, detail: missing.workQueue, hint: "Create the work queue, or start the agent with another one."}
+		return queuesGone()
 	}
 	ctx, cancel := context.WithTimeout(x.r.Context(), longestWait+ordinary)
 	defer cancel()
 	defer context.AfterFunc(s.drain, cancel)()
-	grants, index, err := s.claims.Claim(ctx, Demand{
+	granted, err := s.claims.Claim(ctx, Demand{
 		AgentID: id, ClaimID: in.claimID, Queues: known, Limit: int(in.limit), Wait: time.Duration(in.wait) * time.Microsecond,
 	})
 	if err != nil && s.isDraining() && errors.Is(err, context.Canceled) {
@@ -158,7 +158,14 @@ func claimRuns(s *Server, x *exchange) error {
 	if err != nil {
 		return err
 	}
-	return x.answerGrants(grants, index, lost)
+	if len(granted.Grants) == 0 && len(granted.Missing) >= len(known) {
+		return queuesGone()
+	}
+	return x.answerGrants(granted.Grants, granted.Index, append(lost, granted.Missing...))
+}
+
+func queuesGone() error {
+	return &failure{status: 404, kind: api.KindNotFound, detail: missing.workQueue, hint: "Create the work queue, or start the agent with another one."}
 }
 
 // knownQueues sorts the queues of a claim into existing and missing ones.

@@ -9,7 +9,6 @@ import (
 	"testing"
 
 	"github.com/sluice-dev/sluice/api"
-	"github.com/sluice-dev/sluice/fsm/row"
 )
 
 // leavingClaims plays a client that goes away while its claim waits.
@@ -18,10 +17,10 @@ type leavingClaims struct {
 	leave context.CancelFunc
 }
 
-func (c *leavingClaims) Claim(ctx context.Context, _ Demand) ([]*row.Grant, uint64, error) {
+func (c *leavingClaims) Claim(ctx context.Context, _ Demand) (Granted, error) {
 	c.leave()
 	<-ctx.Done()
-	return nil, 0, ctx.Err()
+	return Granted{}, ctx.Err()
 }
 
 func TestAClientThatWentAwayIsNoFailure(t *testing.T) {

@@ -52,6 +52,14 @@ type Demand struct {
 	Wait    time.Duration
 }
 
+// Granted is the answer to a demand.
+type Granted struct {
+	Grants  []*row.Grant
+	Missing []api.ID // queues that do not exist any more
+	// Index is where the grants can be read.
+	Index uint64
+}
+
 // HeldLease names a lease by its run and token.
 type HeldLease struct {
 	FlowRunID api.ID
@@ -86,7 +94,7 @@ type Presence struct {
 // Claims hands out work and keeps leases alive, on whichever node leads.
 type Claims interface {
 	// Claim waits until something is granted or the demand's wait has passed (no grants, no error).
-	Claim(ctx context.Context, demand Demand) (grants []*row.Grant, index uint64, err error)
+	Claim(ctx context.Context, demand Demand) (Granted, error)
 	// Renew counts as a sign of life of the leases and, unless its id is nil, of the agent.
 	Renew(ctx context.Context, agentID api.ID, leases []HeldLease) (Renewed, error)
 	// Presence reports on these flow runs' leases and on all agents.

@@ -134,14 +134,14 @@ type grantingClaims struct {
 	lost     []LostLease
 }
 
-func (c *grantingClaims) Claim(ctx context.Context, d Demand) ([]*row.Grant, uint64, error) {
+func (c *grantingClaims) Claim(ctx context.Context, d Demand) (Granted, error) {
 	view, _, err := c.reader.View(ctx, Linearizable, 0)
 	if err != nil {
-		return nil, 0, err
+		return Granted{}, err
 	}
 	defer view.Close()
 	if known, err := view.Claim(d.ClaimID); err != nil || known != nil {
-		return known.GetGrants(), view.Index(), err
+		return Granted{Grants: known.GetGrants(), Index: view.Index()}, err
 	}
 	wish := &command.ClaimRuns_Wish{ClaimId: d.ClaimID[:], AgentId: d.AgentID[:]}
 	err = view.ScheduledFlowRuns(minTime, time.Now().UnixMicro(), func(r *row.FlowRun) (bool, error) {
@@ -151,21 +151,21 @@ func (c *grantingClaims) Claim(ctx context.Context, d Demand) ([]*row.Grant, uin
 		return len(wish.Picks) < d.Limit, nil
 	})
 	if err != nil {
-		return nil, 0, err
+		return Granted{}, err
 	}
 	if len(wish.Picks) == 0 && d.Wait > 0 {
 		wait, cancel := context.WithTimeout(ctx, d.Wait)
 		defer cancel()
 		<-wait.Done()
-		return nil, view.Index(), ctx.Err()
+		return Granted{Index: view.Index()}, ctx.Err()
 	}
 	results, index, err := c.proposer.Propose(ctx, &command.Envelope{Seed: newID(), Command: &command.Envelope_ClaimRuns{
 		ClaimRuns: &command.ClaimRuns{Ttl: 12_000_000, Wishes: []*command.ClaimRuns_Wish{wish}},
 	}})
 	if err != nil {
-		return nil, 0, err
+		return Granted{}, err
 	}
-	return results[0].Grants, index, nil
+	return Granted{Grants: results[0].Grants, Index: index}, nil
 }
 
 func (c *grantingClaims) Renew(_ context.Context, _ api.ID, leases []HeldLease) (Renewed, error) {

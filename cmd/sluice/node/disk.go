@@ -94,6 +94,8 @@ const (
 	diskNoBulk
 	diskNoNew
 	diskNoWrites
+	// diskNever is the kind of what is written to the last: it ends something or is a few bytes.
+	diskNever
 )
 
 func (l diskLevel) String() string {

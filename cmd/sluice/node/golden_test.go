@@ -112,15 +112,19 @@ func checkGolden(t *testing.T, dir string, facts goldenFacts) {
 	}
 }
 
-// startNode starts a node of its own over a data directory.
-func startNode(t *testing.T, dir string) (*Node, *client.Client) {
+// startNode starts a node of its own over a data directory; change edits its configuration.
+func startNode(t *testing.T, dir string, change ...func(*Config)) (*Node, *client.Client) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	n, err := Start(t.Context(), Config{DataDir: dir, Listener: listener, InternalAddr: "127.0.0.1:0", BootstrapExpect: 1, Version: "test",
-		DiskLowWater: 1 << 20, Logger: slog.New(slog.DiscardHandler)})
+	config := Config{DataDir: dir, Listener: listener, InternalAddr: "127.0.0.1:0", BootstrapExpect: 1, Version: "test",
+		DiskLowWater: 1 << 20, Logger: slog.New(slog.DiscardHandler)}
+	for _, c := range change {
+		c(&config)
+	}
+	n, err := Start(t.Context(), config)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,7 +12,6 @@ import (
 	"github.com/sluice-dev/sluice/api"
 	"github.com/sluice-dev/sluice/cluster"
 	"github.com/sluice-dev/sluice/fsm/command"
-	"github.com/sluice-dev/sluice/fsm/row"
 	httpapi "github.com/sluice-dev/sluice/http"
 	"github.com/sluice-dev/sluice/scheduler"
 	"github.com/sluice-dev/sluice/storage"
@@ -31,7 +30,7 @@ func newServices(n *Node, registry prometheus.Registerer) (*services, error) {
 	metrics := newSchedulerMetrics()
 	s, err := scheduler.New(scheduler.Config{
 		View:   func() (scheduler.View, error) { return n.fsm.View() },
-		Events: n.fsm.Events(), Clock: systemClock{}, Observer: metrics, Logger: n.log,
+		Events: n.fsm.Events(), Clock: systemClock{}, LeaseTTL: n.config.LeaseTTL, Observer: metrics, Logger: n.log,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("configure the scheduler: %w", err)
@@ -53,13 +52,17 @@ func (s *services) lead(ctx context.Context, epoch cluster.Epoch) error {
 	if err := s.buildIndexes(ctx, epoch); err != nil {
 		return err
 	}
-	if err := s.scheduler.Start(ctx, scheduler.Epoch{Index: epoch.Index, Proposer: epochProposer{s.node.cluster, epoch}}); err != nil {
+	if err := s.scheduler.Start(ctx, scheduler.Epoch{Index: epoch.Index, Proposer: s.proposer(epoch)}); err != nil {
 		return err
 	}
 	s.servingOnce.Do(func() { close(s.serving) })
 	<-ctx.Done()
 	s.scheduler.Stop()
 	return nil
+}
+
+func (s *services) proposer(epoch cluster.Epoch) epochProposer {
+	return epochProposer{s.node.cluster, s.node.disk, epoch}
 }
 
 // indexChunk is how many rows one command indexes: a few milliseconds of applying.
@@ -78,8 +81,14 @@ func (s *services) buildIndexes(ctx context.Context, epoch cluster.Epoch) error 
 	for _, number := range building {
 		for done := false; !done; {
 			seed := api.NewID()
-			results, _, err := epochProposer{s.node.cluster, epoch}.Propose(ctx, &command.Envelope{Actor: "server", Epoch: epoch.Index, Seed: seed[:],
+			results, _, err := s.proposer(epoch).Propose(ctx, &command.Envelope{Actor: "server", Epoch: epoch.Index, Seed: seed[:],
 				Command: &command.Envelope_BuildIndex{BuildIndex: &command.BuildIndex{Index: uint32(number), Limit: indexChunk}}})
+			if errors.Is(err, scheduler.ErrUnwelcome) {
+				if err := s.waitForRoom(ctx, err); err != nil {
+					return fmt.Errorf("build index %d: %w", number, err)
+				}
+				continue
+			}
 			if err != nil {
 				return fmt.Errorf("build index %d: %w", number, err)
 			}
@@ -89,41 +98,83 @@ func (s *services) buildIndexes(ctx context.Context, epoch cluster.Epoch) error 
 	return nil
 }
 
+// waitForRoom returns when the disk has room for writes that were refused. Giving the leadership up would not help a node
+// that is alone, and would be tried in a circle.
+func (s *services) waitForRoom(ctx context.Context, refused error) error {
+	s.node.log.Warn("an index cannot be built yet, waiting", "error", refused)
+	tick := time.NewTicker(diskInterval)
+	defer tick.Stop()
+	for s.node.disk.admit(diskNoWrites) != nil {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
+	return nil
+}
+
 // storeBlockSpecs makes the cluster know the kinds of storage this version knows.
 func (s *services) storeBlockSpecs(ctx context.Context, epoch cluster.Epoch) error {
-	var commands []*command.Envelope
-	kind := storage.SpecType
-	for _, spec := range storage.Specs {
-		id, seed := api.NewID(), api.NewID()
-		commands = append(commands, &command.Envelope{Actor: "server", Seed: seed[:], Command: &command.Envelope_CreateBlockSpec{
-			CreateBlockSpec: &command.CreateBlockSpec{Id: id[:], Name: spec.Kind, Version: storage.SpecVersion, Type: &kind, FieldsJson: []byte(spec.Fields), IfAbsent: true}}})
-	}
-	if _, _, err := (epochProposer{s.node.cluster, epoch}).Propose(ctx, commands...); err != nil {
+	if _, _, err := s.proposer(epoch).Propose(ctx, blockSpecs(epoch)...); err != nil {
 		return fmt.Errorf("store the known block specs: %w", err)
 	}
 	return nil
 }
 
+func blockSpecs(epoch cluster.Epoch) (commands []*command.Envelope) {
+	kind := storage.SpecType
+	for _, spec := range storage.Specs {
+		id, seed := api.NewID(), api.NewID()
+		commands = append(commands, &command.Envelope{Actor: "server", Epoch: epoch.Index, Seed: seed[:], Command: &command.Envelope_CreateBlockSpec{
+			CreateBlockSpec: &command.CreateBlockSpec{Id: id[:], Name: spec.Kind, Version: storage.SpecVersion, Type: &kind, FieldsJson: []byte(spec.Fields), IfAbsent: true}}})
+	}
+	return commands
+}
+
 // epochProposer proposes on behalf of one reign and never forwards.
 type epochProposer struct {
 	cluster *cluster.Node
+	disk    *diskGuard
 	epoch   cluster.Epoch
 }
 
 func (p epochProposer) Propose(ctx context.Context, commands ...*command.Envelope) ([]*command.Result, uint64, error) {
+	if err := p.admit(commands); err != nil {
+		return nil, 0, err
+	}
 	send := func(ctx context.Context, encoded [][]byte) ([][]byte, uint64, error) {
 		return p.cluster.ProposeAsLeader(ctx, p.epoch, encoded)
 	}
 	return propose(ctx, send, commands)
 }
 
+// admit refuses what the disk has no room for. Ending leases, naming late runs and the epoch's own block specs go on to the
+// last: they are small, and without them a cluster could not be led.
+func (p epochProposer) admit(commands []*command.Envelope) error {
+	kind := diskNever
+	for _, c := range commands {
+		switch c.Command.(type) {
+		case *command.Envelope_ScheduleRuns:
+			kind = min(kind, diskNoNew)
+		case *command.Envelope_ExpireLeases, *command.Envelope_MarkLate, *command.Envelope_CreateBlockSpec:
+		default:
+			kind = min(kind, diskNoWrites)
+		}
+	}
+	if err := p.disk.admit(kind); err != nil {
+		return fmt.Errorf("%w: %w", scheduler.ErrUnwelcome, err)
+	}
+	return nil
+}
+
 // Claim implements httpapi.Claims.
-func (s *services) Claim(ctx context.Context, d httpapi.Demand) ([]*row.Grant, uint64, error) {
+func (s *services) Claim(ctx context.Context, d httpapi.Demand) (httpapi.Granted, error) {
 	granted, err := s.scheduler.Claim(ctx, scheduler.Demand(d))
 	if err != nil {
-		return nil, 0, schedulerError(err)
+		return httpapi.Granted{}, schedulerError(err)
 	}
-	return granted.Grants, granted.Index, nil
+	return httpapi.Granted(granted), nil
 }
 
 // Renew implements httpapi.Claims.
