@@ -38,7 +38,7 @@ func runEphemeral(ctx context.Context, a *app, o serverOptions) error {
 		s, err := startServer(ctx, o)
 		if err == nil {
 			if err := announce(serverFile{APIURL: s.apiURL(), PID: os.Getpid()}, true); err != nil {
-				return errors.Join(fmt.Errorf("announce the address: %w", err), s.stop())
+				return errors.Join(fmt.Errorf("announce the address: %w", err), s.end())
 			}
 			detach()
 			return s.waitIdle(ctx)

@@ -5,11 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -75,6 +77,18 @@ func startServer(ctx context.Context, o serverOptions) (*server, error) {
 	return s, nil
 }
 
+// end stops the server for good. Its address is withdrawn first, while the data directory is locked: the next owner's file
+// must stay.
+func (s *server) end() error {
+	var withdrawn error
+	if f, err := readServerFile(s.options.DataDir); err == nil && f.PID == os.Getpid() {
+		if err := os.Remove(serverFilePath(s.options.DataDir)); err != nil {
+			withdrawn = fmt.Errorf("withdraw the server's address: %w", err)
+		}
+	}
+	return errors.Join(withdrawn, s.stop())
+}
+
 // checkExposure refuses to serve other machines without authentication unless that is wished for.
 func checkExposure(o serverOptions) error {
 	host, _, err := net.SplitHostPort(o.HTTPAddr)
@@ -124,9 +138,9 @@ func (s *server) wait(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
-			return s.stop()
+			return s.end()
 		case err := <-s.node.Failed():
-			return errors.Join(err, s.stop())
+			return errors.Join(err, s.end())
 		case <-s.node.Repaired():
 		}
 		s.options.Logger.Info("there is room on the disk again: the node starts anew from what it has stored")
@@ -134,7 +148,7 @@ func (s *server) wait(ctx context.Context) error {
 			s.options.Logger.Warn("the node did not stop cleanly", "error", err)
 		}
 		if err := s.startAgain(ctx); err != nil {
-			return fmt.Errorf("start again after the disk was full: %w", err)
+			return errors.Join(fmt.Errorf("start again after the disk was full: %w", err), s.end())
 		}
 	}
 }
@@ -198,11 +212,37 @@ func writeServerFile(dataDir string, f serverFile) error {
 	return nil
 }
 
-// runningServer returns the server that uses the data directory, if one answers.
-func runningServer(ctx context.Context, dataDir string) (serverFile, bool) {
+func readServerFile(dataDir string) (serverFile, error) {
 	var f serverFile
 	content, err := os.ReadFile(serverFilePath(dataDir))
-	if err != nil || json.Unmarshal(content, &f) != nil {
+	if err != nil {
+		return f, fmt.Errorf("read the server's address: %w", err)
+	}
+	if err := json.Unmarshal(content, &f); err != nil {
+		return f, fmt.Errorf("read the server's address: %w", err)
+	}
+	return f, nil
+}
+
+// locked reports whether the process with this id has the data directory. The file of a server that was killed stays, and
+// others may have got its address and its pid since.
+func locked(dataDir string, pid int) bool {
+	lock, err := os.Open(filepath.Join(dataDir, "LOCK"))
+	if err != nil {
+		return false
+	}
+	defer lock.Close() // gives back what it got
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_SH|syscall.LOCK_NB); !errors.Is(err, syscall.EWOULDBLOCK) {
+		return false
+	}
+	owner, err := io.ReadAll(lock)
+	return err == nil && strings.TrimSpace(string(owner)) == strconv.Itoa(pid)
+}
+
+// runningServer returns the server that uses the data directory, if one answers.
+func runningServer(ctx context.Context, dataDir string) (serverFile, bool) {
+	f, err := readServerFile(dataDir)
+	if err != nil {
 		return serverFile{}, false
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
@@ -216,5 +256,6 @@ func runningServer(ctx context.Context, dataDir string) (serverFile, bool) {
 		return serverFile{}, false
 	}
 	_ = response.Body.Close()
-	return f, response.StatusCode == http.StatusOK
+	// The lock is tried last, as a server that starts at this very moment fails on a lock that is being tried.
+	return f, response.StatusCode == http.StatusOK && locked(dataDir, f.PID)
 }
