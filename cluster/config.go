@@ -22,6 +22,8 @@ type Observer interface {
 	StoreLogs(d time.Duration, entries, bytes int)
 	// Commit reports one entry from append to applied, with the commands and bytes packed into it.
 	Commit(d time.Duration, commands, bytes int)
+	// Apply reports that the state machine applied a batch of entries.
+	Apply(d time.Duration, entries int)
 	// ReadIndex reports one confirmation of leadership and how many reads shared it.
 	ReadIndex(d time.Duration, reads int)
 }

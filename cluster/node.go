@@ -67,6 +67,7 @@ func New(cfg Config, sm StateMachine, log *slog.Logger) (*Node, error) {
 	n := &Node{cfg: cfg, id: cfg.DataDir.NodeID(), suspect: make(chan struct{}, 1), learned: make(chan struct{}, 1), stopDone: make(chan struct{})}
 	n.log = log.With("node", n.id)
 	n.machine = newMachine(sm, n.stateRestored, n.stateApplied)
+	n.machine.observer = n.cfg.Observer
 	n.governor = newGovernor(n)
 	n.snaps = &snapshots{cfg.Snapshots, n.governor}
 	n.proposer = newProposer(&n.cfg, n)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"sync/atomic"
+	"time"
 
 	"github.com/hashicorp/raft"
 
@@ -30,6 +31,7 @@ type machine struct {
 	inner    StateMachine
 	restored func()        // a snapshot has replaced the state
 	applied  func()        // a batch was applied
+	observer Observer      // may be nil
 	halt     atomic.Value  // error
 	halts    chan struct{} // capacity 1, signalled once
 }
@@ -72,7 +74,11 @@ func (m *machine) ApplyBatch(logs []*raft.Log) (out []any) {
 			out = refuse(m.halted())
 		}
 	}()
+	begin := time.Now()
 	out = m.inner.ApplyBatch(logs)
+	if m.observer != nil {
+		m.observer.Apply(time.Since(begin), len(logs))
+	}
 	for i, o := range out {
 		if r, ok := o.(*command.EntryResult); ok && r.Err != nil {
 			m.stop(fmt.Errorf("entry %d: %w", logs[i].Index, r.Err))

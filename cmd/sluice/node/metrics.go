@@ -14,6 +14,7 @@ type raftMetrics struct {
 	append      prometheus.Histogram
 	appendBytes prometheus.Counter
 	commit      prometheus.Histogram
+	apply       prometheus.Histogram
 	commands    prometheus.Counter
 	entries     prometheus.Counter
 	confirm     prometheus.Histogram
@@ -31,15 +32,16 @@ func newRaftMetrics(registry prometheus.Registerer) *raftMetrics {
 		return prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
 	}
 	m := &raftMetrics{
-		append:      histogram("sluice_raft_append_seconds", "Time of one durable append to the Raft log, fsync included."),
+		append:      histogram("sluice_raft_fsync_seconds", "Time of one durable append to the Raft log: write and fsync."),
 		appendBytes: counter("sluice_raft_append_bytes_total", "Bytes appended to the Raft log."),
 		commit:      histogram("sluice_raft_commit_seconds", "Time of one entry from its proposal to its effect on the state."),
+		apply:       histogram("sluice_fsm_apply_seconds", "Time to apply one batch of entries to the state."),
 		commands:    counter("sluice_raft_commands_total", "Commands applied by way of this node."),
 		entries:     counter("sluice_raft_entries_total", "Raft entries proposed by this node; commands per entry is the group commit."),
 		confirm:     histogram("sluice_raft_read_index_seconds", "Time to confirm leadership for linearizable reads."),
 		reads:       counter("sluice_raft_reads_total", "Linearizable reads."),
 	}
-	registry.MustRegister(m.append, m.appendBytes, m.commit, m.commands, m.entries, m.confirm, m.reads)
+	registry.MustRegister(m.append, m.appendBytes, m.commit, m.apply, m.commands, m.entries, m.confirm, m.reads)
 	return m
 }
 
@@ -53,6 +55,8 @@ func (m *raftMetrics) Commit(d time.Duration, commands, _ int) {
 	m.commands.Add(float64(commands))
 	m.entries.Inc()
 }
+
+func (m *raftMetrics) Apply(d time.Duration, _ int) { m.apply.Observe(d.Seconds()) }
 
 func (m *raftMetrics) ReadIndex(d time.Duration, reads int) {
 	m.confirm.Observe(d.Seconds())
