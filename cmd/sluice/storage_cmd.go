@@ -74,7 +74,7 @@ func createStorage(ctx context.Context, a *app, given storageFlags) error {
 	if len(specs) == 0 {
 		return notFoundf("", "the server knows no storage types")
 	}
-	ask := &prompter{app: a, lines: bufio.NewReader(a.in)}
+	ask := &prompter{ctx: ctx, app: a, lines: bufio.NewReader(a.in)}
 	spec, err := chooseSpec(ask, specs, given)
 	if err != nil {
 		return err
@@ -312,6 +312,7 @@ func offerDefault(ctx context.Context, ask *prompter, c *client.Client, block *a
 
 // prompter asks questions: on stdout, as people see the rest there.
 type prompter struct {
+	ctx   context.Context // of the command; Ctrl-C ends it
 	app   *app
 	lines *bufio.Reader
 }
@@ -319,18 +320,41 @@ type prompter struct {
 // line asks one question and returns the trimmed answer.
 func (p *prompter) line(question string) (string, error) {
 	p.show(question)
-	line, err := p.lines.ReadString('\n')
-	if errors.Is(err, io.EOF) && line == "" {
+	line, err := p.await(func() (string, error) { return p.lines.ReadString('\n') })
+	switch {
+	case p.ctx.Err() != nil:
+		p.show("\n")
+		return "", p.ctx.Err()
+	case errors.Is(err, io.EOF) && line == "":
 		p.show("\n")
 		return "", usagef("no answer to '%s': the input has ended", strings.TrimSpace(question))
-	}
-	if err != nil && !errors.Is(err, io.EOF) {
+	case err != nil && !errors.Is(err, io.EOF):
 		return "", fmt.Errorf("read answer: %w", err)
 	}
 	if !p.app.inTTY {
 		p.show("\n") // nobody typed the end of the line
 	}
 	return strings.TrimSpace(line), nil
+}
+
+// await reads an answer until Ctrl-C. Nothing ends a read of a terminal: the goroutine of an interrupted one is left to the
+// end of the process, and the prompter must not be used again.
+func (p *prompter) await(read func() (string, error)) (string, error) {
+	type answer struct {
+		text string
+		err  error
+	}
+	answered := make(chan answer, 1)
+	go func() {
+		text, err := read()
+		answered <- answer{text, err}
+	}()
+	select {
+	case got := <-answered:
+		return got.text, got.err
+	case <-p.ctx.Done():
+		return "", p.ctx.Err()
+	}
 }
 
 // show writes talk that is not a whole line.
@@ -348,13 +372,24 @@ func (p *prompter) secret(question string) (string, error) {
 	if !p.app.inTTY || !isFile {
 		return p.line(question)
 	}
-	p.show(question)
-	answer, err := term.ReadPassword(int(file.Fd()))
-	p.show("\n")
+	visible, err := term.GetState(int(file.Fd()))
 	if err != nil {
 		return "", fmt.Errorf("read answer: %w", err)
 	}
-	return strings.TrimSpace(string(answer)), nil
+	p.show(question)
+	answer, err := p.await(func() (string, error) {
+		typed, err := term.ReadPassword(int(file.Fd()))
+		return string(typed), err
+	})
+	p.show("\n")
+	if p.ctx.Err() != nil {
+		_ = term.Restore(int(file.Fd()), visible) // the abandoned read would leave the terminal without an echo
+		return "", p.ctx.Err()
+	}
+	if err != nil {
+		return "", fmt.Errorf("read answer: %w", err)
+	}
+	return strings.TrimSpace(answer), nil
 }
 
 // until asks until the answer is accepted.
