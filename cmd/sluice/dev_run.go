@@ -30,16 +30,28 @@ func runDev(ctx context.Context, a *app, o serverOptions) error {
 	if err != nil {
 		return err
 	}
-	// The server outlives the agent: its last reports must reach somebody.
-	serving, stopServing := context.WithCancel(context.WithoutCancel(ctx))
-	served := make(chan error, 1)
-	go func() { served <- s.wait(serving) }()
-	err = runDevAgent(ctx, a, s.apiURL(), o)
-	stopServing()
-	if err = errors.Join(err, <-served); err == nil {
+	err = workBeside(ctx, s.wait, func(ctx context.Context) error { return runDevAgent(ctx, a, s.apiURL(), o) })
+	if err == nil {
 		a.say("\nSluice stopped! What it stored is in %s", o.DataDir)
 	}
 	return err
+}
+
+// workBeside runs a server and an agent that works for it. The server outlives the agent, whose last reports must reach somebody;
+// a server that ends by itself ends the agent, which nobody would give runs.
+func workBeside(ctx context.Context, serve, work func(context.Context) error) error {
+	serving, stopServing := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopServing()
+	working, stopWorking := context.WithCancel(ctx)
+	defer stopWorking()
+	served := make(chan error, 1)
+	go func() {
+		served <- serve(serving)
+		stopWorking()
+	}()
+	err := work(working)
+	stopServing()
+	return errors.Join(err, <-served)
 }
 
 func runDevAgent(ctx context.Context, a *app, apiURL string, o serverOptions) error {
