@@ -126,15 +126,34 @@ func (s situation) queueReason(q queueSituation) api.ExplainItem {
 	name := q.queue.Name
 	switch {
 	case q.queue.IsPaused:
-		return item(api.ExplainQueuePaused, fmt.Sprintf("Work queue '%s' is paused.", name), fmt.Sprintf("sluice work-queue resume %s", name))
+		return item(api.ExplainQueuePaused, fmt.Sprintf("Work queue '%s' is paused.", name), "sluice work-queue resume "+argument(name))
 	case !orchestration.HasRoom(q.queue, q.inUse):
 		return item(api.ExplainQueueFull, fmt.Sprintf("Work queue '%s' is full: %d of %d slots are in use.", name, q.inUse, *q.queue.ConcurrencyLimit),
-			fmt.Sprintf("Wait until one of its runs ends, or raise the limit: sluice work-queue set-concurrency-limit %s N", name))
+			fmt.Sprintf("Wait until one of its runs ends, or raise the limit: sluice work-queue set-concurrency-limit %s N", argument(name)))
 	case len(q.liveAgents) == 0:
 		return item(api.ExplainNoLiveAgent, fmt.Sprintf("No live agent serves work queue '%s'. (Agents of Orion are not counted: they do not register.)", name),
-			fmt.Sprintf("sluice agent start %s", name))
+			"sluice agent start "+argument(name))
 	}
 	return item(api.ExplainReady, fmt.Sprintf("The run is ready: work queue '%s' has room and is served by %s.", name, quoted(q.liveAgents)), "Nothing is needed.")
+}
+
+// word writes a name as one word of a shell: names are anybody's, and suggested commands are pasted.
+func word(name string) string {
+	plain := func(r rune) bool {
+		return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("_-./:@%+,", r)
+	}
+	if name != "" && !strings.ContainsFunc(name, func(r rune) bool { return !plain(r) }) {
+		return name
+	}
+	return "'" + strings.ReplaceAll(name, "'", `'\''`) + "'"
+}
+
+// argument is a word that is not taken for an option.
+func argument(name string) string {
+	if strings.HasPrefix(name, "-") {
+		return "-- " + word(name)
+	}
+	return word(name)
 }
 
 const mostNamed = 5
@@ -161,7 +180,7 @@ func noQueue(run *row.FlowRun, near []string) api.ExplainItem {
 	}
 	example := "sluice work-queue create NAME"
 	if len(run.Tags) > 0 {
-		example += " --tag " + run.Tags[len(run.Tags)-1]
+		example += " --tag " + word(run.Tags[len(run.Tags)-1])
 	}
 	return item(api.ExplainNoQueueMatches, text, "Create a work queue whose filter matches, for example: "+example)
 }

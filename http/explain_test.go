@@ -61,6 +61,12 @@ func TestExplain(t *testing.T) {
 		{"a paused queue and a full one", run(row.StateType_SCHEDULED, "Late", nil), []queueSituation{{paused, 0, agents}, {full, 1, agents}}, time.Time{},
 			"queue_paused queue_full", []string{"'paused' is paused", "1 of 1 slots"}, true},
 		{"no agent", run(row.StateType_SCHEDULED, "Late", nil), []queueSituation{{full, 0, nil}}, time.Time{}, "no_live_agent", []string{"sluice agent start full"}, true},
+		{"commands with names that a shell would act on", run(row.StateType_SCHEDULED, "Late", nil), []queueSituation{
+			{queue("my queue; echo pwned", "dev"), 0, nil}, {queue("it's $(id)", "dev"), 0, nil}, {queue("-o", "dev"), 0, nil}, {queue("", "dev"), 0, nil}}, time.Time{},
+			"no_live_agent no_live_agent no_live_agent no_live_agent",
+			[]string{"sluice agent start 'my queue; echo pwned'", `sluice agent start 'it'\''s $(id)'`, "sluice agent start -- -o", "sluice agent start ''"}, true},
+		{"a command with a tag that a shell would act on", run(row.StateType_SCHEDULED, "Late", func(r *row.FlowRun) { r.Tags = []string{"a|b"} }), nil, time.Time{},
+			"no_queue_matches", []string{"--tag 'a|b'"}, true},
 		{"one queue that works is enough", run(row.StateType_SCHEDULED, "Late", nil), []queueSituation{{paused, 0, nil}, {queue("q", "dev"), 0, agents}}, time.Time{},
 			"ready", []string{"'a1', 'a2'"}, true},
 	}
