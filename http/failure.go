@@ -131,6 +131,9 @@ func outcome(r *command.Result, notFoundText, conflictText string) error {
 		if conflictText == "" {
 			conflictText = integrityConflict
 		}
+		if r.Message == conflictText {
+			return conflict(conflictText, "") // a hint would say it twice
+		}
 		return conflict(conflictText, r.Message)
 	case command.Result_INVALID:
 		return invalid(r.Message, "")

@@ -114,6 +114,10 @@ func TestNativeErrorsSayWhatKindAndWhatToDo(t *testing.T) {
 	if got := a.object(t); a.status != 404 || fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("%d %v, want %v", a.status, got, want)
 	}
+	s.do("POST", "/api/work_queues/", `{"name":"q"}`)
+	if got := s.do("POST", "/api/work_queues/", `{"name":"q"}`).object(t); got["kind"] != "conflict" || got["hint"] != nil {
+		t.Errorf("a hint that says nothing new: %v", got)
+	}
 	for _, path := range []string{"/api/flows/", "/api/blocks/"} {
 		got := s.do("POST", path, "{}").object(t)
 		if got["kind"] != "invalid" || got["detail"] == nil || got["request_id"] == nil || got["exception_detail"] == nil {
