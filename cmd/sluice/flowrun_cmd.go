@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -60,10 +61,14 @@ func newRunList(a *app) *cobra.Command {
 	flags.IntVar(&limit, "limit", 15, "how many at most")
 	// It fails only for a flag that does not exist; the command tree test completes every flag.
 	_ = command.RegisterFlagCompletionFunc("deployment", completeNames(a, deploymentNames))
-	completeWords(command, "state", append([]string{"Late", "AwaitingRetry", "Cancelling", "Crashed"}, stateNames()...)...)
+	completeWords(command, "state", append(stateNames(), namedStates...)...)
 	command.RunE = func(command *cobra.Command, _ []string) error {
 		if limit < 0 {
 			return usagef("--limit is %d; it must not be negative", limit)
+		}
+		inStates, err := stateFilter(states)
+		if err != nil {
+			return err
 		}
 		c, err := a.connect(0)
 		if err != nil {
@@ -74,7 +79,7 @@ func newRunList(a *app) *cobra.Command {
 		if len(flows) > 0 {
 			filter.Flows = &api.FlowFilter{Name: &api.NameAny{Any: flows}}
 		}
-		runs := &api.FlowRunFilter{State: stateFilter(states)}
+		runs := &api.FlowRunFilter{State: inStates}
 		for _, ref := range deployments {
 			deployment, err := findDeployment(ctx, c, ref)
 			if err != nil {
@@ -118,8 +123,14 @@ func stateNames() []string {
 	return names
 }
 
-// stateFilter matches types and names: a default name means its type, so that "Running" finds what is Retrying too.
-func stateFilter(states []string) *api.StateFilter {
+// namedStates are the states with a name of their own within a type.
+var namedStates = []string{
+	api.NameLate, api.NameAwaitingRetry, api.NameNotReady, api.NameRetrying, api.NameRerunning, api.NameCancelling, api.NameCached, api.NameCrashed, api.NameTimedOut,
+}
+
+// stateFilter matches types and names: a default name means its type, so that "Running" finds what is Retrying too. A state
+// that no run can be in is refused, as an empty list would look like an answer.
+func stateFilter(states []string) (*api.StateFilter, error) {
 	var filter api.StateFilter
 	for _, state := range states {
 		if t := api.StateType(strings.ToUpper(state)); t.Valid() {
@@ -129,15 +140,19 @@ func stateFilter(states []string) *api.StateFilter {
 			filter.Type.Any = append(filter.Type.Any, t)
 			continue
 		}
+		named := slices.IndexFunc(namedStates, func(name string) bool { return strings.EqualFold(name, state) })
+		if named < 0 {
+			return nil, usagef("--state is '%s'; it is one of %s, %s", state, strings.Join(stateNames(), ", "), strings.Join(namedStates, ", "))
+		}
 		if filter.Name == nil {
 			filter.Name = &api.NameAny{}
 		}
-		filter.Name.Any = append(filter.Name.Any, state)
+		filter.Name.Any = append(filter.Name.Any, namedStates[named])
 	}
 	if filter == (api.StateFilter{}) {
-		return nil
+		return nil, nil
 	}
-	return &filter
+	return &filter, nil
 }
 
 // newestRuns reads up to limit runs, page by page.

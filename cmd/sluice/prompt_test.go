@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -55,5 +56,34 @@ func TestCtrlCEndsThePromptsAndNothingIsRegistered(t *testing.T) {
 	}
 	if sent := server.sent(http.MethodPost, "/blocks/"); len(sent) > 0 {
 		t.Errorf("registered %s", sent)
+	}
+}
+
+func TestARelativeDirectoryIsRegisteredWhereItIs(t *testing.T) {
+	t.Parallel()
+	for given, want := range map[string]string{"flows/../kept": "kept", "file://kept": "kept", "/kept": "/kept", "file:///kept": "file:///kept", "~/kept": "~/kept", "s3://b/k": "s3://b/k", "file://": "file://"} {
+		if !strings.Contains(want, "/") {
+			absolute, err := filepath.Abs(want)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want = absolute
+		}
+		got, err := (&field{name: "base_path", directory: true, Type: "string"}).value(given)
+		if err != nil || string(got) != `"`+want+`"` {
+			t.Errorf("%s became %s (%v), want %s", given, got, err, want)
+		}
+	}
+}
+
+func TestAStateThatNoRunIsInIsRefused(t *testing.T) {
+	t.Parallel()
+	got := newShell(t, nowhere(t)).run("flow-run", "ls", "--state", "BOGUS")
+	if got.code != exitUsage || !strings.Contains(got.err, "--state is 'BOGUS'; it is one of Scheduled, ") || !strings.Contains(got.err, "AwaitingRetry") {
+		t.Errorf("exit %d\n%s", got.code, got.err)
+	}
+	filter, err := stateFilter([]string{"late", "RUNNING"})
+	if err != nil || filter.Name.Any[0] != api.NameLate || filter.Type.Any[0] != api.Running {
+		t.Errorf("got %+v, %v", filter, err)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -83,6 +84,9 @@ func createStorage(ctx context.Context, a *app, given storageFlags) error {
 	if err != nil {
 		return fmt.Errorf("read the options of %s: %w", spec.Name, err)
 	}
+	for i := range fields {
+		fields[i].directory = spec.Name == storage.KindFile && fields[i].name == "base_path"
+	}
 	data, name, err := answers(ask, spec, fields, given)
 	if err != nil {
 		return err
@@ -155,11 +159,12 @@ func chooseSpec(ask *prompter, specs []api.BlockSpec, given storageFlags) (*api.
 
 // field is one option of a storage, from the JSON schema of its block spec.
 type field struct {
-	name     string
-	required bool
-	Type     string          `json:"type"`
-	Enum     []string        `json:"enum"`
-	Default  json.RawMessage `json:"default"`
+	name      string
+	required  bool
+	directory bool            // a directory that agents look for too, wherever they were started
+	Type      string          `json:"type"`
+	Enum      []string        `json:"enum"`
+	Default   json.RawMessage `json:"default"`
 }
 
 // parseFields reads the options in the order of the schema.
@@ -214,6 +219,17 @@ func (f *field) value(answer string) (json.RawMessage, error) {
 			return nil, usagef("%s is '%s'; it must be JSON of type %s", f.name, answer, f.Type)
 		}
 		return json.RawMessage(answer), nil
+	}
+	if f.directory {
+		path := strings.TrimPrefix(strings.TrimPrefix(answer, "file://"), "local://")
+		// Other schemes and an empty path are judged when the storage is opened; ~ is the home of whoever opens it.
+		if path != "" && !strings.Contains(path, "://") && !strings.HasPrefix(path, "~") && !filepath.IsAbs(path) {
+			absolute, err := filepath.Abs(path)
+			if err != nil {
+				return nil, fmt.Errorf("find the directory %s: %w", path, err)
+			}
+			answer = absolute
+		}
 	}
 	return json.Marshal(answer)
 }
