@@ -38,7 +38,7 @@ type gossip struct {
 	known map[string]Member
 }
 
-func startGossip(addr, label string, self func() Member, logger *slog.Logger) (*gossip, error) {
+func startGossip(addr, label string, key []byte, advertise string, self func() Member, logger *slog.Logger) (*gossip, error) {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
 		return nil, fmt.Errorf("gossip address %q: %w", addr, err)
@@ -54,7 +54,10 @@ func startGossip(addr, label string, self func() Member, logger *slog.Logger) (*
 		c.BindAddr = host
 	}
 	c.BindPort, c.AdvertisePort = p, p
-	c.Label = label
+	if ip := net.ParseIP(c.BindAddr); ip == nil || ip.IsUnspecified() {
+		c.AdvertiseAddr = advertise
+	}
+	c.Label, c.SecretKey = label, key
 	// A node that comes back with another address is refused for ever by default.
 	c.DeadNodeReclaimTime = 30 * time.Second
 	c.Delegate = g
@@ -126,6 +129,29 @@ func (g *gossip) heard(n *memberlist.Node) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.known[n.Name] = m
+}
+
+// addr is where others reach this node's gossip.
+func (g *gossip) addr() string { return g.list.LocalNode().Address() }
+
+// meet makes nodes known that gossip has not heard of. A nil gossip meets nobody.
+func (g *gossip) meet(addrs []string) {
+	if g == nil {
+		return
+	}
+	known := map[string]bool{"": true}
+	for _, m := range g.members() {
+		known[m.GossipAddr] = true
+	}
+	for _, a := range addrs {
+		if known[a] {
+			continue
+		}
+		known[a] = true
+		if _, err := g.list.Join([]string{a}); err != nil {
+			g.log.Warn("a node cannot be reached by gossip", "address", a, "error", err)
+		}
+	}
 }
 
 // members lists the living nodes by id.
