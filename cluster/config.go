@@ -131,6 +131,9 @@ const MaxBulkBytes = 64 << 10
 // MaxCommandBytes bounds the commands of one Propose call.
 const MaxCommandBytes = 4 << 20
 
+// DefaultName is the name of a cluster that was given none.
+const DefaultName = "sluice"
+
 type systemClock struct{}
 
 func (systemClock) Now() time.Time { return time.Now() }
@@ -146,7 +149,7 @@ func (c *Config) defaults() {
 	if c.Clock == nil {
 		c.Clock = systemClock{}
 	}
-	or(&c.ClusterName, "sluice")
+	or(&c.ClusterName, DefaultName)
 	or(&c.Version, "dev")
 	or(&c.InternalAddr, "127.0.0.1:"+DefaultInternalPort)
 	c.Membership.defaults()

@@ -327,7 +327,11 @@ func (n *Node) stop(ctx context.Context) error {
 		<-r.leadDone
 		// A successor takes over at once instead of after an election timeout.
 		if polite.Err() == nil && r.raft.State() == raft.Leader && !r.soleVoter(n.id) {
-			if err := r.transfer(polite); err != nil {
+			err := r.transfer(polite)
+			for tries := 1; err != nil && tries < transferTries && polite.Err() == nil && r.raft.State() == raft.Leader; tries++ {
+				err = r.transfer(polite)
+			}
+			if err != nil {
 				n.log.Warn("leadership was not handed over", "error", err)
 			}
 		}
@@ -360,6 +364,9 @@ func (n *Node) stop(ctx context.Context) error {
 	}
 	return errors.Join(errs...)
 }
+
+// transferTries is how often a stopping leader tries to hand over: its first choice may just have gone too.
+const transferTries = 3
 
 // ID is this node's id.
 func (n *Node) ID() string { return n.id }
