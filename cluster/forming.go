@@ -434,7 +434,7 @@ func (f *former) company(ctx context.Context, welcome bool) bool {
 	var gossips []string
 	for _, h := range answers {
 		gossips = append(gossips, h.GossipAddr)
-		if h.ClusterID != n.cfg.DataDir.ClusterID() || h.Leader.ID == "" || welcome {
+		if h.ClusterID != n.cfg.DataDir.ClusterID() || h.Leader.ID == "" || welcome || n.leaving.Load() {
 			continue
 		}
 		if slices.Contains(h.Members, n.id) {

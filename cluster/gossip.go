@@ -33,6 +33,7 @@ type gossip struct {
 	self func() Member
 	log  *slog.Logger
 	list *memberlist.Memberlist
+	own  string // host:port where others reach it; memberlist's own node changes without a lock that we could take
 
 	mu    sync.Mutex // guards known
 	known map[string]Member
@@ -67,6 +68,7 @@ func startGossip(addr, label string, key []byte, advertise string, self func() M
 	if g.list, err = memberlist.Create(c); err != nil {
 		return nil, fmt.Errorf("start gossip on %s: %w", addr, err)
 	}
+	g.own = g.list.LocalNode().Address()
 	return g, nil
 }
 
@@ -132,7 +134,7 @@ func (g *gossip) heard(n *memberlist.Node) {
 }
 
 // addr is where others reach this node's gossip.
-func (g *gossip) addr() string { return g.list.LocalNode().Address() }
+func (g *gossip) addr() string { return g.own }
 
 // meet makes nodes known that gossip has not heard of. A nil gossip meets nobody.
 func (g *gossip) meet(addrs []string) {

@@ -324,7 +324,12 @@ func (n *Node) aliveVoters(ctx context.Context) map[string]bool {
 
 // Leave takes this node out of its cluster, handing leadership over first. The node should be stopped afterwards.
 func (n *Node) Leave(ctx context.Context) error {
-	return n.RemoveMember(ctx, n.id)
+	n.leaving.Store(true)
+	err := n.RemoveMember(ctx, n.id)
+	if errors.Is(err, ErrRefused) {
+		n.leaving.Store(false)
+	}
+	return err
 }
 
 // TransferLeadership makes another voter lead, the one with the given id or, with "", the one that is closest behind. It may be asked

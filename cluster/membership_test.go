@@ -68,6 +68,15 @@ func TestPlan(t *testing.T) {
 	}
 }
 
+// skipMoves leaves out, under the race detector, what changes the address of a member: raft v1.8.0 replaces its record of a peer
+// under a lock and reads the id in it without (see DESIGN.md, "Moved members").
+func skipMoves(t *testing.T) {
+	t.Helper()
+	if underRace {
+		t.Skip("raft has a known race when an address changes")
+	}
+}
+
 func TestMembership(t *testing.T) {
 	t.Parallel()
 	t.Run("any node serves while a minority is dead", func(t *testing.T) {
@@ -83,6 +92,7 @@ func TestMembership(t *testing.T) {
 	})
 	t.Run("a node that moved is found and its address is kept", func(t *testing.T) {
 		t.Parallel()
+		skipMoves(t)
 		f := newTCPFleet(t, 3, 3)
 		f.up(f.members...)
 		f.agree("before")
@@ -102,6 +112,7 @@ func TestMembership(t *testing.T) {
 	})
 	t.Run("all nodes may move at once", func(t *testing.T) {
 		t.Parallel()
+		skipMoves(t)
 		f := newTCPFleet(t, 3, 3)
 		f.up(f.members...)
 		f.agree("before")

@@ -50,6 +50,7 @@ type Node struct {
 	endLife  context.CancelFunc
 	workers  sync.WaitGroup
 	joined   atomic.Bool // the cluster id is persisted
+	leaving  atomic.Bool // Leave was called: the node must not join again by itself
 	changing sync.Mutex  // held while the configuration is changed
 	stopped  atomic.Bool
 	restarts atomic.Uint64
