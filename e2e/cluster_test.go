@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -218,3 +219,98 @@ def log_message(name):
 def leonardo_dicapriflow(name: str):
     log_message(name)
 `
+
+func TestTheNodesOfACluster(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	operator := newShell(t)
+	contains(t, operator.ok("cluster", "tls", "init", "--dir", folder, "n0", "n1", "n2"), "n0.pem", "n2-key.pem")
+	if again := operator.run("cluster", "tls", "init", "--dir", folder, "n0"); again.code == 0 || !strings.Contains(again.stderr, "exists already") {
+		t.Errorf("a key was replaced\n%s", again)
+	}
+	keyFile := operator.write("gossip.key", "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=\n")
+	c := newNodes(t, 3, "--gossip-key-file", keyFile)
+	for i, s := range c.all {
+		name := fmt.Sprint("n", i)
+		s.flags = append(s.flags, "--node-name", name, "--tls-ca", filepath.Join(folder, "ca.pem"), "--tls-cert", filepath.Join(folder, name+".pem"),
+			"--tls-key", filepath.Join(folder, name+"-key.pem"))
+	}
+	c.start()
+	shell := newShell(t)
+	shell.env["SLUICE_API_URL"] = strings.Join(c.addresses(), ",")
+
+	eventually(t, "all nodes are shown with a vote", func() error {
+		r := shell.run("cluster", "members", "--no-headers")
+		if strings.Count(r.stdout, "\ttrue\t") != 3 || strings.Count(r.stdout, "\tvoter\t") != 2 || strings.Count(r.stdout, "\tleader\t") != 1 {
+			return fmt.Errorf("shown is\n%s", r)
+		}
+		return nil
+	})
+	contains(t, shell.ok("cluster", "status"), "3, of which 2 must agree", "1 more may fail")
+
+	lead := c.leader()
+	to := c.followers()[0]
+	name := fmt.Sprint("n", slices.Index(c.all, to))
+	contains(t, shell.ok("cluster", "transfer-leadership", name), "Leadership goes to "+name)
+	if now := c.leader(); now != to {
+		t.Errorf("%s leads, not %s", now.address, to.address)
+	}
+
+	// A node leaves for good; the other two go on.
+	leaver := newClient(t, lead)
+	contains(t, leaver.ok("cluster", "leave"), "has left the cluster")
+	if code := lead.wait(); code != 0 {
+		t.Errorf("the node that left ended with exit code %d\n%s", code, lead.output())
+	}
+	shell.env["SLUICE_API_URL"] = strings.Join(c.addresses(c.followers()...), ",")
+	eventually(t, "two nodes are left", func() error {
+		if r := shell.run("cluster", "members", "-q"); len(strings.Fields(r.stdout)) != 2 {
+			return fmt.Errorf("shown is\n%s", r)
+		}
+		return nil
+	})
+	// Started again, it joins as it did the first time, and gets its vote when it has been well for a while.
+	lead.restart()
+	eventually(t, "the node is back", func() error {
+		r := shell.run("cluster", "members", "--no-headers")
+		if strings.Count(r.stdout, "\tvoter\t") != 2 {
+			return fmt.Errorf("shown is\n%s", r)
+		}
+		return nil
+	})
+
+	// Who has another authority's certificate gets nowhere, and both sides say why.
+	foreign := t.TempDir()
+	operator.ok("cluster", "tls", "init", "--dir", foreign, "x")
+	x := newServer(t, "--join", c.addressOf(0), "--gossip-key-file", keyFile, "--tls-ca", filepath.Join(foreign, "ca.pem"), "--tls-cert", filepath.Join(foreign, "x.pem"), "--tls-key", filepath.Join(foreign, "x-key.pem"))
+	x.process = x.shell.start(x.flags...)
+	x.waitFor("certificate")
+	c.all[0].waitFor("internal connection refused")
+
+	// Without a quorum the nodes say so, and what is refused.
+	dead := c.followers()[0]
+	id := strings.Fields(shell.ok("cluster", "members", "-q"))
+	dead.kill9()
+	shell.env["SLUICE_API_URL"] = c.leader().apiURL()
+	if r := shell.run("cluster", "status"); r.code != 1 || !strings.Contains(r.stderr, "one more node fails") {
+		t.Errorf("status with one of three dead\n%s", r)
+	}
+	if len(id) != 3 {
+		t.Errorf("members %v", id)
+	}
+	other := c.followers()[0]
+	if r := shell.run("cluster", "remove", fmt.Sprint("n", slices.Index(c.all, other))); r.code == 0 || !strings.Contains(r.stderr, "no quorum") {
+		t.Errorf("a node that is needed\n%s", r)
+	}
+	contains(t, shell.ok("cluster", "members"), "false")
+}
+
+// addressOf is the internal address of a node.
+func (c *nodes) addressOf(i int) string {
+	flags := c.all[i].flags
+	for at := len(flags) - 2; ; at-- {
+		if flags[at] == "--internal-addr" {
+			return flags[at+1]
+		}
+	}
+}

@@ -182,6 +182,9 @@ func (s *server) wait(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return s.stop()
+		case <-s.node.Left():
+			s.options.Logger.Info("this node has left its cluster and stops")
+			return s.stop()
 		case err := <-s.node.Failed():
 			return errors.Join(err, s.stop())
 		case <-s.node.Repaired():

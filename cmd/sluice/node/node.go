@@ -10,6 +10,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"os"
 	"sync"
 	"time"
 
@@ -61,18 +62,20 @@ type Config struct {
 
 // Node is one running server node.
 type Node struct {
-	config   Config
-	log      *slog.Logger
-	dataDir  *cluster.DataDir
-	holder   *snapshot.Holder
-	fsm      *fsm.FSM
-	cluster  *cluster.Node
-	services *services
-	disk     *diskGuard
-	http     *httpapi.Server
-	activity *activity
-	stopOnce sync.Once
-	stopErr  error
+	config    Config
+	log       *slog.Logger
+	dataDir   *cluster.DataDir
+	holder    *snapshot.Holder
+	fsm       *fsm.FSM
+	cluster   *cluster.Node
+	services  *services
+	disk      *diskGuard
+	http      *httpapi.Server
+	activity  *activity
+	left      chan struct{} // closed when this node has left its cluster
+	leaveOnce sync.Once
+	stopOnce  sync.Once
+	stopErr   error
 }
 
 // Start opens the data directory and starts everything. The node serves HTTP at once; WaitReady tells when it can answer.
@@ -83,7 +86,12 @@ func Start(ctx context.Context, c Config) (_ *Node, err error) {
 	if c.LeaseTTL == 0 {
 		c.LeaseTTL = 12 * time.Second
 	}
-	n := &Node{config: c, log: c.Logger}
+	if c.Name == "" {
+		if host, err := os.Hostname(); err == nil {
+			c.Name = host
+		}
+	}
+	n := &Node{config: c, log: c.Logger, left: make(chan struct{})}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, n.Stop(context.WithoutCancel(ctx)))
@@ -126,7 +134,7 @@ func Start(ctx context.Context, c Config) (_ *Node, err error) {
 	}
 	registry.MustRegister(&statusCollector{status: n.cluster.Status, store: n.holder.Metrics, free: n.disk.free})
 	n.http, err = httpapi.New(httpapi.Config{
-		Proposer: proposer{n.cluster, n.disk}, Reader: reader{n.cluster, n.fsm}, Claims: n.services, Events: n.fsm.Events(), Health: n,
+		Proposer: proposer{n.cluster, n.disk}, Reader: reader{n.cluster, n.fsm}, Claims: n.services, Events: n.fsm.Events(), Health: n, Cluster: members{n},
 		Logger: c.Logger, Registry: registry, Version: c.Version, LeaseTTL: c.LeaseTTL,
 	})
 	if err != nil {
@@ -180,6 +188,9 @@ func (n *Node) Idle(d time.Duration) bool {
 // Repaired receives when a full disk had stopped the state machine and there is room again: the node should be stopped and
 // started anew.
 func (n *Node) Repaired() <-chan struct{} { return n.disk.repaired }
+
+// Left is closed when the node was told to leave its cluster: it should be stopped.
+func (n *Node) Left() <-chan struct{} { return n.left }
 
 // Failed receives why the API is no longer served, when that ended by itself.
 func (n *Node) Failed() <-chan error { return n.http.Failed() }
