@@ -52,14 +52,14 @@ type tcpNode struct {
 
 // tcpFleet is several nodes on loopback that find each other.
 type tcpFleet struct {
-	t       *testing.T
+	t       testing.TB
 	expect  int
 	members []*tcpNode
 	change  func(*Config)
 }
 
 // newTCPFleet prepares nodes, each with the internal addresses of all.
-func newTCPFleet(t *testing.T, size, expect int) *tcpFleet {
+func newTCPFleet(t testing.TB, size, expect int) *tcpFleet {
 	t.Helper()
 	f := &tcpFleet{t: t, expect: expect}
 	var all []string

@@ -173,6 +173,41 @@ func TestACluster(t *testing.T) {
 			t.Errorf("the node that was killed shows the last run as %+v", r.State)
 		}
 	})
+	t.Run("goes on when its leader hangs, which finds its place when it wakes up", func(t *testing.T) {
+		t.Parallel()
+		c := startNodes(t, 3, "--insecure")
+		hung := c.leader()
+		followers := c.followers()
+		conn, err := client.New(client.Config{Addresses: []string{followers[0].apiURL(), followers[1].apiURL()}, RetryFor: patience})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		queue(t, conn, "shared", 0)
+		deployment := deploy(t, conn, "steady", nil, "sleep", "1").deployment
+		shell := newShell(t)
+		shell.env["SLUICE_API_URL"] = followers[0].apiURL() + "," + followers[1].apiURL()
+		shell.startAgent("shared")
+		runs := []api.ID{run(t, conn, deployment)}
+		watchUntil(t, conn, runs[0], "Running", patience, named("Running"))
+		hung.signal(syscall.SIGSTOP)
+		t.Cleanup(func() { hung.signal(syscall.SIGCONT) })
+		began := time.Now()
+		runs = append(runs, run(t, conn, deployment))
+		t.Logf("a run was accepted %s after the leader was stopped", time.Since(began))
+		for _, id := range runs {
+			watchUntil(t, conn, id, "Completed", patience, named("Completed"))
+			checkLife(t, conn, id)
+		}
+		hung.signal(syscall.SIGCONT)
+		eventually(t, "the old leader shows the last run", func() error {
+			r, err := connect(t, hung, 0).FlowRun(t.Context(), runs[1])
+			if err == nil && (r.State == nil || r.State.Name != "Completed") {
+				err = fmt.Errorf("shown is %+v", r.State)
+			}
+			return err
+		})
+	})
 	t.Run("is restarted node by node without a failing request", func(t *testing.T) {
 		t.Parallel()
 		c := startNodes(t, 3, "--insecure")
