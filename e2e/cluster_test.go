@@ -231,6 +231,19 @@ func TestACluster(t *testing.T) {
 			}
 		}
 	})
+	t.Run("is waited for by a node that is told to stop meanwhile", func(t *testing.T) {
+		t.Parallel()
+		s := newNodes(t, 3, "--insecure").all[0]
+		p := s.shell.start(s.flags...)
+		p.waitFor("1 of 3 nodes are here")
+		if err := ready(t.Context(), s.address); err == nil || !strings.Contains(err.Error(), "1 of 3 nodes are here") {
+			t.Errorf("/readyz: %v", err)
+		}
+		p.signal(syscall.SIGTERM)
+		if code := p.wait(); code != 0 {
+			t.Errorf("it ended with exit code %d\n%s", code, p.output())
+		}
+	})
 	t.Run("is not joined in plain text by mistake", func(t *testing.T) {
 		t.Parallel()
 		s := newNodes(t, 3).all[0]

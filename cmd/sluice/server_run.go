@@ -35,7 +35,7 @@ func runServer(ctx context.Context, a *app, o serverOptions) error {
 	case err != nil:
 		return err
 	}
-	if o.Ready != nil && ctx.Err() == nil {
+	if o.Ready != nil {
 		o.Ready(s.apiURL(), s.dashboardURL())
 	}
 	err = s.wait(ctx)
@@ -161,7 +161,7 @@ func (s *server) start(ctx context.Context) error {
 		ready, cancel = context.WithTimeout(ctx, 30*time.Second)
 	}
 	defer cancel()
-	if err := n.WaitReady(ready); err != nil && ctx.Err() == nil {
+	if err := n.WaitReady(ready); err != nil {
 		return errors.Join(err, s.stop())
 	}
 	return nil
