@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/sluice-dev/sluice/fsm/command"
@@ -150,6 +151,9 @@ func (p *proposer) failed(batches []*batch, err error) {
 		}
 		l := p.lane(b.bulk)
 		switch {
+		case b.foreign != nil && known == notAppended:
+			// The node that formed it tries again, here or at the next leader.
+			p.failBatch(b, notDone(fmt.Errorf("%w: %w", ErrNotLeader, err)))
 		case p.closed, b.foreign != nil, b.epoch != 0, known == refused:
 			p.failBatch(b, err)
 		case b.uncertain && !now.Before(b.expires):

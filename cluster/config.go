@@ -9,6 +9,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"github.com/sluice-dev/sluice/cluster/link"
 	"github.com/sluice-dev/sluice/cluster/logstore"
 	"github.com/sluice-dev/sluice/fsm/command"
 )
@@ -42,27 +43,42 @@ type Config struct {
 
 	// ClusterName labels gossip; nodes with another name do not hear each other. Default "sluice".
 	ClusterName string
+	// Name of the node, for people. Default none.
+	Name string
 	// Version of the binary, gossiped. Default "dev".
 	Version string
 	// HTTPAddr is the address of this node's API as told to others; informative. Default none.
 	HTTPAddr string
 
-	// InternalAddr is host:port for Raft's TCP transport. Default 127.0.0.1:4202. Unused with Transport.
+	// InternalAddr is host:port of the internal port, which carries Raft and requests between nodes. Default 127.0.0.1:4201. Unused
+	// with Transport.
 	InternalAddr string
 	// InternalAdvertise is the address other nodes use. Default InternalAddr as bound. Required when that is a wildcard.
 	InternalAdvertise string
 	// GossipAddr is host:port (TCP and UDP) for memberlist; "" runs without gossip. Default "".
 	GossipAddr string
+	// GossipKey (16, 24 or 32 bytes) encrypts gossip; nodes without it are not heard. Default none.
+	GossipKey []byte
+	// TLS secures the internal port. nil is plain text. Danger: whoever reaches a plain port can write anything.
+	TLS *link.TLS
 	// Addresses resolves node ids to Raft addresses before gossip does. May be nil.
 	Addresses raft.ServerAddressProvider
 	// Transport replaces the TCP transport (tests run several nodes in one process). The caller closes it.
 	Transport raft.Transport
-	// Forwarder carries requests to a remote leader. nil: requests at a follower fail with ErrNoLeader naming the leader.
+	// Forwarder carries requests to a remote leader. Default over the internal port; with Transport there is none, and requests at
+	// a follower fail with ErrNoLeader naming the leader.
 	Forwarder Forwarder
 
-	// BootstrapExpect is how many voters form a new cluster. 1: a node without Raft state founds a cluster of its own.
-	// 0: never found one. Danger: 1 on several nodes that were meant to be one cluster founds several clusters.
+	// Join are internal addresses (host:port, or host for the usual port) of other nodes; a name stands for all its addresses. A node
+	// without a cluster joins the one it finds there; a member finds the others there after a restart.
+	Join []string
+	// BootstrapExpect is how many voters found a new cluster together, if Join leads to none: the same on all of them. 1, without
+	// Join: a node without Raft state founds a cluster of its own. 0: never found one.
 	BootstrapExpect int
+	// Membership says when the leader changes who votes.
+	Membership MembershipPolicy
+	// Serve answers what other nodes ask with AskLeader, by method.
+	Serve map[string]Serve
 	// Voters is the first configuration of a new cluster, identical on all its nodes; it replaces BootstrapExpect.
 	Voters []raft.Server
 
@@ -117,6 +133,9 @@ const MaxBulkBytes = 64 << 10
 // MaxCommandBytes bounds the commands of one Propose call.
 const MaxCommandBytes = 4 << 20
 
+// DefaultName is the name of a cluster that was given none.
+const DefaultName = "sluice"
+
 type systemClock struct{}
 
 func (systemClock) Now() time.Time { return time.Now() }
@@ -132,9 +151,10 @@ func (c *Config) defaults() {
 	if c.Clock == nil {
 		c.Clock = systemClock{}
 	}
-	or(&c.ClusterName, "sluice")
+	or(&c.ClusterName, DefaultName)
 	or(&c.Version, "dev")
-	or(&c.InternalAddr, "127.0.0.1:4202")
+	or(&c.InternalAddr, "127.0.0.1:"+DefaultInternalPort)
+	c.Membership.defaults()
 	or(&c.EpochRetry, 5*time.Second)
 	or(&c.Heartbeat, 500*time.Millisecond)
 	or(&c.Lease, c.Heartbeat*3/5)
@@ -174,8 +194,13 @@ func (c Config) Validate() error {
 		errs = append(errs, checkAddr("GossipAddr", c.GossipAddr))
 	}
 	bad(c.BootstrapExpect < 0, "BootstrapExpect is %d, must not be negative", c.BootstrapExpect)
-	bad(c.BootstrapExpect > 1 && len(c.Voters) == 0,
-		"BootstrapExpect is %d: forming a cluster of several nodes is not supported yet, use 1", c.BootstrapExpect)
+	bad(c.BootstrapExpect > 1 && len(c.Voters) == 0 && len(c.Join) == 0,
+		"BootstrapExpect is %d, but Join names no other node: nodes that found a cluster together must find each other", c.BootstrapExpect)
+	bad(c.BootstrapExpect == 1 && len(c.Join) > 0,
+		"BootstrapExpect is 1 and Join names other nodes: a node that founds a cluster alone joins none; expect as many as found the cluster together, or 0 to join one")
+	bad(len(c.Join) > 0 && c.Transport != nil, "Join needs the internal port, not Transport")
+	bad(len(c.GossipKey) != 0 && len(c.GossipKey) != 16 && len(c.GossipKey) != 24 && len(c.GossipKey) != 32,
+		"GossipKey has %d bytes, must have 16, 24 or 32", len(c.GossipKey))
 	bad(c.Heartbeat < 5*time.Millisecond, "Heartbeat is %s, must be at least 5ms", c.Heartbeat)
 	bad(c.Lease < 5*time.Millisecond || c.Lease > c.Heartbeat, "Lease is %s, must be between 5ms and Heartbeat (%s)", c.Lease, c.Heartbeat)
 	bad(c.CommitTimeout < time.Millisecond, "CommitTimeout is %s, must be at least 1ms", c.CommitTimeout)

@@ -35,6 +35,25 @@ type identity struct {
 	Format    int    `json:"format"`
 	NodeID    string `json:"node_id"`
 	ClusterID string `json:"cluster_id,omitempty"`
+	// Until the cluster id is known at most one of these is set: what this node promised another, or what it founds itself.
+	Pledge   *Pledge   `json:"pledge,omitempty"`
+	Founding *Founding `json:"founding,omitempty"`
+}
+
+// Pledge is a node's promise, made while it has no Raft state, to talk Raft with one cluster only.
+type Pledge struct {
+	ClusterID string `json:"cluster_id"`
+	// Founder is the only node that may release a node from founding a cluster with it; "" in a pledge to a cluster that
+	// exists, which the node may change by itself.
+	Founder string `json:"founder,omitempty"`
+	// Seq is the founder's counter: what it said with a lower one is older than the pledge.
+	Seq int64 `json:"seq,omitempty"`
+}
+
+// Founding is what a founder has made up its mind to do.
+type Founding struct {
+	ClusterID string `json:"cluster_id"`
+	Voters    []Peer `json:"voters"`
 }
 
 // OpenDataDir creates the directory when it is missing, locks it and reads the node's identity, minting one at the first
@@ -165,12 +184,92 @@ func (d *DataDir) join(clusterID string) error {
 			d.id.ClusterID, clusterID, d.path)
 	}
 	id := d.id
-	id.ClusterID = clusterID
+	id.ClusterID, id.Pledge, id.Founding = clusterID, nil, nil
+	return d.replace(id)
+}
+
+// replace makes id the identity, on disk first. Holds mu.
+func (d *DataDir) replace(id identity) error {
 	if err := d.save(id); err != nil {
 		return err
 	}
 	d.id = id
 	return nil
+}
+
+// allegiance is the one cluster with which this node talks Raft, "" while there is none.
+func (d *DataDir) allegiance() string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	switch {
+	case d.id.ClusterID != "":
+		return d.id.ClusterID
+	case d.id.Pledge != nil:
+		return d.id.Pledge.ClusterID
+	case d.id.Founding != nil:
+		return d.id.Founding.ClusterID
+	}
+	return ""
+}
+
+func (d *DataDir) pledge() *Pledge {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.id.Pledge
+}
+
+func (d *DataDir) founding() *Founding {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.id.Founding
+}
+
+// setPledge promises. A promise to a founder is never broken, one to an existing cluster may be.
+func (d *DataDir) setPledge(p Pledge) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	old := d.id.Pledge
+	switch {
+	case d.id.ClusterID != "":
+		return fmt.Errorf("node %s belongs to cluster %s already", d.id.NodeID, d.id.ClusterID)
+	case d.id.Founding != nil:
+		return fmt.Errorf("node %s is about to found a cluster itself", d.id.NodeID)
+	case old != nil && old.Founder != "" && (old.Founder != p.Founder || old.ClusterID != p.ClusterID):
+		return fmt.Errorf("node %s has promised node %s to found a cluster with it", d.id.NodeID, old.Founder)
+	}
+	id := d.id
+	id.Pledge = &p
+	return d.replace(id)
+}
+
+// release ends the promise to found that cluster.
+func (d *DataDir) release(clusterID string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.id.Pledge == nil || d.id.Pledge.ClusterID != clusterID {
+		return nil
+	}
+	id := d.id
+	id.Pledge = nil
+	return d.replace(id)
+}
+
+// setFounding makes up this node's mind, or with nil unmakes it.
+func (d *DataDir) setFounding(f *Founding) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	switch {
+	case f != nil && d.id.ClusterID != "":
+		return fmt.Errorf("this node belongs to cluster %s already", d.id.ClusterID)
+	case f != nil && d.id.Pledge != nil && d.id.Pledge.Founder != "":
+		return fmt.Errorf("this node has promised node %s to found a cluster with it", d.id.Pledge.Founder)
+	}
+	id := d.id
+	id.Founding = f
+	if f != nil {
+		id.Pledge = nil
+	}
+	return d.replace(id)
 }
 
 // Close releases the lock.

@@ -27,6 +27,8 @@ var (
 	ErrHalted = errors.New("state machine has halted")
 	// ErrOverloaded says that too many commands wait already.
 	ErrOverloaded = errors.New("too many commands are waiting")
+	// ErrRefused says that a change of the membership is not allowed as things are.
+	ErrRefused = errors.New("refused")
 	// ErrTooLarge says that one call carries more bytes than its lane admits.
 	ErrTooLarge = errors.New("commands are too large")
 )

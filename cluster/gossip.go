@@ -33,12 +33,13 @@ type gossip struct {
 	self func() Member
 	log  *slog.Logger
 	list *memberlist.Memberlist
+	own  string // host:port where others reach it; memberlist's own node changes without a lock that we could take
 
 	mu    sync.Mutex // guards known
 	known map[string]Member
 }
 
-func startGossip(addr, label string, self func() Member, logger *slog.Logger) (*gossip, error) {
+func startGossip(addr, label string, key []byte, advertise string, self func() Member, logger *slog.Logger) (*gossip, error) {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
 		return nil, fmt.Errorf("gossip address %q: %w", addr, err)
@@ -54,7 +55,10 @@ func startGossip(addr, label string, self func() Member, logger *slog.Logger) (*
 		c.BindAddr = host
 	}
 	c.BindPort, c.AdvertisePort = p, p
-	c.Label = label
+	if ip := net.ParseIP(c.BindAddr); ip == nil || ip.IsUnspecified() {
+		c.AdvertiseAddr = advertise
+	}
+	c.Label, c.SecretKey = label, key
 	// A node that comes back with another address is refused for ever by default.
 	c.DeadNodeReclaimTime = 30 * time.Second
 	c.Delegate = g
@@ -64,6 +68,7 @@ func startGossip(addr, label string, self func() Member, logger *slog.Logger) (*
 	if g.list, err = memberlist.Create(c); err != nil {
 		return nil, fmt.Errorf("start gossip on %s: %w", addr, err)
 	}
+	g.own = g.list.LocalNode().Address()
 	return g, nil
 }
 
@@ -126,6 +131,29 @@ func (g *gossip) heard(n *memberlist.Node) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.known[n.Name] = m
+}
+
+// addr is where others reach this node's gossip.
+func (g *gossip) addr() string { return g.own }
+
+// meet makes nodes known that gossip has not heard of. A nil gossip meets nobody.
+func (g *gossip) meet(addrs []string) {
+	if g == nil {
+		return
+	}
+	known := map[string]bool{"": true}
+	for _, m := range g.members() {
+		known[m.GossipAddr] = true
+	}
+	for _, a := range addrs {
+		if known[a] {
+			continue
+		}
+		known[a] = true
+		if _, err := g.list.Join([]string{a}); err != nil {
+			g.log.Warn("a node cannot be reached by gossip", "address", a, "error", err)
+		}
+	}
 }
 
 // members lists the living nodes by id.

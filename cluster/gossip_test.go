@@ -12,7 +12,7 @@ func TestGossip(t *testing.T) {
 	t.Parallel()
 	start := func(t *testing.T, label string, m Member) *gossip {
 		t.Helper()
-		g, err := startGossip("127.0.0.1:0", label, func() Member { return m }, testLogger(t))
+		g, err := startGossip("127.0.0.1:0", label, nil, "", func() Member { return m }, testLogger(t))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -97,7 +98,10 @@ func (n *Node) reign(ctx context.Context, r *run) error {
 	clusterID := n.cfg.DataDir.ClusterID()
 	if clusterID == "" {
 		if clusterID = n.machine.inner.ClusterID(); clusterID == "" {
-			clusterID = uuid.NewString()
+			// All founders have promised the same, whichever of them leads first.
+			if clusterID = n.cfg.DataDir.allegiance(); clusterID == "" {
+				clusterID = uuid.NewString()
+			}
 		}
 	}
 	e := command.Entry{Stamp: n.cfg.Clock.Now().UnixMicro(),
@@ -119,6 +123,14 @@ func (n *Node) reign(ctx context.Context, r *run) error {
 	n.gate.Store(&term{run: r, number: number})
 	n.log.Info("leadership gained", "epoch", number, "index", f.Index())
 	n.notify()
+	if n.port != nil {
+		var work sync.WaitGroup
+		defer work.Wait()
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		c := &reconciler{n: n, run: r}
+		work.Go(func() { c.loop(ctx) })
+	}
 	if n.cfg.Lead != nil {
 		err := n.cfg.Lead(ctx, Epoch{Number: number, Index: f.Index()})
 		if err != nil && ctx.Err() == nil {

@@ -7,12 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/raft"
 
+	"github.com/sluice-dev/sluice/cluster/link"
 	"github.com/sluice-dev/sluice/cluster/logstore"
 )
 
@@ -27,12 +29,15 @@ type Node struct {
 	governor *governor
 	proposer *proposer
 	reader   *reader
+	former   *former
 	changed  signal // fires when the known leader, the epoch or the halt changes
 
 	// up is set when what follows is in place; before, only Start touches it.
 	up      atomic.Bool
 	store   *logstore.Store
-	tcp     *raft.NetworkTransport // nil with Config.Transport
+	port    *link.Port // nil with Config.Transport, as the next two
+	client  *link.Client
+	tcp     *raft.NetworkTransport
 	trans   transport
 	gossip  *gossip
 	suspect chan struct{} // capacity 1: raft must restart from disk
@@ -45,6 +50,8 @@ type Node struct {
 	endLife  context.CancelFunc
 	workers  sync.WaitGroup
 	joined   atomic.Bool // the cluster id is persisted
+	leaving  atomic.Bool // Leave was called: the node must not join again by itself
+	changing sync.Mutex  // held while the configuration is changed
 	stopped  atomic.Bool
 	restarts atomic.Uint64
 	problem  atomic.Value // string: what keeps raft from running or the node from joining
@@ -71,7 +78,11 @@ func New(cfg Config, sm StateMachine, log *slog.Logger) (*Node, error) {
 	n.governor = newGovernor(n)
 	n.snaps = &snapshots{cfg.Snapshots, n.governor}
 	n.proposer = newProposer(&n.cfg, n)
-	n.reader = &reader{n: n}
+	if n.cfg.Forwarder == nil && n.cfg.Transport == nil {
+		n.cfg.Forwarder = overPort{n}
+	}
+	n.reader = newReader(n)
+	n.former = newFormer(n)
 	n.life, n.endLife = context.WithCancel(context.Background())
 	return n, nil
 }
@@ -111,10 +122,15 @@ func (n *Node) start(ctx context.Context) (err error) {
 	undo = append(undo, n.store.Close)
 	t := n.cfg.Transport
 	if t == nil {
-		n.tcp, err = listenTCP(n.cfg.InternalAddr, n.cfg.InternalAdvertise, addressBook{n}, newHLogger(n.log, "raft-net"))
+		n.port, err = link.Listen(link.Config{Bind: n.cfg.InternalAddr, Advertise: n.cfg.InternalAdvertise, TLS: n.cfg.TLS,
+			Self: n.identity, Admit: n.admit, Logger: n.log.With("part", "internal port")})
 		if err != nil {
 			return err
 		}
+		undo = append(undo, n.port.Close)
+		n.client = link.NewClient(n.port, wireErrors)
+		undo = append(undo, func() error { n.client.Close(); return nil })
+		n.tcp = raftOver(n.port.Stream(), addressBook{n}, newHLogger(n.log, "raft-net"))
 		undo = append(undo, func() error { n.tcp.CloseStreams(); return n.tcp.Close() })
 		t = n.tcp
 	}
@@ -126,7 +142,7 @@ func (n *Node) start(ctx context.Context) (err error) {
 	}
 	// Gossip runs before raft, so that raft finds the addresses it has heard.
 	if n.cfg.GossipAddr != "" {
-		if n.gossip, err = startGossip(n.cfg.GossipAddr, n.cfg.ClusterName, n.self, n.log.With("part", "gossip")); err != nil {
+		if n.gossip, err = startGossip(n.cfg.GossipAddr, n.cfg.ClusterName, n.cfg.GossipKey, n.advertisedIP(), n.self, n.log.With("part", "gossip")); err != nil {
 			return err
 		}
 		undo = append(undo, func() error { return n.gossip.stop(time.Second) })
@@ -136,8 +152,14 @@ func (n *Node) start(ctx context.Context) (err error) {
 	}
 	n.up.Store(true)
 	undo = append(undo, func() error { n.up.Store(false); return nil })
+	if n.port != nil {
+		n.port.Serve(link.NewServer(n.handlers(), wireErrors, n.log.With("part", "internal port")))
+	}
 	if err := n.startRun(); err != nil {
 		return err
+	}
+	if n.port != nil {
+		n.workers.Go(func() { n.former.loop(n.life) })
 	}
 	n.workers.Go(func() { n.supervise(n.life) })
 	n.workers.Go(func() { n.governor.loop(n.life) })
@@ -162,8 +184,11 @@ func (n *Node) bootstrap() error {
 	}
 	voters := n.cfg.Voters
 	if len(voters) == 0 {
-		if n.cfg.BootstrapExpect != 1 {
-			return fmt.Errorf("data directory %s holds no cluster and none may be founded: start with --bootstrap-expect 1", n.cfg.DataDir.Path())
+		switch {
+		case len(n.cfg.Join) > 0:
+			return nil // the former sees to it
+		case n.cfg.BootstrapExpect != 1:
+			return fmt.Errorf("data directory %s holds no cluster and none may be founded or joined: start with --bootstrap-expect 1, or name other nodes with --join", n.cfg.DataDir.Path())
 		}
 		voters = []raft.Server{{ID: raft.ServerID(n.id), Address: n.trans.LocalAddr()}}
 	}
@@ -173,6 +198,53 @@ func (n *Node) bootstrap() error {
 	}
 	n.log.Info("founded a new cluster", "voters", len(voters))
 	return nil
+}
+
+// handlers answers other nodes.
+func (n *Node) handlers() map[string]link.Handler {
+	here := func(serve Serve) link.Handler {
+		return func(ctx context.Context, _ string, body []byte) ([]byte, error) { return serve(ctx, body) }
+	}
+	all := map[string]link.Handler{methodBatch: n.serveBatch, methodReadIndex: n.serveReadIndex, methodHello: n.serveHello, methodPledge: n.servePledge,
+		methodRelease: n.serveRelease, methodJoin: n.serveJoin, methodRemove: here(n.removeHere), methodTransfer: here(n.transferHere)}
+	for method, serve := range n.cfg.Serve {
+		all[applicationPrefix+method] = here(serve)
+	}
+	return all
+}
+
+// identity is how this node introduces itself. Raft is talked only with the one cluster to which this node belongs or is promised.
+func (n *Node) identity(kind link.Kind) link.Identity {
+	id := link.Identity{Cluster: n.cfg.ClusterName, ClusterID: n.cfg.DataDir.ClusterID(), NodeID: n.id}
+	if kind == link.Raft {
+		id.ClusterID = n.cfg.DataDir.allegiance()
+	}
+	return id
+}
+
+// admit refuses Raft with a node of which it is not certain that it means the same cluster.
+func (n *Node) admit(kind link.Kind, peer link.Identity) error {
+	if kind != link.Raft || peer.NodeID == n.id || len(n.cfg.Voters) > 0 {
+		return nil
+	}
+	for id, cluster := range map[string]string{n.id: n.cfg.DataDir.allegiance(), peer.NodeID: peer.ClusterID} {
+		if cluster == "" {
+			return fmt.Errorf("node %s belongs to no cluster yet", id)
+		}
+	}
+	return nil
+}
+
+// advertisedIP is the address that this node should tell others, "" when that is not known as a number.
+func (n *Node) advertisedIP() string {
+	if n.port == nil {
+		return ""
+	}
+	host, _, _ := net.SplitHostPort(n.port.Advertised())
+	if net.ParseIP(host) == nil {
+		return ""
+	}
+	return host
 }
 
 // appended is the log store's report of one durable append.
@@ -257,7 +329,11 @@ func (n *Node) stop(ctx context.Context) error {
 		<-r.leadDone
 		// A successor takes over at once instead of after an election timeout.
 		if polite.Err() == nil && r.raft.State() == raft.Leader && !r.soleVoter(n.id) {
-			if err := r.transfer(polite); err != nil {
+			err := r.transfer(polite)
+			for tries := 1; err != nil && tries < transferTries && polite.Err() == nil && r.raft.State() == raft.Leader; tries++ {
+				err = r.transfer(polite)
+			}
+			if err != nil {
 				n.log.Warn("leadership was not handed over", "error", err)
 			}
 		}
@@ -276,9 +352,13 @@ func (n *Node) stop(ctx context.Context) error {
 	n.reader.rounds.Wait()
 	n.proposer.work.Wait()
 	if n.tcp != nil {
+		n.client.Close()
 		n.tcp.CloseStreams()
 		if err := n.tcp.Close(); err != nil {
 			errs = append(errs, fmt.Errorf("close transport: %w", err))
+		}
+		if err := n.port.Close(); err != nil {
+			errs = append(errs, err)
 		}
 	}
 	if err := n.store.Close(); err != nil {
@@ -286,6 +366,9 @@ func (n *Node) stop(ctx context.Context) error {
 	}
 	return errors.Join(errs...)
 }
+
+// transferTries is how often a stopping leader tries to hand over: its first choice may just have gone too.
+const transferTries = 3
 
 // ID is this node's id.
 func (n *Node) ID() string { return n.id }

@@ -10,15 +10,44 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-// reader answers at which index a linearizable read may be done. All reads that arrive while leadership is being
-// confirmed share the next confirmation.
+// reader answers at which index a linearizable read may be done. All reads that arrive while an answer is being found share
+// the next one, on the leader as well as on a follower that asks it.
 type reader struct {
-	n *Node
+	n      *Node
+	local  shared // confirmations on this node, as the leader
+	remote shared // questions to the leader
+	rounds sync.WaitGroup
+}
+
+func newReader(n *Node) *reader {
+	r := &reader{n: n}
+	r.local.answer = func(reads int) (uint64, error) {
+		start := time.Now()
+		index, err := r.verify()
+		if n.cfg.Observer != nil {
+			n.cfg.Observer.ReadIndex(time.Since(start), reads)
+		}
+		return index, err
+	}
+	r.remote.answer = func(int) (uint64, error) {
+		leader, self, known := n.leader()
+		if !known || self {
+			return 0, ErrNotLeader
+		}
+		ctx, cancel := context.WithTimeout(n.life, n.cfg.LeaderHold)
+		defer cancel()
+		return n.cfg.Forwarder.ForwardReadIndex(ctx, leader)
+	}
+	return r
+}
+
+// shared answers callers in rounds: who comes during a round gets the answer of the next.
+type shared struct {
+	answer func(reads int) (uint64, error)
 
 	mu      sync.Mutex // guards what follows
 	next    *readRound
 	running bool
-	rounds  sync.WaitGroup
 }
 
 type readRound struct {
@@ -26,6 +55,45 @@ type readRound struct {
 	done  chan struct{}
 	index uint64
 	err   error
+}
+
+// ask returns the answer of a round that began after the call.
+func (s *shared) ask(ctx context.Context, work *sync.WaitGroup) (uint64, error) {
+	s.mu.Lock()
+	round := s.next
+	if round == nil {
+		round = &readRound{done: make(chan struct{})}
+		s.next = round
+	}
+	round.reads++
+	if !s.running {
+		s.running = true
+		work.Add(1)
+		go func() { defer work.Done(); s.loop() }()
+	}
+	s.mu.Unlock()
+	select {
+	case <-round.done:
+		return round.index, round.err
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	}
+}
+
+func (s *shared) loop() {
+	for {
+		s.mu.Lock()
+		round := s.next
+		s.next = nil
+		if round == nil {
+			s.running = false
+			s.mu.Unlock()
+			return
+		}
+		s.mu.Unlock()
+		round.index, round.err = s.answer(round.reads)
+		close(round.done)
+	}
 }
 
 // confirm returns an index such that a state at least that new contains every write acknowledged before the call.
@@ -38,46 +106,7 @@ func (r *reader) confirm(ctx context.Context) (uint64, error) {
 	if t.run.soleVoter(r.n.id) {
 		return r.n.machine.inner.AppliedIndex(), nil
 	}
-	r.mu.Lock()
-	round := r.next
-	if round == nil {
-		round = &readRound{done: make(chan struct{})}
-		r.next = round
-	}
-	round.reads++
-	if !r.running {
-		r.running = true
-		r.rounds.Add(1)
-		go r.loop()
-	}
-	r.mu.Unlock()
-	select {
-	case <-round.done:
-		return round.index, round.err
-	case <-ctx.Done():
-		return 0, ctx.Err()
-	}
-}
-
-func (r *reader) loop() {
-	defer r.rounds.Done()
-	for {
-		r.mu.Lock()
-		round := r.next
-		r.next = nil
-		if round == nil {
-			r.running = false
-			r.mu.Unlock()
-			return
-		}
-		r.mu.Unlock()
-		start := time.Now()
-		round.index, round.err = r.verify()
-		if r.n.cfg.Observer != nil {
-			r.n.cfg.Observer.ReadIndex(time.Since(start), round.reads)
-		}
-		close(round.done)
-	}
+	return r.local.ask(ctx, &r.rounds)
 }
 
 // verify takes the commit index first and confirms leadership afterwards. In a term whose epoch command is applied every
@@ -125,7 +154,7 @@ func (r *reader) readIndex(ctx context.Context) (uint64, error) {
 		case known && !self && r.n.cfg.Forwarder == nil:
 			return 0, fmt.Errorf("%w: node %s at %s leads and this node cannot forward to it", ErrNoLeader, leader.ID, leader.Addr)
 		case known && !self:
-			index, err := r.n.cfg.Forwarder.ForwardReadIndex(ctx, leader)
+			index, err := r.remote.ask(ctx, &r.rounds)
 			if err == nil {
 				return index, nil
 			}

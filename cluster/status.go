@@ -84,6 +84,9 @@ func (n *Node) Status() Status {
 	if p, _ := n.problem.Load().(string); p != "" {
 		s.Problems = append(s.Problems, p)
 	}
+	if text := n.former.waitsFor(); text != "" && s.ClusterID == "" {
+		s.Problems = append(s.Problems, text)
+	}
 	switch {
 	case n.stopped.Load():
 		s.Problems = append(s.Problems, "the node is shutting down")

@@ -3,10 +3,11 @@ package cluster
 import (
 	"fmt"
 	"net"
-	"sync"
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/sluice-dev/sluice/cluster/link"
 )
 
 // transport is what raft gets. It hides Close, because raft would close the transport with every run and the node
@@ -30,101 +31,30 @@ func keepOpen(t raft.Transport) (transport, error) {
 	return transport{t, pv}, nil
 }
 
-// listenTCP opens the internal port.
-func listenTCP(bind, advertise string, addresses raft.ServerAddressProvider, logger *hlogger) (*raft.NetworkTransport, error) {
-	ln, err := net.Listen("tcp", bind)
-	if err != nil {
-		return nil, fmt.Errorf("listen on internal address %s: %w", bind, err)
-	}
-	if advertise == "" {
-		advertise = ln.Addr().String()
-	}
-	host, _, err := net.SplitHostPort(advertise)
-	if err != nil {
-		_ = ln.Close()
-		return nil, fmt.Errorf("internal address %q: %w", advertise, err)
-	}
-	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
-		_ = ln.Close()
-		return nil, fmt.Errorf("internal address %s is a wildcard that other nodes cannot reach: set the advertised address", advertise)
-	}
+// ioTimeout bounds a message of raft, and a dial.
+const ioTimeout = 10 * time.Second
+
+// raftOver runs raft's messages over the internal port.
+func raftOver(s *link.Stream, addresses raft.ServerAddressProvider, logger *hlogger) *raft.NetworkTransport {
 	return raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		ServerAddressProvider: addresses,
 		Logger:                logger,
-		Stream:                &tcpStream{Listener: ln, advertise: advertise},
+		Stream:                streamLayer{s},
 		MaxPool:               3,
 		MaxRPCsInFlight:       1, // no pipelining, see transport
-		Timeout:               10 * time.Second,
-	}), nil
+		Timeout:               ioTimeout,
+	})
 }
 
-// tcpStream is a raft.StreamLayer over plain TCP. It closes the connections it accepted, which raft's transport leaves
-// open.
-type tcpStream struct {
-	net.Listener
-	advertise string
-
-	mu     sync.Mutex // guards what follows
-	open   map[net.Conn]struct{}
-	closed bool
-}
-
-// Accept implements net.Listener.
-func (s *tcpStream) Accept() (net.Conn, error) {
-	c, err := s.Listener.Accept()
-	if err != nil {
-		return nil, err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		_ = c.Close()
-		return nil, net.ErrClosed
-	}
-	if s.open == nil {
-		s.open = map[net.Conn]struct{}{}
-	}
-	s.open[c] = struct{}{}
-	return &acceptedConn{c, s}, nil
-}
-
-// Close implements net.Listener.
-func (s *tcpStream) Close() error {
-	s.mu.Lock()
-	s.closed = true
-	for c := range s.open {
-		_ = c.Close()
-	}
-	s.mu.Unlock()
-	return s.Listener.Close()
-}
-
-type acceptedConn struct {
-	net.Conn
-	stream *tcpStream
-}
-
-func (c *acceptedConn) Close() error {
-	c.stream.mu.Lock()
-	delete(c.stream.open, c.Conn)
-	c.stream.mu.Unlock()
-	return c.Conn.Close()
-}
+type streamLayer struct{ *link.Stream }
 
 // Dial implements raft.StreamLayer.
-func (s *tcpStream) Dial(address raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
-	return net.DialTimeout("tcp", string(address), timeout)
+func (s streamLayer) Dial(address raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
+	return s.Stream.Dial(string(address), timeout)
 }
 
-// Addr is the advertised address.
-func (s *tcpStream) Addr() net.Addr { return advertised(s.advertise) }
-
-type advertised string
-
-func (advertised) Network() string  { return "tcp" }
-func (a advertised) String() string { return string(a) }
-
-// addressBook resolves node ids: configured first, then as gossip heard. Raft falls back to its configuration.
+// addressBook resolves node ids: configured first, then as gossip heard, then as raft's configuration says. What it returns names
+// the node too, so that another node that took over the address is not mistaken for it: its answers would count as the other's.
 type addressBook struct{ n *Node }
 
 // ServerAddr implements raft.ServerAddressProvider.
@@ -139,7 +69,12 @@ func (b addressBook) ServerAddr(id raft.ServerID) (raft.ServerAddress, error) {
 	}
 	if g := b.n.gossip; g != nil {
 		if a := g.raftAddr(string(id)); a != "" {
-			return raft.ServerAddress(a), nil
+			return raft.ServerAddress(link.Address(string(id), a)), nil
+		}
+	}
+	for _, s := range b.n.servers() {
+		if s.ID == id {
+			return raft.ServerAddress(link.Address(string(id), string(s.Address))), nil
 		}
 	}
 	return "", fmt.Errorf("address of node %s is not known", id)

@@ -118,3 +118,15 @@ type Check struct {
 type Health interface {
 	Checks(ctx context.Context) []Check
 }
+
+// Cluster is the membership of the cluster, for operators. Errors are *api.Error.
+type Cluster interface {
+	// Describe says who belongs to the cluster and how each is.
+	Describe(ctx context.Context) api.Cluster
+	// TransferLeadership makes the node with that id lead, "" the one closest behind.
+	TransferLeadership(ctx context.Context, to string) error
+	// RemoveMember takes a node out.
+	RemoveMember(ctx context.Context, id string) error
+	// Leave takes this node out and has it stop soon afterwards.
+	Leave(ctx context.Context) error
+}

@@ -23,7 +23,9 @@ type Config struct {
 	Claims   Claims
 	Events   Events
 	Health   Health
-	Logger   *slog.Logger
+	// Cluster may be nil: its endpoints then answer 404.
+	Cluster Cluster
+	Logger  *slog.Logger
 	// Registry is where the HTTP layer registers its metrics and what /metrics shows: other packages register there too.
 	Registry *prometheus.Registry
 	// Version is Sluice's own, for people.
@@ -65,6 +67,7 @@ type Server struct {
 	claims   Claims
 	events   Events
 	health   Health
+	cluster  Cluster
 	logger   *slog.Logger
 	registry *prometheus.Registry
 	version  string
@@ -96,7 +99,7 @@ func New(c Config) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{
-		proposer: c.Proposer, reader: c.Reader, claims: c.Claims, events: c.Events, health: c.Health,
+		proposer: c.Proposer, reader: c.Reader, claims: c.Claims, events: c.Events, health: c.Health, cluster: c.Cluster,
 		logger: c.Logger, registry: c.Registry, version: c.Version, now: c.Now,
 		leaseTTL: c.LeaseTTL, logQuota: c.LogQuota, strictHold: c.StrictHold, streamPing: c.StreamPing,
 		ids: newRequestIDs(), failed: make(chan error, 1), served: make(chan struct{}),

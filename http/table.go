@@ -95,6 +95,10 @@ func routes() []*route {
 		post("/agents/{id}/claim", RoleAgent, claimRuns).with(waiting),
 		post("/agents/{id}/heartbeat", RoleAgent, agentHeartbeat),
 		post("/leases/renew", RoleAgent, renewLeases),
+		get("/cluster", RoleViewer, readCluster),
+		post("/cluster/transfer_leadership", RoleAdmin, transferLeadership),
+		post("/cluster/leave", RoleAdmin, leaveCluster),
+		del("/cluster/members/{id}", RoleAdmin, removeMember),
 		get("/events", RoleViewer, streamEvents).with(streaming),
 
 		post("/kv/{key}", RoleAgent, putBlob).with(largeBody),

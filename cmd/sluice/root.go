@@ -65,6 +65,7 @@ func newRootCommand(a *app) *cobra.Command {
 		newServerCommand(a, "server"),
 		newServerCommand(a, "orion"),
 		newAgentCommand(a),
+		newClusterCommand(a),
 		newDeploymentCommand(a),
 		newWorkQueueCommand(a),
 		newFlowRunCommand(a),

@@ -11,6 +11,7 @@ import (
 
 	"github.com/sluice-dev/sluice/agent"
 	"github.com/sluice-dev/sluice/api"
+	"github.com/sluice-dev/sluice/cluster"
 )
 
 // serverOptions is what the flags of server start and dev say.
@@ -21,11 +22,17 @@ type serverOptions struct {
 	GossipAddr      string   // HOST:PORT of membership
 	NodeName        string   // "" is the host's name
 	BootstrapExpect int      // how many nodes make up the first configuration
-	Join            []string // gossip addresses of other nodes
-	Insecure        bool     // plain text between nodes
-	InsecureHTTP    bool     // an HTTP address that is not loopback without authentication
-	Ephemeral       bool     // port chosen by the system, exits when unused
-	DiskLowWater    int64    // bytes
+	Join            []string // internal addresses of other nodes
+	Advertise       string   // HOST:PORT of the internal port as other nodes reach it
+	ClusterName     string
+	TLSCA           string // files of the internal port's TLS
+	TLSCert         string
+	TLSKey          string
+	GossipKeyFile   string
+	Insecure        bool  // plain text between nodes
+	InsecureHTTP    bool  // an HTTP address that is not loopback without authentication
+	Ephemeral       bool  // port chosen by the system, exits when unused
+	DiskLowWater    int64 // bytes
 	Logger          *slog.Logger
 	// Ready is called once the node serves, with the base addresses that clients on this machine use.
 	Ready func(apiURL, dashboardURL string)
@@ -43,11 +50,18 @@ func (o *serverOptions) registerCluster(flags *pflag.FlagSet) {
 	flags.StringVar(&o.InternalAddr, "internal-addr", "127.0.0.1:4201", "HOST:PORT where the other nodes reach this one")
 	flags.StringVar(&o.GossipAddr, "gossip-addr", "127.0.0.1:4202", "HOST:PORT of cluster membership")
 	flags.StringVar(&o.NodeName, "node-name", "", "name of the node, unique in the cluster (default the host's name)")
-	flags.IntVar(&o.BootstrapExpect, "bootstrap-expect", 1, "how many nodes found the cluster together")
-	flags.StringSliceVar(&o.Join, "join", nil, "gossip addresses of other nodes, separated by commas")
+	flags.StringVar(&o.Advertise, "internal-advertise", "", "HOST:PORT that other nodes use to reach --internal-addr (default that)")
+	flags.StringVar(&o.ClusterName, "cluster-name", cluster.DefaultName, "name that keeps clusters on one network apart; part of the nodes' certificates")
+	flags.IntVar(&o.BootstrapExpect, "bootstrap-expect", 0, "how many nodes found the cluster together, the same on all (default 1, with --join none)")
+	flags.StringSliceVar(&o.Join, "join", nil, "internal addresses of other nodes, HOST or HOST:PORT, separated by commas; a name stands for all its addresses")
+	flags.StringVar(&o.TLSCA, "tls-ca", "", "file with the certificate that signs the nodes' certificates")
+	flags.StringVar(&o.TLSCert, "tls-cert", "", "file with this node's certificate")
+	flags.StringVar(&o.TLSKey, "tls-key", "", "file with the key of --tls-cert")
+	flags.StringVar(&o.GossipKeyFile, "gossip-key-file", "", "file with 32 bytes in base64, the same on all nodes, that encrypt gossip")
 	flags.BoolVar(&o.Insecure, "insecure", false, "plain text between nodes, for tests and one machine")
 	flags.BoolVar(&o.InsecureHTTP, "insecure-http", false, "allow an HTTP address that is not loopback without authentication")
-	bindSetting(flags, "internal-addr", "gossip-addr", "node-name", "bootstrap-expect", "join", "insecure", "insecure-http")
+	bindSetting(flags, "internal-addr", "internal-advertise", "gossip-addr", "gossip-key-file", "node-name", "cluster-name", "bootstrap-expect", "join",
+		"tls-ca", "tls-cert", "tls-key", "insecure", "insecure-http")
 }
 
 // complete fills in what depends on the process.
@@ -55,8 +69,15 @@ func (o *serverOptions) complete(a *app) error {
 	if o.DataDir == "" {
 		o.DataDir = filepath.Join(a.home(), "data")
 	}
-	if o.BootstrapExpect < 1 {
+	switch {
+	case o.BootstrapExpect < 0:
 		return usagef("--bootstrap-expect is %d; it is at least 1", o.BootstrapExpect)
+	case o.BootstrapExpect == 0 && len(o.Join) == 0:
+		o.BootstrapExpect = 1
+	case o.BootstrapExpect == 1 && len(o.Join) > 0:
+		return usagef("--bootstrap-expect 1 founds a cluster alone, --join finds another: leave one out, or expect as many nodes as found the cluster together")
+	case o.BootstrapExpect > 1 && len(o.Join) == 0:
+		return usagef("--bootstrap-expect %d needs --join with the internal address of at least one of the others", o.BootstrapExpect)
 	}
 	logger, err := a.logger()
 	o.Logger = logger
@@ -69,13 +90,15 @@ func newServerCommand(a *app, name string) *cobra.Command {
 		Use:   "start",
 		Short: "Start a node",
 		Long: `Start one node of a cluster. Alone, it is a cluster of one. Several nodes found a cluster together when each is started
-with --bootstrap-expect N and --join with the gossip address of another.
+with --bootstrap-expect N and --join with the internal addresses of the others. The same command line starts a node again, and
+starts further nodes, which join. Nodes talk over mutual TLS (sluice cluster tls init), or with --insecure in plain text.
 
 With --ephemeral the node chooses its port, prints one JSON line with its address, and exits when nothing has used it for
 15 seconds; when the data directory is in use already, it prints the address of the server that uses it. A node started
 without it on the same data directory takes its place when no script runs any more.`,
 		Example: fmt.Sprintf(`  sluice %s start
-  sluice %s start --data-dir /var/lib/sluice --node-name a --bootstrap-expect 3 --join b:4202,c:4202`, name, name),
+  sluice %s start --data-dir /var/lib/sluice --node-name a --bootstrap-expect 3 --join a,b,c \\
+    --internal-addr 10.0.0.1:4201 --gossip-addr 10.0.0.1:4202 --tls-ca ca.pem --tls-cert a.pem --tls-key a-key.pem`, name, name),
 		Args: cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
 			if err := options.complete(a); err != nil {

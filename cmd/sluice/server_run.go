@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -16,6 +17,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/sluice-dev/sluice/cluster/link"
 	"github.com/sluice-dev/sluice/cmd/sluice/node"
 )
 
@@ -64,8 +66,8 @@ func startServer(ctx context.Context, o serverOptions) (*server, error) {
 	if err := checkExposure(o); err != nil {
 		return nil, err
 	}
-	if len(o.Join) > 0 {
-		return nil, usagef("--join: forming a cluster of several nodes is not supported yet; leave it out to start a cluster of one")
+	if err := checkInternal(o); err != nil {
+		return nil, err
 	}
 	s := &server{options: o, addr: o.HTTPAddr}
 	if err := s.start(ctx); err != nil {
@@ -102,7 +104,58 @@ func checkExposure(o serverOptions) error {
 		"Use a loopback address, or --insecure-http if the network itself is guarded", o.HTTPAddr)
 }
 
+// checkInternal refuses plain text between nodes unless it is wished for or nobody else can hear it.
+func checkInternal(o serverOptions) error {
+	given := 0
+	for _, file := range []string{o.TLSCA, o.TLSCert, o.TLSKey} {
+		if file != "" {
+			given++
+		}
+	}
+	host, _, err := net.SplitHostPort(o.InternalAddr)
+	if err != nil {
+		return usagef("--internal-addr %q is not HOST:PORT", o.InternalAddr)
+	}
+	ip := net.ParseIP(host)
+	loopback := host == "localhost" || ip != nil && ip.IsLoopback()
+	switch {
+	case given == 3 && o.Insecure:
+		return usagef("--insecure is plain text between nodes, --tls-cert is TLS: leave one out")
+	case given == 3:
+		return nil
+	case given > 0:
+		return usagef("TLS between nodes takes --tls-ca, --tls-cert and --tls-key together; `sluice cluster tls init` makes the files")
+	case o.Insecure, loopback && len(o.Join) == 0:
+		return nil
+	}
+	return usagef("nodes of a cluster talk over TLS: give --tls-ca, --tls-cert and --tls-key (`sluice cluster tls init` makes the files), or --insecure if the network itself is guarded")
+}
+
+// gossipKey reads the key that encrypts gossip, none if no file is named.
+func gossipKey(file string) ([]byte, error) {
+	if file == "" {
+		return nil, nil
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("read the gossip key: %w", err)
+	}
+	key, err := base64.StdEncoding.DecodeString(strings.TrimSpace(string(text)))
+	if err != nil || len(key) != 32 {
+		return nil, usagef("%s does not hold 32 bytes in base64; make one with: head -c 32 /dev/urandom | base64", file)
+	}
+	return key, nil
+}
+
 func (s *server) start(ctx context.Context) error {
+	key, err := gossipKey(s.options.GossipKeyFile)
+	if err != nil {
+		return err
+	}
+	var files *link.Files
+	if s.options.TLSCert != "" {
+		files = &link.Files{CA: s.options.TLSCA, Cert: s.options.TLSCert, Key: s.options.TLSKey}
+	}
 	listener, err := net.Listen("tcp", s.addr)
 	if err != nil {
 		return &failure{code: exitError, err: fmt.Errorf("serve the API: %w", err), hint: "another address with --http-addr"}
@@ -110,13 +163,17 @@ func (s *server) start(ctx context.Context) error {
 	n, err := node.Start(ctx, node.Config{
 		DataDir: s.options.DataDir, Name: s.options.NodeName, Listener: listener, InternalAddr: s.options.InternalAddr, GossipAddr: s.options.GossipAddr,
 		BootstrapExpect: s.options.BootstrapExpect, Version: version(), DiskLowWater: s.options.DiskLowWater, Logger: s.options.Logger,
+		InternalAdvertise: s.options.Advertise, ClusterName: s.options.ClusterName, Join: s.options.Join, TLS: files, GossipKey: key,
 	})
 	if err != nil {
 		return addressTaken(err)
 	}
 	// The kernel's choice of a port stays the address when the node starts again.
 	s.node, s.addr = n, n.Addr()
-	ready, cancel := context.WithTimeout(ctx, 30*time.Second)
+	ready, cancel := ctx, context.CancelFunc(func() {})
+	if len(s.options.Join) == 0 { // who needs others waits for them
+		ready, cancel = context.WithTimeout(ctx, 30*time.Second)
+	}
 	defer cancel()
 	if err := n.WaitReady(ready); err != nil {
 		return errors.Join(err, s.stop())
@@ -138,6 +195,9 @@ func (s *server) wait(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
+			return s.end()
+		case <-s.node.Left():
+			s.options.Logger.Info("this node has left its cluster and stops")
 			return s.end()
 		case err := <-s.node.Failed():
 			return errors.Join(err, s.end())

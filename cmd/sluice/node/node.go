@@ -3,12 +3,14 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
+	"os"
 	"sync"
 	"time"
 
@@ -18,6 +20,7 @@ import (
 
 	"github.com/sluice-dev/sluice/api"
 	"github.com/sluice-dev/sluice/cluster"
+	"github.com/sluice-dev/sluice/cluster/link"
 	"github.com/sluice-dev/sluice/fsm"
 	"github.com/sluice-dev/sluice/fsm/command"
 	"github.com/sluice-dev/sluice/fsm/kv"
@@ -37,8 +40,16 @@ type Config struct {
 	Listener net.Listener
 	// InternalAddr is host:port of Raft, GossipAddr of gossip; port 0 is the kernel's choice. GossipAddr "" is no gossip.
 	InternalAddr, GossipAddr string
-	// BootstrapExpect is how many nodes form a new cluster; 1 founds one alone.
+	// InternalAdvertise is the internal address that other nodes use; "" is InternalAddr as bound.
+	InternalAdvertise string
+	// ClusterName keeps clusters apart that share a network; "" is the default one.
+	ClusterName string
+	// Join are internal addresses of other nodes; BootstrapExpect is how many nodes found a new cluster together, 1 alone, 0 not at all.
+	Join            []string
 	BootstrapExpect int
+	// TLS names the files that secure the internal port; nil is plain text. GossipKey encrypts gossip, if set.
+	TLS       *link.Files
+	GossipKey []byte
 	// Version of the binary, for people.
 	Version string
 	// DiskLowWater is the free space, in bytes, below which logs are refused; at half of it new runs are, at a quarter
@@ -51,18 +62,20 @@ type Config struct {
 
 // Node is one running server node.
 type Node struct {
-	config   Config
-	log      *slog.Logger
-	dataDir  *cluster.DataDir
-	holder   *snapshot.Holder
-	fsm      *fsm.FSM
-	cluster  *cluster.Node
-	services *services
-	disk     *diskGuard
-	http     *httpapi.Server
-	activity *activity
-	stopOnce sync.Once
-	stopErr  error
+	config    Config
+	log       *slog.Logger
+	dataDir   *cluster.DataDir
+	holder    *snapshot.Holder
+	fsm       *fsm.FSM
+	cluster   *cluster.Node
+	services  *services
+	disk      *diskGuard
+	http      *httpapi.Server
+	activity  *activity
+	left      chan struct{} // closed when this node has left its cluster
+	leaveOnce sync.Once
+	stopOnce  sync.Once
+	stopErr   error
 }
 
 // Start opens the data directory and starts everything. The node serves HTTP at once; WaitReady tells when it can answer.
@@ -73,7 +86,12 @@ func Start(ctx context.Context, c Config) (_ *Node, err error) {
 	if c.LeaseTTL == 0 {
 		c.LeaseTTL = 12 * time.Second
 	}
-	n := &Node{config: c, log: c.Logger}
+	if c.Name == "" {
+		if host, err := os.Hostname(); err == nil {
+			c.Name = host
+		}
+	}
+	n := &Node{config: c, log: c.Logger, left: make(chan struct{})}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, n.Stop(context.WithoutCancel(ctx)))
@@ -99,17 +117,24 @@ func Start(ctx context.Context, c Config) (_ *Node, err error) {
 	if n.services, err = newServices(n, registry); err != nil {
 		return nil, err
 	}
-	n.cluster, err = cluster.New(cluster.Config{
+	config := cluster.Config{
 		DataDir: n.dataDir, Snapshots: snapshot.NewStore(n.holder), Observer: newRaftMetrics(registry), Version: c.Version,
 		HTTPAddr: c.Listener.Addr().String(), InternalAddr: c.InternalAddr, GossipAddr: c.GossipAddr, BootstrapExpect: c.BootstrapExpect,
-		EncodeEpoch: encodeEpoch, Lead: n.services.lead,
-	}, n.fsm, c.Logger)
+		EncodeEpoch: encodeEpoch, Lead: n.services.lead, Serve: n.services.serve(), Name: c.Name, ClusterName: c.ClusterName, InternalAdvertise: c.InternalAdvertise,
+		Join: c.Join, GossipKey: c.GossipKey,
+	}
+	if c.TLS != nil {
+		if config.TLS, err = link.LoadTLS(*c.TLS, cmp.Or(c.ClusterName, cluster.DefaultName), c.Logger); err != nil {
+			return nil, err
+		}
+	}
+	n.cluster, err = cluster.New(config, n.fsm, c.Logger)
 	if err != nil {
 		return nil, fmt.Errorf("configure the cluster: %w", err)
 	}
 	registry.MustRegister(&statusCollector{status: n.cluster.Status, store: n.holder.Metrics, free: n.disk.free})
 	n.http, err = httpapi.New(httpapi.Config{
-		Proposer: proposer{n.cluster, n.disk}, Reader: reader{n.cluster, n.fsm}, Claims: n.services, Events: n.fsm.Events(), Health: n,
+		Proposer: proposer{n.cluster, n.disk}, Reader: reader{n.cluster, n.fsm}, Claims: n.services, Events: n.fsm.Events(), Health: n, Cluster: members{n},
 		Logger: c.Logger, Registry: registry, Version: c.Version, LeaseTTL: c.LeaseTTL,
 	})
 	if err != nil {
@@ -164,6 +189,9 @@ func (n *Node) Idle(d time.Duration) bool {
 // started anew.
 func (n *Node) Repaired() <-chan struct{} { return n.disk.repaired }
 
+// Left is closed when the node was told to leave its cluster: it should be stopped.
+func (n *Node) Left() <-chan struct{} { return n.left }
+
 // Failed receives why the API is no longer served, when that ended by itself.
 func (n *Node) Failed() <-chan error { return n.http.Failed() }
 
@@ -190,6 +218,9 @@ func (n *Node) stop(ctx context.Context) error {
 	} else {
 		step("close the listener", n.config.Listener.Close())
 	}
+	if n.services != nil {
+		n.services.stop()
+	}
 	// The leader's services end with the leadership that the cluster gives away.
 	if n.cluster != nil {
 		step("stop the cluster", n.cluster.Stop(ctx))
@@ -211,21 +242,28 @@ func (n *Node) stop(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
+const (
+	// lagLimit is how many entries a node that serves reads may be behind what it knows to be committed.
+	lagLimit = 1000
+	// silenceLimit is how long a follower that serves may have heard nothing of its leader.
+	silenceLimit = 5 * time.Second
+)
+
 // Checks implements httpapi.Health.
 func (n *Node) Checks(context.Context) []httpapi.Check {
 	s := n.cluster.Status()
-	leader := "none is known"
-	if s.Leader.ID != "" {
-		leader = s.Leader.ID
+	leader := httpapi.Check{Name: "leader", OK: s.Leader.ID != "", Text: s.Leader.ID}
+	switch {
+	case !leader.OK:
+		leader.Text = "none is known"
+	case s.State == "follower" && time.Since(s.LastContact) > silenceLimit:
+		leader.OK, leader.Text = false, fmt.Sprintf("%s was last heard of at %s", s.Leader.ID, s.LastContact.UTC().Format(time.RFC3339))
 	}
-	checks := []httpapi.Check{
-		{Name: "leader", OK: s.Leader.ID != "", Text: leader},
-		n.disk.check(),
-		{Name: "state", OK: n.fsm.Halted() == nil, Text: fmt.Sprintf("applied %d of %d", s.AppliedIndex, s.CommitIndex)},
-	}
+	state := httpapi.Check{Name: "state", OK: s.CommitIndex <= s.AppliedIndex+lagLimit, Text: fmt.Sprintf("applied %d of %d", s.AppliedIndex, s.CommitIndex)}
 	if err := n.fsm.Halted(); err != nil {
-		checks[2].Text = err.Error()
+		state.OK, state.Text = false, err.Error()
 	}
+	checks := []httpapi.Check{leader, n.disk.check(), state}
 	for _, p := range s.Problems {
 		checks = append(checks, httpapi.Check{Name: "raft", Text: p})
 	}

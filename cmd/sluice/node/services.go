@@ -24,6 +24,8 @@ type services struct {
 	// serving is closed once this node, as the leader, has begun to hand out work.
 	serving     chan struct{}
 	servingOnce sync.Once
+	beats       *beats
+	end         context.CancelFunc
 }
 
 func newServices(n *Node, registry prometheus.Registerer) (*services, error) {
@@ -37,7 +39,22 @@ func newServices(n *Node, registry prometheus.Registerer) (*services, error) {
 	}
 	metrics.queues = s.Queues
 	registry.MustRegister(metrics)
-	return &services{node: n, scheduler: s, serving: make(chan struct{})}, nil
+	all := &services{node: n, scheduler: s, serving: make(chan struct{})}
+	life, end := context.WithCancel(context.Background())
+	all.end = end
+	all.beats = &beats{life: life, ask: func(ctx context.Context, renewals []renewal) (answers []scheduler.Renewed, err error) {
+		err = all.ask(ctx, methodRenew, func() any { return renewals }, &answers)
+		return answers, err
+	}}
+	return all, nil
+}
+
+// stop ends what the services do for this node's clients; the leader's services end with the epoch.
+func (s *services) stop() {
+	s.beats.mu.Lock()
+	s.end()
+	s.beats.mu.Unlock()
+	s.beats.work.Wait()
 }
 
 type systemClock struct{}
@@ -170,7 +187,7 @@ func (p epochProposer) admit(commands []*command.Envelope) error {
 
 // Claim implements httpapi.Claims.
 func (s *services) Claim(ctx context.Context, d httpapi.Demand) (httpapi.Granted, error) {
-	granted, err := s.scheduler.Claim(ctx, scheduler.Demand(d))
+	granted, err := s.claim(ctx, scheduler.Demand(d))
 	if err != nil {
 		return httpapi.Granted{}, schedulerError(err)
 	}
@@ -183,7 +200,7 @@ func (s *services) Renew(ctx context.Context, agentID api.ID, held []httpapi.Hel
 	for i, l := range held {
 		leases[i] = scheduler.HeldLease{FlowRunID: l.FlowRunID, Token: scheduler.Token(l.Token)}
 	}
-	renewed, err := s.scheduler.Renew(ctx, agentID, leases)
+	renewed, err := s.renew(ctx, agentID, leases)
 	if err != nil {
 		return httpapi.Renewed{}, schedulerError(err)
 	}
@@ -196,7 +213,7 @@ func (s *services) Renew(ctx context.Context, agentID api.ID, held []httpapi.Hel
 
 // Presence implements httpapi.Claims.
 func (s *services) Presence(ctx context.Context, flowRuns ...api.ID) (httpapi.Presence, error) {
-	p, err := s.scheduler.Presence(ctx, flowRuns...)
+	p, err := s.presence(ctx, flowRuns)
 	if err != nil {
 		return httpapi.Presence{}, schedulerError(err)
 	}
@@ -212,7 +229,10 @@ func schedulerError(err error) error {
 	switch {
 	case errors.Is(err, scheduler.ErrUnknownAgent):
 		return &api.Error{Kind: api.KindNotFound, Message: "Agent not found", Hint: "register the agent again: POST /api/agents/"}
-	case errors.Is(err, scheduler.ErrEpochOver):
+	case errors.Is(err, context.Canceled):
+		return err
+	case errors.Is(err, scheduler.ErrEpochOver), errors.Is(err, cluster.ErrNoLeader), errors.Is(err, cluster.ErrNotLeader), errors.Is(err, cluster.ErrStopped),
+		errors.Is(err, context.DeadlineExceeded):
 		return &api.Error{Kind: api.KindUnavailable, Message: "no leader hands out work now", Hint: "repeat the request"}
 	default:
 		return err

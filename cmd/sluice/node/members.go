@@ -1,0 +1,69 @@
+package node
+
+import (
+	"context"
+	"errors"
+
+	"github.com/sluice-dev/sluice/api"
+	"github.com/sluice-dev/sluice/cluster"
+	"github.com/sluice-dev/sluice/cluster/link"
+	httpapi "github.com/sluice-dev/sluice/http"
+)
+
+// members is the membership for the API's operators.
+type members struct{ node *Node }
+
+var _ httpapi.Cluster = members{}
+
+// Describe implements httpapi.Cluster.
+func (m members) Describe(ctx context.Context) api.Cluster {
+	s := m.node.cluster.Status()
+	c := api.Cluster{ClusterID: s.ClusterID, NodeID: s.NodeID, Leader: s.Leader.ID, Term: s.Term, Members: []api.ClusterMember{},
+		Problems: append([]string{}, s.Problems...)}
+	voters, alive := 0, 0
+	for _, r := range m.node.cluster.Roll(ctx) {
+		c.Members = append(c.Members, api.ClusterMember{ID: r.ID, Name: r.Name, Address: r.Address, HTTPAddress: r.HTTPAddr, Version: r.Version,
+			Voter: r.Voter, Leader: r.Leader, Alive: r.Alive, AppliedIndex: r.Applied, Problem: r.Problem})
+		if r.Voter {
+			voters++
+			if r.Alive && r.Problem == "" {
+				alive++
+			}
+		}
+	}
+	c.Quorum = voters/2 + 1
+	c.LossesLeft = alive - c.Quorum
+	return c
+}
+
+// TransferLeadership implements httpapi.Cluster.
+func (m members) TransferLeadership(ctx context.Context, to string) error {
+	return membershipError(m.node.cluster.TransferLeadership(ctx, to))
+}
+
+// RemoveMember implements httpapi.Cluster.
+func (m members) RemoveMember(ctx context.Context, id string) error {
+	return membershipError(m.node.cluster.RemoveMember(ctx, id))
+}
+
+// Leave implements httpapi.Cluster.
+func (m members) Leave(ctx context.Context) error {
+	if err := m.node.cluster.Leave(ctx); err != nil {
+		return membershipError(err)
+	}
+	m.node.leaveOnce.Do(func() { close(m.node.left) })
+	return nil
+}
+
+// membershipError says in the API's words why the membership was not changed.
+func membershipError(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, cluster.ErrRefused):
+		return &api.Error{Kind: api.KindConflict, Message: err.Error(), Hint: "sluice cluster members shows who is there"}
+	case errors.Is(err, cluster.ErrNoLeader), errors.Is(err, cluster.ErrNotLeader), errors.Is(err, cluster.ErrStopped), errors.Is(err, link.ErrNotSent):
+		return &api.Error{Kind: api.KindUnavailable, Message: err.Error(), Hint: "repeat the request when there is a leader"}
+	}
+	return &api.Error{Kind: api.KindUnknownOutcome, Message: err.Error(), Hint: "sluice cluster members shows whether it happened"}
+}
