@@ -36,8 +36,41 @@ var rruleSpec = body.Strict(
 	body.Optional("timezone", body.Text, func(v *api.RRuleSchedule) *string { return &v.Timezone }),
 ).Defaults(func(v *api.RRuleSchedule) { v.Timezone = "UTC" })
 
-// scheduleKind takes the first form that fits, in the order interval, cron, rrule.
+// scheduleKind takes the first form that fits, in the order interval, cron, rrule. Like Orion it reports the findings of all.
 var scheduleKind = body.OneOf(intervalKind, cronKind, rruleKind)
+
+// scheduleKeys are the keys that tell which form is meant.
+type scheduleKeys struct {
+	interval, cron, rrule bool
+	any                   struct{}
+}
+
+var scheduleKeysSpec = body.Parameters(
+	body.Nullable("interval", anything, scheduleValue).Filled(func(v *scheduleKeys) *bool { return &v.interval }),
+	body.Nullable("cron", anything, scheduleValue).Filled(func(v *scheduleKeys) *bool { return &v.cron }),
+	body.Nullable("rrule", anything, scheduleValue).Filled(func(v *scheduleKeys) *bool { return &v.rrule }),
+)
+
+func anything(*body.Decoder, int) (struct{}, bool) { return struct{}{}, true }
+
+func scheduleValue(v *scheduleKeys) *struct{} { return &v.any }
+
+// meantScheduleKind is scheduleKind with the findings of the form that is meant only, where that is clear.
+func meantScheduleKind(d *body.Decoder, n int) ([]byte, bool) {
+	keys, ok := scheduleKeysSpec.Kind()(d, n)
+	if !ok {
+		return nil, false
+	}
+	switch (scheduleKeys{interval: keys.interval, cron: keys.cron, rrule: keys.rrule}) {
+	case scheduleKeys{interval: true}:
+		return intervalKind(d, n)
+	case scheduleKeys{cron: true}:
+		return cronKind(d, n)
+	case scheduleKeys{rrule: true}:
+		return rruleKind(d, n)
+	}
+	return scheduleKind(d, n)
+}
 
 func positiveDuration(d *body.Decoder, n int) (int64, bool) {
 	v, ok := body.Duration(d, n)

@@ -162,7 +162,7 @@ var createTaskRunSpec = body.Strict(
 
 var catchupKind = body.Enum([]string{"skip", "latest", "all"}, []row.Deployment_Catchup{row.Deployment_SKIP, row.Deployment_LATEST, row.Deployment_ALL})
 
-var putDeploymentSpec = body.Strict(putDeploymentFields(
+var putDeploymentSpec = body.Strict(putDeploymentFields(meantScheduleKind,
 	body.Nullable("catchup", catchupKind, func(v *command.PutDeployment) *row.Deployment_Catchup { return &v.Catchup }),
 	body.Nullable("catchup_limit", int32Between(1, math.MaxInt32), func(v *command.PutDeployment) *int32 { return &v.CatchupLimit }),
 	body.Nullable("parameter_schema", body.RawObject, func(v *command.PutDeployment) *[]byte { return &v.ParameterSchemaJson }),
@@ -170,16 +170,16 @@ var putDeploymentSpec = body.Strict(putDeploymentFields(
 )...).Defaults(defaultDeployment)
 
 // putOrionDeploymentSpec is what Orion's clients may send.
-var putOrionDeploymentSpec = body.Strict(putDeploymentFields()...).Defaults(defaultDeployment)
+var putOrionDeploymentSpec = body.Strict(putDeploymentFields(scheduleKind)...).Defaults(defaultDeployment)
 
 func defaultDeployment(v *command.PutDeployment) { v.IsScheduleActive = true }
 
-func putDeploymentFields(more ...body.Field[command.PutDeployment]) []body.Field[command.PutDeployment] {
+func putDeploymentFields(schedule body.Kind[[]byte], more ...body.Field[command.PutDeployment]) []body.Field[command.PutDeployment] {
 	return append([]body.Field[command.PutDeployment]{
 		body.Required("name", body.Name, func(v *command.PutDeployment) *string { return &v.Name }),
 		body.Required("flow_id", body.UUIDBytes, func(v *command.PutDeployment) *[]byte { return &v.FlowId }),
 		body.Required("flow_data", dataSpec.Ref(), func(v *command.PutDeployment) **row.Data { return &v.FlowData }),
-		body.Nullable("schedule", scheduleKind, func(v *command.PutDeployment) *[]byte { return &v.ScheduleJson }),
+		body.Nullable("schedule", schedule, func(v *command.PutDeployment) *[]byte { return &v.ScheduleJson }),
 		body.Optional("is_schedule_active", body.Bool, func(v *command.PutDeployment) *bool { return &v.IsScheduleActive }),
 		body.Optional("parameters", body.RawObject, func(v *command.PutDeployment) *[]byte { return &v.ParametersJson }),
 		body.Optional("tags", texts, func(v *command.PutDeployment) *[]string { return &v.Tags }),

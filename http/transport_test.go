@@ -118,6 +118,17 @@ func TestNativeErrorsSayWhatKindAndWhatToDo(t *testing.T) {
 	if got := s.do("POST", "/api/work_queues/", `{"name":"q"}`).object(t); got["kind"] != "conflict" || got["hint"] != nil {
 		t.Errorf("a hint that says nothing new: %v", got)
 	}
+	for schedule, want := range map[string]string{
+		`{"cron":"x"}`:                 `body.schedule.cron: Invalid cron string: "x"`,
+		`{"interval":0}`:               "body.schedule.interval: The interval must be positive",
+		`{"cron":"x","timezone":null}`: `body.schedule.cron: Invalid cron string: "x"`,
+		`{"rrule":1,"day_or":true}`:    "body.schedule.day_or: extra fields not permitted",
+	} {
+		body := `{"name":"x","flow_id":"` + nobody + `","flow_data":{"encoding":"x","blob":""},"schedule":` + schedule + `}`
+		if got := s.do("POST", "/api/deployments/", body).object(t); got["detail"] != want {
+			t.Errorf("%s: %v, want %s", schedule, got["detail"], want)
+		}
+	}
 	for _, path := range []string{"/api/flows/", "/api/blocks/"} {
 		got := s.do("POST", path, "{}").object(t)
 		if got["kind"] != "invalid" || got["detail"] == nil || got["request_id"] == nil || got["exception_detail"] == nil {
