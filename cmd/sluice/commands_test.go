@@ -296,6 +296,15 @@ func TestWatchingEndsAsTheRunEnds(t *testing.T) {
 		if got.code != test.code || !strings.HasPrefix(got.out, "Created flow run 'tan-lion' ("+runID+")\n") {
 			t.Errorf("%s: exit %d\n%s%s", test.name, got.code, got.out, got.err)
 		}
+		got = s.run("-o", "json", "deployment", "run", queueID, "--watch")
+		for line := range strings.Lines(got.out) {
+			if !json.Valid([]byte(line)) {
+				t.Errorf("not an object a line: %s", line)
+			}
+		}
+		if got.code != test.code || strings.Count(got.out, "\n") != 4 { // the run, two states, a log
+			t.Errorf("%s as JSON: exit %d\n%s%s", test.name, got.code, got.out, got.err)
+		}
 		if got := s.run("flow-run", "logs", "-f", runID); got.code != exitOK || strings.Count(got.out, "\n") != 1 {
 			t.Errorf("logs -f: exit %d\n%s", got.code, got.out)
 		}

@@ -74,6 +74,7 @@ func setVariables(a *app, args []string) error {
 			if _, err := client.ParseAddresses(value); err != nil {
 				return fmt.Errorf("set %s: %w", key, err)
 			}
+			value = withAPIPath(value) // flows read the profile themselves
 		}
 		section[key] = value
 		changed = append(changed, variable{key, value, "profile"})

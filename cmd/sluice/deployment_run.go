@@ -78,11 +78,13 @@ func runDeployment(ctx context.Context, a *app, c *client.Client, d *namedDeploy
 	if err != nil {
 		return fmt.Errorf("run deployment '%s': %w", d.title(), err)
 	}
-	if err := a.printDone(run, run.ID.String(), run.Name, "Created flow run "+short(run.Name, run.ID)); err != nil {
-		return err
+	if given.watch && a.output == formatJSON {
+		err = a.printJSONLine(run) // as what follows: one object a line
+	} else {
+		err = a.printDone(run, run.ID.String(), run.Name, "Created flow run "+short(run.Name, run.ID))
 	}
-	if !given.watch {
-		return nil
+	if err != nil || !given.watch {
+		return err
 	}
 	return a.followRun(ctx, run, following{logs: true, states: true, tail: -1, timeout: given.timeout})
 }

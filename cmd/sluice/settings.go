@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -123,6 +124,26 @@ const sourceDefault = "defaults"
 
 // lookup returns a setting and where it comes from. Empty environment variables count as unset.
 func (s *settings) lookup(name string) (value, source string) {
+	value, source = s.given(name)
+	if name == settingAPIURL {
+		value = withAPIPath(value)
+	}
+	return value, source
+}
+
+// withAPIPath completes addresses that name only a server, like the one of its dashboard: everything of the API is below /api.
+func withAPIPath(list string) string {
+	addresses := strings.Split(list, ",")
+	for i, address := range addresses {
+		parsed, err := url.Parse(strings.TrimSpace(address))
+		if err == nil && parsed.Host != "" && strings.Trim(parsed.Path, "/") == "" && parsed.RawQuery == "" && parsed.Fragment == "" {
+			addresses[i] = strings.TrimRight(strings.TrimSpace(address), "/") + "/api"
+		}
+	}
+	return strings.Join(addresses, ",")
+}
+
+func (s *settings) given(name string) (value, source string) {
 	if value, set := s.flags[name]; set {
 		return value, "flag"
 	}

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -130,5 +132,26 @@ func TestProfilesWrittenByHandAreRead(t *testing.T) {
 		if _, err := readProfiles(write(t, "profiles.toml", bad)); err == nil || !strings.Contains(err.Error(), "profiles.toml:") {
 			t.Errorf("%q: %v", bad, err)
 		}
+	}
+}
+
+func TestAnAddressWithoutAPathIsThatOfTheAPI(t *testing.T) {
+	t.Parallel()
+	for given, want := range map[string]string{
+		"http://h:4200":                      "http://h:4200/api",
+		"http://h:4200/":                     "http://h:4200/api",
+		"http://h:4200/api":                  "http://h:4200/api",
+		"http://h/orion/api/":                "http://h/orion/api/",
+		"http://a:1, https://b,http://c/api": "http://a:1/api,https://b/api,http://c/api",
+		"nonsense":                           "nonsense",
+		"":                                   "",
+	} {
+		if got := withAPIPath(given); got != want {
+			t.Errorf("%q became %q, want %q", given, got, want)
+		}
+	}
+	server := record(t, func(w http.ResponseWriter, _ request) { _, _ = io.WriteString(w, "[]") })
+	if newShell(t, "").ok("--api", server.URL, "work-queue", "ls"); len(server.sent(http.MethodPost, "/work_queues/filter")) != 1 {
+		t.Errorf("asked %v", server.requests)
 	}
 }
