@@ -272,7 +272,7 @@ func TestStable(t *testing.T) {
 		done := make(chan error)
 		go func() { done <- f.Stable().SetUint64(key, 7) }()
 		for f.Health().Err == nil { // no event tells of the failure
-			time.Sleep(time.Millisecond)
+			time.Sleep(time.Millisecond) // a poll interval, nothing depends on its length
 		}
 		f.disk.set(nil, false, nil)
 		if err := <-done; err != nil {
