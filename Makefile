@@ -9,7 +9,7 @@ SEED ?=
 # Packages whose tests run the real binary as processes; they race-test nothing.
 PROCESS_TESTS := ./e2e/...
 
-.PHONY: help run build test test-race test-moves test-e2e test-python test-long lint generate bench fmt clean
+.PHONY: help run build test test-deps test-race test-moves test-e2e test-python test-long lint generate bench fmt clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,6 +21,9 @@ run: build ## build and start `sluice dev`: server, agent, sample deployment and
 	$(BIN) dev
 
 test: lint test-race test-moves test-python test-e2e ## everything a change must pass (about 10 minutes on 2 cores)
+
+test-deps: ## install the Debian packages the tests need (tools/test-packages); does nothing when all are there
+	./tools/test-deps
 
 test-race: ## all in-process tests under the race detector
 	SLUICE_SEEDS=$${SLUICE_SEEDS:-10} SLUICE_PROBES=$${SLUICE_PROBES:-5} $(GO) test -race -timeout 15m $$($(GO) list ./... | grep -v /e2e)
