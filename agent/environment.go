@@ -44,28 +44,37 @@ func (e environment) prepend(name, folder string) {
 	e.variables[name] = folder
 }
 
-// setParameters tells a command its parameters: strings as they are, other
-// values as JSON.
+// setParameters tells a command its parameters.
 func (e environment) setParameters(parameters json.RawMessage) error {
-	if len(parameters) == 0 {
+	variables, err := ParameterVariables(parameters)
+	for name, value := range variables {
+		e.set(name, value)
+	}
+	return err
+}
+
+// ParameterVariables are the environment variables in which a command finds the parameters of its run, wherever it runs:
+// SLUICE_PARAMETERS holds all as a JSON object, SLUICE_PARAM_NAME each, strings as they are, other values as JSON.
+func ParameterVariables(parameters json.RawMessage) (map[string]string, error) {
+	if len(parameters) == 0 || string(parameters) == "null" {
 		parameters = json.RawMessage("{}")
 	}
 	var values map[string]json.RawMessage
 	if err := json.Unmarshal(parameters, &values); err != nil {
-		return fmt.Errorf("the parameters of the flow run are no JSON object: %w", err)
+		return nil, fmt.Errorf("the parameters of the flow run are no JSON object: %w", err)
 	}
+	variables := map[string]string{"SLUICE_PARAMETERS": string(parameters)}
 	for name, raw := range values {
 		var text string
 		if json.Unmarshal(raw, &text) != nil || bytes.Equal(raw, []byte("null")) {
 			text = string(raw)
 		}
 		if strings.ContainsRune(text, 0) {
-			return fmt.Errorf("the parameter %q holds a zero byte, which no environment variable can", name)
+			return nil, fmt.Errorf("the parameter %q holds a zero byte, which no environment variable can", name)
 		}
-		e.set("SLUICE_PARAM_"+variableName(name), text)
+		variables["SLUICE_PARAM_"+variableName(name)] = text
 	}
-	e.set("SLUICE_PARAMETERS", string(parameters))
-	return nil
+	return variables, nil
 }
 
 // variableName makes a parameter's name one that shells accept.

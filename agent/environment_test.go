@@ -1,6 +1,7 @@
 package agent_test
 
 import (
+	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -110,5 +111,27 @@ func TestSeveralAddressesAreKnownToOurOwnClientsOnly(t *testing.T) {
 	f.agent.Stop()
 	if want := []string{"http://one/api,http://two/api|http://one/api"}; !slices.Equal(s.lines(id), want) {
 		t.Errorf("got %q, want %q", s.lines(id), want)
+	}
+}
+
+func TestParametersBecomeVariablesThatShellsAccept(t *testing.T) {
+	t.Parallel()
+	for name, want := range map[string]string{
+		"my-name": "MY_NAME", "n.2": "N_2", "already_FINE9": "ALREADY_FINE9", "größe": "GR__E", "a b=c": "A_B_C", "": "",
+	} {
+		blob, err := json.Marshal(map[string]string{name: "v"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := agent.ParameterVariables(blob)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(got) != 2 || got["SLUICE_PARAM_"+want] != "v" || got["SLUICE_PARAMETERS"] != string(blob) {
+			t.Errorf("%q became %q", name, got)
+		}
+	}
+	if _, err := agent.ParameterVariables(json.RawMessage(`{"n":"a\u0000b"}`)); err == nil || !strings.Contains(err.Error(), `"n" holds a zero byte`) {
+		t.Errorf("a zero byte: %v", err)
 	}
 }

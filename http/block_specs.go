@@ -6,6 +6,7 @@ import (
 
 	"github.com/sluice-dev/sluice/fsm/command"
 	"github.com/sluice-dev/sluice/fsm/row"
+	"github.com/sluice-dev/sluice/fsm/state"
 	"github.com/sluice-dev/sluice/http/internal/body"
 )
 
@@ -16,20 +17,10 @@ func createBlockSpec(_ *Server, x *exchange) error {
 	}
 	e := x.envelope()
 	e.Command = &command.Envelope_CreateBlockSpec{CreateBlockSpec: c}
-	r, index, err := x.propose(e)
-	if err != nil {
-		return err
-	}
-	if err := outcome(r, missing.blockSpec, `Block spec "`+c.Name+"/"+c.Version+`" already exists.`); err != nil {
-		return err
-	}
-	view, err := x.written(index)
-	if err != nil {
-		return err
-	}
-	defer view.Close()
-	spec, err := view.BlockSpec(idOf(r.Id))
-	return x.answerBlockSpec(201, spec, err)
+	return x.proposeObject(e, missing.blockSpec, `Block spec "`+c.Name+"/"+c.Version+`" already exists.`, func(view *state.View, r *command.Result) error {
+		spec, err := view.BlockSpec(idOf(r.Id))
+		return x.answerBlockSpec(201, spec, err)
+	})
 }
 
 func (x *exchange) answerBlockSpec(status int, spec *row.BlockSpec, err error) error {
@@ -100,12 +91,7 @@ func (x *exchange) listBlockSpecs(p *page, want func(*row.BlockSpec) bool) error
 	return list(x, cut(p, specs), func(b []byte, s *row.BlockSpec) ([]byte, error) { return appendJSON(b, blockSpecObject(s)) })
 }
 
-func readBlockSpecVersion(_ *Server, x *exchange) error {
-	view, err := x.view()
-	if err != nil {
-		return err
-	}
-	defer view.Close()
+var readBlockSpecVersion = reads(func(x *exchange, view *state.View) error {
 	spec, err := view.BlockSpecByName(x.path("name"), x.path("version"))
 	return x.answerBlockSpec(200, spec, err)
-}
+})

@@ -70,19 +70,10 @@ func appendJSON(b []byte, v any) ([]byte, error) {
 	return append(b, text...), err
 }
 
-func readBlock(_ *Server, x *exchange) error {
-	id, err := x.pathID("id")
-	if err != nil {
-		return err
-	}
-	view, err := x.view()
-	if err != nil {
-		return err
-	}
-	defer view.Close()
+var readBlock = readsOne(func(x *exchange, view *state.View, id api.ID) error {
 	block, err := view.Block(id)
 	return x.answerBlock(200, view, block, err)
-}
+})
 
 func updateBlock(_ *Server, x *exchange) error {
 	id, err := x.pathID("id")
@@ -194,30 +185,20 @@ func clearDefaultStorage(_ *Server, x *exchange) error {
 	return x.proposeEmpty(e, missing.block)
 }
 
-func readDefaultStorage(_ *Server, x *exchange) error {
-	view, err := x.view()
-	if err != nil {
-		return err
-	}
-	defer view.Close()
+var readDefaultStorage = reads(func(x *exchange, view *state.View) error {
 	block, err := view.DefaultStorageBlock()
 	if err == nil && block == nil {
 		return x.empty()
 	}
 	return x.answerBlock(200, view, block, err)
-}
+})
 
 // readSpecBlock finds a block by the name of its spec, the newest version unless the path names one, and its own name.
-func readSpecBlock(_ *Server, x *exchange) error {
-	view, err := x.view()
-	if err != nil {
-		return err
-	}
-	defer view.Close()
+var readSpecBlock = reads(func(x *exchange, view *state.View) error {
 	version := x.path("version")
 	var best *row.Block
 	newest := ""
-	err = view.EachBlock(func(b *row.Block) (bool, error) {
+	err := view.EachBlock(func(b *row.Block) (bool, error) {
 		if b.Name != x.path("block") {
 			return true, nil
 		}
@@ -231,4 +212,4 @@ func readSpecBlock(_ *Server, x *exchange) error {
 		return true, nil
 	})
 	return x.answerBlock(200, view, best, err)
-}
+})

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"github.com/sluice-dev/sluice/api"
 	"github.com/sluice-dev/sluice/fsm/command"
 	"github.com/sluice-dev/sluice/fsm/row"
 	"github.com/sluice-dev/sluice/fsm/state"
@@ -14,20 +15,10 @@ func putConcurrencyLimit(_ *Server, x *exchange) error {
 	}
 	e := x.envelope()
 	e.Command = &command.Envelope_PutConcurrencyLimit{PutConcurrencyLimit: c}
-	r, index, err := x.propose(e)
-	if err != nil {
-		return err
-	}
-	if err := outcome(r, missing.limit, ""); err != nil {
-		return err
-	}
-	view, err := x.written(index)
-	if err != nil {
-		return err
-	}
-	defer view.Close()
-	limit, err := view.ConcurrencyLimit(idOf(r.Id))
-	return x.answerLimit(view, limit, err)
+	return x.proposeObject(e, missing.limit, "", func(view *state.View, r *command.Result) error {
+		limit, err := view.ConcurrencyLimit(idOf(r.Id))
+		return x.answerLimit(view, limit, err)
+	})
 }
 
 func (x *exchange) answerLimit(view *state.View, limit *row.ConcurrencyLimit, err error) error {
@@ -53,29 +44,15 @@ func appendLimit(b []byte, view *state.View, limit *row.ConcurrencyLimit) ([]byt
 	return appendJSON(b, limitObject(limit, slots))
 }
 
-func readConcurrencyLimit(_ *Server, x *exchange) error {
-	id, err := x.pathID("id")
-	if err != nil {
-		return err
-	}
-	view, err := x.view()
-	if err != nil {
-		return err
-	}
-	defer view.Close()
+var readConcurrencyLimit = readsOne(func(x *exchange, view *state.View, id api.ID) error {
 	limit, err := view.ConcurrencyLimit(id)
 	return x.answerLimit(view, limit, err)
-}
+})
 
-func readConcurrencyLimitByTag(_ *Server, x *exchange) error {
-	view, err := x.view()
-	if err != nil {
-		return err
-	}
-	defer view.Close()
+var readConcurrencyLimitByTag = reads(func(x *exchange, view *state.View) error {
 	limit, err := view.ConcurrencyLimitByTag(x.path("tag"))
 	return x.answerLimit(view, limit, err)
-}
+})
 
 func deleteConcurrencyLimit(_ *Server, x *exchange) error {
 	id, err := x.pathID("id")

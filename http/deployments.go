@@ -9,6 +9,7 @@ import (
 	"github.com/sluice-dev/sluice/api"
 	"github.com/sluice-dev/sluice/fsm/command"
 	"github.com/sluice-dev/sluice/fsm/row"
+	"github.com/sluice-dev/sluice/fsm/state"
 	"github.com/sluice-dev/sluice/http/internal/body"
 	"github.com/sluice-dev/sluice/scheduler/calendar"
 )
@@ -26,20 +27,10 @@ func putDeployment(_ *Server, x *exchange) error {
 	c.KeepIfEqual = !x.strict
 	e := x.envelope()
 	e.Command = &command.Envelope_PutDeployment{PutDeployment: c}
-	r, index, err := x.propose(e)
-	if err != nil {
-		return err
-	}
-	if err := outcome(r, missing.flow, ""); err != nil {
-		return err
-	}
-	view, err := x.written(index)
-	if err != nil {
-		return err
-	}
-	defer view.Close()
-	d, err := view.Deployment(idOf(r.Id))
-	return x.answerDeployment(created(r), d, err)
+	return x.proposeObject(e, missing.flow, "", func(view *state.View, r *command.Result) error {
+		d, err := view.Deployment(idOf(r.Id))
+		return x.answerDeployment(created(r), d, err)
+	})
 }
 
 func (x *exchange) answerDeployment(status int, d *row.Deployment, err error) error {
@@ -56,33 +47,19 @@ func (x *exchange) answerDeployment(status int, d *row.Deployment, err error) er
 	return x.object(status, object)
 }
 
-func readDeployment(_ *Server, x *exchange) error {
-	id, err := x.pathID("id")
-	if err != nil {
-		return err
-	}
-	view, err := x.view()
-	if err != nil {
-		return err
-	}
-	defer view.Close()
+var readDeployment = readsOne(func(x *exchange, view *state.View, id api.ID) error {
 	d, err := view.Deployment(id)
 	return x.answerDeployment(200, d, err)
-}
+})
 
-func readDeploymentByName(_ *Server, x *exchange) error {
-	view, err := x.view()
-	if err != nil {
-		return err
-	}
-	defer view.Close()
+var readDeploymentByName = reads(func(x *exchange, view *state.View) error {
 	flow, err := view.FlowByName(x.path("flow"))
 	if err != nil || flow == nil {
 		return x.answerDeployment(200, nil, err)
 	}
 	d, err := view.DeploymentByName(idOf(flow.Id), x.path("deployment"))
 	return x.answerDeployment(200, d, err)
-}
+})
 
 func deleteDeployment(_ *Server, x *exchange) error {
 	return x.delete(missing.deployment, func(e *command.Envelope, d *command.Delete) {

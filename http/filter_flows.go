@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 
+	"github.com/sluice-dev/sluice/api"
 	"github.com/sluice-dev/sluice/fsm/row"
 )
 
@@ -38,48 +39,69 @@ func filterFlows(_ *Server, x *exchange) error {
 }
 
 // matchingFlows looks at the flows named by id or name, or at all: there are few.
-func (m *matcher) matchingFlows() (flows []*row.Flow, err error) {
-	take := func(f *row.Flow) (bool, error) {
-		good, err := m.flow(f)
+func (m *matcher) matchingFlows() ([]*row.Flow, error) {
+	var ids []api.ID
+	named := m.flows != nil && m.flows.id.any != nil
+	if named {
+		ids = m.flows.id.any.list
+	}
+	return matching(m, named, ids, m.view.Flow, m.view.EachFlow, m.flow)
+}
+
+// matching lists what matches among the objects of ids when named is set, else among all.
+func matching[T any](
+	m *matcher, named bool, ids []api.ID,
+	one func(api.ID) (*T, error), each func(func(*T) (bool, error)) error, match func(*T) (bool, error),
+) (list []*T, err error) {
+	take := func(r *T) (bool, error) {
+		good, err := match(r)
 		if good {
-			flows = append(flows, f)
+			list = append(list, r)
 		}
 		return true, m.next(err)
 	}
-	if m.flows == nil || m.flows.id.any == nil {
-		err = m.view.EachFlow(take)
-		return flows, err
+	if !named {
+		err = each(take)
+		return list, err
 	}
-	for _, id := range m.flows.id.any.list {
-		f, err := m.view.Flow(id)
+	for _, id := range ids {
+		r, err := one(id)
 		if err != nil {
 			return nil, err
 		}
-		if f == nil {
+		if r == nil {
 			continue
 		}
-		if _, err := take(f); err != nil {
+		if _, err := take(r); err != nil {
 			return nil, err
 		}
 	}
-	return flows, nil
+	return list, nil
 }
 
-func countFlows(_ *Server, x *exchange) error {
-	q := &query{}
-	if err := decode(x, countSpec, q); err != nil {
-		return err
+var countFlows = counts(func(m *matcher) (int64, error) {
+	flows, err := m.matchingFlows()
+	return int64(len(flows)), err
+})
+
+// counts is the handler that answers how many objects match a filter.
+func counts(count func(*matcher) (int64, error)) handler {
+	return func(_ *Server, x *exchange) error {
+		q := &query{}
+		if err := decode(x, countSpec, q); err != nil {
+			return err
+		}
+		view, err := x.view()
+		if err != nil {
+			return err
+		}
+		defer view.Close()
+		n, err := count(newMatcher(x, view, q.filters))
+		if err != nil {
+			return err
+		}
+		return x.count(n)
 	}
-	view, err := x.view()
-	if err != nil {
-		return err
-	}
-	defer view.Close()
-	flows, err := newMatcher(x, view, q.filters).matchingFlows()
-	if err != nil {
-		return err
-	}
-	return x.count(int64(len(flows)))
 }
 
 // count answers a number.
@@ -114,46 +136,16 @@ func filterDeployments(_ *Server, x *exchange) error {
 	})
 }
 
-func (m *matcher) matchingDeployments() (deployments []*row.Deployment, err error) {
-	take := func(d *row.Deployment) (bool, error) {
-		good, err := m.deployment(d)
-		if good {
-			deployments = append(deployments, d)
-		}
-		return true, m.next(err)
+func (m *matcher) matchingDeployments() ([]*row.Deployment, error) {
+	var ids []api.ID
+	named := m.deployments != nil && m.deployments.id.any != nil
+	if named {
+		ids = m.deployments.id.any.list
 	}
-	if m.deployments == nil || m.deployments.id.any == nil {
-		err = m.view.EachDeployment(take)
-		return deployments, err
-	}
-	for _, id := range m.deployments.id.any.list {
-		d, err := m.view.Deployment(id)
-		if err != nil {
-			return nil, err
-		}
-		if d == nil {
-			continue
-		}
-		if _, err := take(d); err != nil {
-			return nil, err
-		}
-	}
-	return deployments, nil
+	return matching(m, named, ids, m.view.Deployment, m.view.EachDeployment, m.deployment)
 }
 
-func countDeployments(_ *Server, x *exchange) error {
-	q := &query{}
-	if err := decode(x, countSpec, q); err != nil {
-		return err
-	}
-	view, err := x.view()
-	if err != nil {
-		return err
-	}
-	defer view.Close()
-	deployments, err := newMatcher(x, view, q.filters).matchingDeployments()
-	if err != nil {
-		return err
-	}
-	return x.count(int64(len(deployments)))
-}
+var countDeployments = counts(func(m *matcher) (int64, error) {
+	deployments, err := m.matchingDeployments()
+	return int64(len(deployments)), err
+})

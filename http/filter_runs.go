@@ -76,22 +76,7 @@ func (m *matcher) pageOfRuns(q *query, walk func(func(*row.FlowRun) (bool, error
 	return runs, err
 }
 
-func countFlowRuns(_ *Server, x *exchange) error {
-	q := &query{}
-	if err := decode(x, countSpec, q); err != nil {
-		return err
-	}
-	view, err := x.view()
-	if err != nil {
-		return err
-	}
-	defer view.Close()
-	n, err := newMatcher(x, view, q.filters).countFlowRuns()
-	if err != nil {
-		return err
-	}
-	return x.count(n)
-}
+var countFlowRuns = counts((*matcher).countFlowRuns)
 
 func (m *matcher) countFlowRuns() (int64, error) {
 	if n, known, err := m.countersOfRuns(); err != nil || known {
@@ -291,22 +276,13 @@ func taskRunOrder(sort string) func(a, b *row.TaskRun) int {
 	}
 }
 
-func countTaskRuns(_ *Server, x *exchange) error {
-	q := &query{}
-	if err := decode(x, countSpec, q); err != nil {
-		return err
-	}
-	view, err := x.view()
-	if err != nil {
-		return err
-	}
-	defer view.Close()
-	m := newMatcher(x, view, q.filters)
+var countTaskRuns = counts((*matcher).countTaskRuns)
+
+func (m *matcher) countTaskRuns() (n int64, err error) {
 	walk, _, err := m.taskRunSource()
 	if err != nil {
-		return err
+		return 0, err
 	}
-	var n int64
 	err = walk(func(r *row.TaskRun) (bool, error) {
 		good, err := m.taskRun(r)
 		if good {
@@ -314,8 +290,5 @@ func countTaskRuns(_ *Server, x *exchange) error {
 		}
 		return true, m.next(err)
 	})
-	if err != nil {
-		return err
-	}
-	return x.count(n)
+	return n, err
 }

@@ -6,6 +6,7 @@ import (
 	"github.com/sluice-dev/sluice/api"
 	"github.com/sluice-dev/sluice/fsm/command"
 	"github.com/sluice-dev/sluice/fsm/row"
+	"github.com/sluice-dev/sluice/fsm/state"
 )
 
 func createFlowRun(_ *Server, x *exchange) error {
@@ -23,20 +24,10 @@ func (x *exchange) createFlowRun(c *command.CreateFlowRun) error {
 	}
 	e := x.envelope()
 	e.Command = &command.Envelope_CreateFlowRun{CreateFlowRun: c}
-	r, index, err := x.propose(e)
-	if err != nil {
-		return err
-	}
-	if err := outcome(r, missing.deployment, ""); err != nil {
-		return err
-	}
-	view, err := x.written(index)
-	if err != nil {
-		return err
-	}
-	defer view.Close()
-	run, err := view.FlowRun(idOf(r.Id))
-	return x.answerFlowRun(created(r), run, err)
+	return x.proposeObject(e, missing.deployment, "", func(view *state.View, r *command.Result) error {
+		run, err := view.FlowRun(idOf(r.Id))
+		return x.answerFlowRun(created(r), run, err)
+	})
 }
 
 func (x *exchange) answerFlowRun(status int, run *row.FlowRun, err error) error {
@@ -49,19 +40,10 @@ func (x *exchange) answerFlowRun(status int, run *row.FlowRun, err error) error 
 	return x.object(status, flowRunObject(run, x.now(), x.strict))
 }
 
-func readFlowRun(_ *Server, x *exchange) error {
-	id, err := x.pathID("id")
-	if err != nil {
-		return err
-	}
-	view, err := x.view()
-	if err != nil {
-		return err
-	}
-	defer view.Close()
+var readFlowRun = readsOne(func(x *exchange, view *state.View, id api.ID) error {
 	run, err := view.FlowRun(id)
 	return x.answerFlowRun(200, run, err)
-}
+})
 
 func updateFlowRun(_ *Server, x *exchange) error {
 	id, err := x.pathID("id")
@@ -83,55 +65,13 @@ func deleteFlowRun(_ *Server, x *exchange) error {
 	})
 }
 
-func setFlowRunState(_ *Server, x *exchange) error {
-	c, err := x.setState()
-	if err != nil {
-		return err
-	}
-	e := x.envelope()
+var setFlowRunState = setsState(missing.flowRun, func(e *command.Envelope, c *command.SetState) {
 	e.Command = &command.Envelope_SetFlowRunState{SetFlowRunState: c}
-	r, index, err := x.proposeState(e, missing.flowRun)
-	if err != nil {
-		return err
-	}
-	view, err := x.written(index)
-	if err != nil {
-		return err
-	}
-	defer view.Close()
-	var s *row.State
-	if wrote(r.State) {
-		if s, err = view.FlowRunStateAt(idOf(c.Id), r.State.Timestamp); err != nil {
-			return err
-		}
-	}
-	return x.answerDecision(r.State, s)
-}
+}, (*state.View).FlowRunStateAt)
 
-func readFlowRunState(_ *Server, x *exchange) error {
-	id, err := x.pathID("id")
-	if err != nil {
-		return err
-	}
-	view, err := x.view()
-	if err != nil {
-		return err
-	}
-	defer view.Close()
+var readFlowRunState = readsOne(func(x *exchange, view *state.View, id api.ID) error {
 	s, err := view.FlowRunState(id)
 	return x.answerState(s, err)
-}
+})
 
-func readFlowRunStates(_ *Server, x *exchange) error {
-	id, err := x.queryID("flow_run_id")
-	if err != nil {
-		return err
-	}
-	view, err := x.view()
-	if err != nil {
-		return err
-	}
-	defer view.Close()
-	states, err := view.FlowRunStates(id)
-	return x.answerStates(states, err)
-}
+var readFlowRunStates = readsStates("flow_run_id", (*state.View).FlowRunStates)

@@ -1,8 +1,10 @@
 package httpapi
 
 import (
+	"github.com/sluice-dev/sluice/api"
 	"github.com/sluice-dev/sluice/fsm/command"
 	"github.com/sluice-dev/sluice/fsm/row"
+	"github.com/sluice-dev/sluice/fsm/state"
 )
 
 func createFlow(_ *Server, x *exchange) error {
@@ -12,20 +14,10 @@ func createFlow(_ *Server, x *exchange) error {
 	}
 	e := x.envelope()
 	e.Command = &command.Envelope_CreateFlow{CreateFlow: c}
-	r, index, err := x.propose(e)
-	if err != nil {
-		return err
-	}
-	if err := outcome(r, missing.flow, ""); err != nil {
-		return err
-	}
-	view, err := x.written(index)
-	if err != nil {
-		return err
-	}
-	defer view.Close()
-	flow, err := view.Flow(idOf(r.Id))
-	return x.answerFlow(created(r), flow, err)
+	return x.proposeObject(e, missing.flow, "", func(view *state.View, r *command.Result) error {
+		flow, err := view.Flow(idOf(r.Id))
+		return x.answerFlow(created(r), flow, err)
+	})
 }
 
 func (x *exchange) answerFlow(status int, flow *row.Flow, err error) error {
@@ -38,29 +30,15 @@ func (x *exchange) answerFlow(status int, flow *row.Flow, err error) error {
 	return x.object(status, flowObject(flow))
 }
 
-func readFlow(_ *Server, x *exchange) error {
-	id, err := x.pathID("id")
-	if err != nil {
-		return err
-	}
-	view, err := x.view()
-	if err != nil {
-		return err
-	}
-	defer view.Close()
+var readFlow = readsOne(func(x *exchange, view *state.View, id api.ID) error {
 	flow, err := view.Flow(id)
 	return x.answerFlow(200, flow, err)
-}
+})
 
-func readFlowByName(_ *Server, x *exchange) error {
-	view, err := x.view()
-	if err != nil {
-		return err
-	}
-	defer view.Close()
+var readFlowByName = reads(func(x *exchange, view *state.View) error {
 	flow, err := view.FlowByName(x.path("name"))
 	return x.answerFlow(200, flow, err)
-}
+})
 
 func updateFlow(_ *Server, x *exchange) error {
 	id, err := x.pathID("id")

@@ -7,6 +7,7 @@ import (
 	"github.com/sluice-dev/sluice/api"
 	"github.com/sluice-dev/sluice/fsm/command"
 	"github.com/sluice-dev/sluice/fsm/row"
+	"github.com/sluice-dev/sluice/fsm/state"
 	"github.com/sluice-dev/sluice/http/internal/body"
 )
 
@@ -123,30 +124,20 @@ func cancelFlowRun(_ *Server, x *exchange) error {
 	}
 	e := x.envelope()
 	e.Command = &command.Envelope_CancelFlowRun{CancelFlowRun: &command.CancelFlowRun{Id: id[:], Message: in.message}}
-	r, index, err := x.propose(e)
-	if err != nil {
-		return err
-	}
-	if err := outcome(r, missing.flowRun, ""); err != nil {
-		return err
-	}
-	view, err := x.written(index)
-	if err != nil {
-		return err
-	}
-	defer view.Close()
-	s, err := view.FlowRunStateAt(id, r.State.GetTimestamp())
-	if err != nil {
-		return err
-	}
-	status, answer := 202, api.CancelAnswer{Status: api.StatusCancelling}
-	if s.GetType() == row.StateType_CANCELLED {
-		status, answer.Status = 200, api.StatusCancelled
-	}
-	if x.out, err = appendJSON(x.out, answer); err != nil {
-		return err
-	}
-	return x.send(status)
+	return x.proposeObject(e, missing.flowRun, "", func(view *state.View, r *command.Result) error {
+		s, err := view.FlowRunStateAt(id, r.State.GetTimestamp())
+		if err != nil {
+			return err
+		}
+		status, answer := 202, api.CancelAnswer{Status: api.StatusCancelling}
+		if s.GetType() == row.StateType_CANCELLED {
+			status, answer.Status = 200, api.StatusCancelled
+		}
+		if x.out, err = appendJSON(x.out, answer); err != nil {
+			return err
+		}
+		return x.send(status)
+	})
 }
 
 // ago says how long ago t was, for people.

@@ -7,6 +7,7 @@ import (
 	"github.com/sluice-dev/sluice/api"
 	"github.com/sluice-dev/sluice/fsm/command"
 	"github.com/sluice-dev/sluice/fsm/row"
+	"github.com/sluice-dev/sluice/fsm/state"
 )
 
 // String is the token as clients hold it.
@@ -43,18 +44,44 @@ func (x *exchange) setState() (*command.SetState, error) {
 	return c, nil
 }
 
-func (x *exchange) proposeState(e *command.Envelope, notFoundText string) (*command.Result, uint64, error) {
-	r, index, err := x.propose(e)
-	if err != nil {
-		return nil, 0, err
+// setsState is the handler of set_state for one kind of run: fill puts it into its command, stateAt reads back what was written.
+func setsState(
+	notFoundText string, fill func(*command.Envelope, *command.SetState), stateAt func(view *state.View, id api.ID, timestamp int64) (*row.State, error),
+) handler {
+	return func(_ *Server, x *exchange) error {
+		c, err := x.setState()
+		if err != nil {
+			return err
+		}
+		e := x.envelope()
+		fill(e, c)
+		return x.proposeObject(e, notFoundText, "", func(view *state.View, r *command.Result) error {
+			if r.State == nil {
+				r.State = &command.StateResult{Status: command.StateResult_ABORT}
+			}
+			var s *row.State
+			if wrote(r.State) {
+				if s, err = stateAt(view, idOf(c.Id), r.State.Timestamp); err != nil {
+					return err
+				}
+			}
+			return x.answerDecision(r.State, s)
+		})
 	}
-	if err := outcome(r, notFoundText, ""); err != nil {
-		return nil, 0, err
+}
+
+// readsStates is the handler that lists the states of the run a query parameter names.
+func readsStates(parameter string, statesOf func(*state.View, api.ID) ([]*row.State, error)) handler {
+	return func(_ *Server, x *exchange) error {
+		id, err := x.queryID(parameter)
+		if err != nil {
+			return err
+		}
+		return reads(func(x *exchange, view *state.View) error {
+			states, err := statesOf(view, id)
+			return x.answerStates(states, err)
+		})(x.server, x)
 	}
-	if r.State == nil {
-		r.State = &command.StateResult{Status: command.StateResult_ABORT}
-	}
-	return r, index, nil
 }
 
 // wrote reports whether the decision wrote a state.

@@ -6,6 +6,7 @@ import (
 	"github.com/sluice-dev/sluice/api"
 	"github.com/sluice-dev/sluice/fsm/command"
 	"github.com/sluice-dev/sluice/fsm/row"
+	"github.com/sluice-dev/sluice/fsm/state"
 )
 
 func createTaskRun(_ *Server, x *exchange) error {
@@ -20,20 +21,10 @@ func createTaskRun(_ *Server, x *exchange) error {
 	}
 	e := x.envelope()
 	e.Command = &command.Envelope_CreateTaskRun{CreateTaskRun: c}
-	r, index, err := x.propose(e)
-	if err != nil {
-		return err
-	}
-	if err := outcome(r, missing.taskRun, ""); err != nil {
-		return err
-	}
-	view, err := x.written(index)
-	if err != nil {
-		return err
-	}
-	defer view.Close()
-	run, err := view.TaskRun(idOf(r.Id))
-	return x.answerTaskRun(created(r), run, err)
+	return x.proposeObject(e, missing.taskRun, "", func(view *state.View, r *command.Result) error {
+		run, err := view.TaskRun(idOf(r.Id))
+		return x.answerTaskRun(created(r), run, err)
+	})
 }
 
 func (x *exchange) answerTaskRun(status int, run *row.TaskRun, err error) error {
@@ -46,19 +37,10 @@ func (x *exchange) answerTaskRun(status int, run *row.TaskRun, err error) error 
 	return x.object(status, taskRunObject(run, x.now(), x.strict))
 }
 
-func readTaskRun(_ *Server, x *exchange) error {
-	id, err := x.pathID("id")
-	if err != nil {
-		return err
-	}
-	view, err := x.view()
-	if err != nil {
-		return err
-	}
-	defer view.Close()
+var readTaskRun = readsOne(func(x *exchange, view *state.View, id api.ID) error {
 	run, err := view.TaskRun(id)
 	return x.answerTaskRun(200, run, err)
-}
+})
 
 func deleteTaskRun(_ *Server, x *exchange) error {
 	return x.delete(missing.taskRun, func(e *command.Envelope, d *command.Delete) {
@@ -66,55 +48,13 @@ func deleteTaskRun(_ *Server, x *exchange) error {
 	})
 }
 
-func setTaskRunState(_ *Server, x *exchange) error {
-	c, err := x.setState()
-	if err != nil {
-		return err
-	}
-	e := x.envelope()
+var setTaskRunState = setsState(missing.taskRun, func(e *command.Envelope, c *command.SetState) {
 	e.Command = &command.Envelope_SetTaskRunState{SetTaskRunState: c}
-	r, index, err := x.proposeState(e, missing.taskRun)
-	if err != nil {
-		return err
-	}
-	view, err := x.written(index)
-	if err != nil {
-		return err
-	}
-	defer view.Close()
-	var s *row.State
-	if wrote(r.State) {
-		if s, err = view.TaskRunStateAt(idOf(c.Id), r.State.Timestamp); err != nil {
-			return err
-		}
-	}
-	return x.answerDecision(r.State, s)
-}
+}, (*state.View).TaskRunStateAt)
 
-func readTaskRunState(_ *Server, x *exchange) error {
-	id, err := x.pathID("id")
-	if err != nil {
-		return err
-	}
-	view, err := x.view()
-	if err != nil {
-		return err
-	}
-	defer view.Close()
+var readTaskRunState = readsOne(func(x *exchange, view *state.View, id api.ID) error {
 	s, err := view.TaskRunState(id)
 	return x.answerState(s, err)
-}
+})
 
-func readTaskRunStates(_ *Server, x *exchange) error {
-	id, err := x.queryID("task_run_id")
-	if err != nil {
-		return err
-	}
-	view, err := x.view()
-	if err != nil {
-		return err
-	}
-	defer view.Close()
-	states, err := view.TaskRunStates(id)
-	return x.answerStates(states, err)
-}
+var readTaskRunStates = readsStates("task_run_id", (*state.View).TaskRunStates)

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"github.com/sluice-dev/sluice/api"
 	"github.com/sluice-dev/sluice/fsm/command"
 	"github.com/sluice-dev/sluice/fsm/orchestration"
 	"github.com/sluice-dev/sluice/fsm/row"
@@ -17,20 +18,10 @@ func createWorkQueue(_ *Server, x *exchange) error {
 	}
 	e := x.envelope()
 	e.Command = &command.Envelope_CreateWorkQueue{CreateWorkQueue: c}
-	r, index, err := x.propose(e)
-	if err != nil {
-		return err
-	}
-	if err := outcome(r, missing.workQueue, queueExists); err != nil {
-		return err
-	}
-	view, err := x.written(index)
-	if err != nil {
-		return err
-	}
-	defer view.Close()
-	q, err := view.WorkQueue(idOf(r.Id))
-	return x.answerWorkQueue(201, view, q, err)
+	return x.proposeObject(e, missing.workQueue, queueExists, func(view *state.View, r *command.Result) error {
+		q, err := view.WorkQueue(idOf(r.Id))
+		return x.answerWorkQueue(201, view, q, err)
+	})
 }
 
 func (x *exchange) answerWorkQueue(status int, view *state.View, q *row.WorkQueue, err error) error {
@@ -59,29 +50,15 @@ func (x *exchange) appendWorkQueue(b []byte, view *state.View, q *row.WorkQueue)
 	return workQueueObject(q, slots, x.strict).AppendJSON(b), nil
 }
 
-func readWorkQueue(_ *Server, x *exchange) error {
-	id, err := x.pathID("id")
-	if err != nil {
-		return err
-	}
-	view, err := x.view()
-	if err != nil {
-		return err
-	}
-	defer view.Close()
+var readWorkQueue = readsOne(func(x *exchange, view *state.View, id api.ID) error {
 	q, err := view.WorkQueue(id)
 	return x.answerWorkQueue(200, view, q, err)
-}
+})
 
-func readWorkQueueByName(_ *Server, x *exchange) error {
-	view, err := x.view()
-	if err != nil {
-		return err
-	}
-	defer view.Close()
+var readWorkQueueByName = reads(func(x *exchange, view *state.View) error {
 	q, err := view.WorkQueueByName(x.path("name"))
 	return x.answerWorkQueue(200, view, q, err)
-}
+})
 
 func updateWorkQueue(_ *Server, x *exchange) error {
 	id, err := x.pathID("id")

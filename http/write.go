@@ -67,6 +67,25 @@ func (x *exchange) order(propose func(context.Context) ([]*command.Result, uint6
 	return results, index, err
 }
 
+// proposeObject orders a command and, if it was done, lets answer read the object from a view that has it.
+func (x *exchange) proposeObject(
+	e *command.Envelope, notFoundText, conflictText string, answer func(*state.View, *command.Result) error,
+) error {
+	r, index, err := x.propose(e)
+	if err != nil {
+		return err
+	}
+	if err := outcome(r, notFoundText, conflictText); err != nil {
+		return err
+	}
+	view, err := x.written(index)
+	if err != nil {
+		return err
+	}
+	defer view.Close()
+	return answer(view, r)
+}
+
 // written opens a view of this node that contains the entry at index.
 func (x *exchange) written(index uint64) (*state.View, error) {
 	view, _, err := x.server.reader.View(x.ctx, Stale, index)

@@ -92,25 +92,3 @@ func TestLinesAfterARefusedBatchAreStored(t *testing.T) {
 		t.Error("nothing was sent after the refused batch")
 	}
 }
-
-func TestParametersOfCommandsHaveTheNamesAgentsGiveThem(t *testing.T) {
-	t.Parallel()
-	for name, want := range map[string]string{
-		"my-name": "MY_NAME", "n.2": "N_2", "already_FINE9": "ALREADY_FINE9", "größe": "GR__E", "a b=c": "A_B_C", "": "",
-	} {
-		blob, err := json.Marshal(map[string]string{name: "v"})
-		if err != nil {
-			t.Fatal(err)
-		}
-		got, err := commandEnvironment(nil, blob)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if all := "\n" + strings.Join(got, "\n") + "\n"; len(got) != 2 || !strings.Contains(all, "\nSLUICE_PARAM_"+want+"=v\n") {
-			t.Errorf("%q became %q", name, got)
-		}
-	}
-	if _, err := commandEnvironment(nil, json.RawMessage(`{"n":"a\u0000b"}`)); err == nil || !strings.Contains(err.Error(), `"n" holds a zero byte`) {
-		t.Errorf("a zero byte: %v", err)
-	}
-}

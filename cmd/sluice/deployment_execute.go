@@ -8,12 +8,12 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
-	"strings"
 	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/sluice-dev/sluice/agent"
 	flowprocess "github.com/sluice-dev/sluice/agent/process"
 	"github.com/sluice-dev/sluice/api"
 	"github.com/sluice-dev/sluice/api/client"
@@ -134,7 +134,7 @@ func executeCommand(ctx context.Context, a *app, c *client.Client, d *namedDeplo
 	if err := json.Unmarshal([]byte(d.FlowData.Blob), &argv); err != nil || len(argv) == 0 {
 		return fmt.Errorf("the command of deployment '%s' is not a list of texts: %s", d.title(), d.FlowData.Blob)
 	}
-	environment, err := commandEnvironment(a.environ, d.Parameters)
+	variables, err := agent.ParameterVariables(d.Parameters)
 	if err != nil {
 		return fmt.Errorf("read the parameters of deployment '%s': %w", d.title(), err)
 	}
@@ -176,7 +176,7 @@ func executeCommand(ctx context.Context, a *app, c *client.Client, d *namedDeplo
 	command := exec.Command(argv[0], argv[1:]...)
 	logs := startCommandLogs(context.WithoutCancel(ctx), report, run.ID)
 	out, errs := logs.writer(a.out), logs.writer(a.err)
-	command.Env = environment
+	command.Env = changedEnvironment(a.environ, variables)
 	command.Stdin, command.Stdout, command.Stderr = a.in, out, errs
 	command.WaitDelay = pipeDelay
 	code, startErr := a.runForeground(commandCtx, command)
@@ -261,39 +261,4 @@ func endOfCommand(code int, startErr, cause error) api.StateCreate {
 		return api.NewState(api.Failed, fmt.Sprintf("The command was ended by signal %d (%s).", int(signal), signal))
 	}
 	return api.NewState(api.Failed, fmt.Sprintf("The command exited with code %d.", code))
-}
-
-// commandEnvironment adds the parameters as agents do: each as SLUICE_PARAM_NAME, texts as they are, other values as JSON.
-func commandEnvironment(environ []string, parameters json.RawMessage) ([]string, error) {
-	values := map[string]json.RawMessage{}
-	if !isNull(parameters) {
-		if err := json.Unmarshal(parameters, &values); err != nil {
-			return nil, err
-		}
-	} else {
-		parameters = json.RawMessage("{}")
-	}
-	changes := map[string]string{"SLUICE_PARAMETERS": string(parameters)}
-	for name, raw := range values {
-		var value string
-		if json.Unmarshal(raw, &value) != nil || string(raw) == "null" {
-			value = string(raw)
-		}
-		if strings.ContainsRune(value, 0) {
-			return nil, fmt.Errorf("the parameter %q holds a zero byte, which no environment variable can", name)
-		}
-		changes["SLUICE_PARAM_"+variableName(name)] = value
-	}
-	return changedEnvironment(environ, changes), nil
-}
-
-// variableName makes a parameter's name one that shells accept, by the rule of agents: a command finds its parameters
-// under the same names wherever it runs.
-func variableName(name string) string {
-	return strings.Map(func(r rune) rune {
-		if r == '_' || (r >= 'A' && r <= 'Z') || (r >= '0' && r <= '9') {
-			return r
-		}
-		return '_'
-	}, strings.ToUpper(name))
 }
