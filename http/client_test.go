@@ -11,9 +11,10 @@ import (
 )
 
 // TestTheGoClient plays the tutorial through our own client: each of its calls meets the real server.
-func TestTheGoClient(t *testing.T) {
-	t.Parallel()
-	s := newStack(t)
+func TestTheGoClient(t *testing.T) { everywhere(t, checkTheGoClient) }
+
+func checkTheGoClient(t *testing.T, at place) {
+	s := newStack(t, at)
 	seedBlockSpecs(s)
 	c, err := client.New(client.Config{Addresses: []string{s.http.URL + "/api"}})
 	if err != nil {

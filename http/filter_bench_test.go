@@ -12,7 +12,7 @@ import (
 
 // BenchmarkFilter measures lists of 200 and counts over 10,000 flow runs of 10 deployments.
 func BenchmarkFilter(b *testing.B) {
-	s := newStack(b)
+	s := newStack(b, oneNode)
 	flow := s.must(201, "POST", "/api/flows/", object{"name": "f"})
 	var deployments [][]byte
 	for i := range 10 {

@@ -39,7 +39,7 @@ var (
 )
 
 func newWorld(t *testing.T, seed uint64) *world {
-	w := &world{stack: newStack(t), r: rand.New(rand.NewPCG(seed, 1))}
+	w := &world{stack: newStack(t, oneNode), r: rand.New(rand.NewPCG(seed, 1))}
 	for i := range 4 {
 		w.flows = append(w.flows, w.must(201, "POST", "/api/flows/", object{"name": fmt.Sprintf("flow%d", i), "tags": w.some(worldTags)}))
 	}
@@ -453,9 +453,10 @@ func checkOrder(t *testing.T, kind, sort, shown string, want, got []object, offs
 	}
 }
 
-func TestGetRunsServesAQueue(t *testing.T) {
-	t.Parallel()
-	s := newStack(t)
+func TestGetRunsServesAQueue(t *testing.T) { everywhere(t, checkGetRunsServesAQueue) }
+
+func checkGetRunsServesAQueue(t *testing.T, at place) {
+	s := newStack(t, at)
 	flow := s.must(201, "POST", "/api/flows/", object{"name": "f"})
 	d := s.must(201, "POST", "/api/deployments/", object{"name": "d", "flow_id": flow["id"], "flow_data": object{"encoding": "x", "blob": ""}, "tags": []string{"a"}})
 	queue := s.must(201, "POST", "/api/work_queues/", object{"name": "q", "filter": object{"tags": []string{"a"}}})

@@ -27,7 +27,7 @@ func TestAClientThatWentAwayIsNoFailure(t *testing.T) {
 	t.Parallel()
 	var logged strings.Builder
 	ctx, leave := context.WithCancel(t.Context())
-	s := newStack(t, func(c *Config) {
+	s := newStack(t, oneNode, func(c *Config) {
 		c.Claims = &leavingClaims{c.Claims, leave}
 		c.Logger = slog.New(slog.NewTextHandler(&logged, nil))
 	})

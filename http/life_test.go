@@ -15,7 +15,7 @@ import (
 // BenchmarkLife measures one flow run's whole life, 8 requests, from 64 callers: create, Pending, Running, a task run with two
 // states, two log lines, Completed. The client runs in the same process.
 func BenchmarkLife(b *testing.B) {
-	s := newStack(b)
+	s := newStack(b, oneNode)
 	flow := s.must(201, "POST", "/api/flows/", `{"name":"life"}`)["id"].(string)
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 128, DialContext: (&net.Dialer{}).DialContext}}
 	post := func(path, body string) (map[string]any, error) {

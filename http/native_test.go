@@ -28,8 +28,11 @@ func (s *stack) claim(queue any, claimID string) object {
 }
 
 func TestAgentsClaimAndReportUnderALease(t *testing.T) {
-	t.Parallel()
-	s := newStack(t)
+	everywhere(t, checkAgentsClaimAndReportUnderALease)
+}
+
+func checkAgentsClaimAndReportUnderALease(t *testing.T, at place) {
+	s := newStack(t, at)
 	queue := s.must(201, "POST", "/api/work_queues/", object{"name": "q"})["id"]
 	ask := object{"work_queue_ids": []any{queue}, "limit": 5, "claim_id": nobody}
 	if a := s.do("POST", "/api/agents/"+agentID+"/claim", ask); a.status != 404 || !strings.Contains(a.text, "agent not found") {
@@ -100,8 +103,11 @@ func TestAgentsClaimAndReportUnderALease(t *testing.T) {
 }
 
 func TestStrictClientsSeeNoAdditiveField(t *testing.T) {
-	t.Parallel()
-	s := newStack(t)
+	everywhere(t, checkStrictClientsSeeNoAdditiveField)
+}
+
+func checkStrictClientsSeeNoAdditiveField(t *testing.T, at place) {
+	s := newStack(t, at)
 	run, deployment := s.dueRun()
 	queue := s.must(201, "POST", "/api/work_queues/", object{"name": "q"})
 	for path, field := range map[string]string{
@@ -117,8 +123,11 @@ func TestStrictClientsSeeNoAdditiveField(t *testing.T) {
 }
 
 func TestLeasesOfProcessesThatNoAgentStarted(t *testing.T) {
-	t.Parallel()
-	s := newStack(t)
+	everywhere(t, checkLeasesOfProcessesThatNoAgentStarted)
+}
+
+func checkLeasesOfProcessesThatNoAgentStarted(t *testing.T, at place) {
+	s := newStack(t, at)
 	flow := s.must(201, "POST", "/api/flows/", object{"name": "f"})
 	run := s.must(201, "POST", "/api/flow_runs/", object{"flow_id": flow["id"]})
 	path := "/api/flow_runs/" + run["id"].(string)
@@ -148,8 +157,11 @@ func TestLeasesOfProcessesThatNoAgentStarted(t *testing.T) {
 }
 
 func TestTheBuiltInStoreKeepsJSONStrings(t *testing.T) {
-	t.Parallel()
-	s := newStack(t)
+	everywhere(t, checkTheBuiltInStoreKeepsJSONStrings)
+}
+
+func checkTheBuiltInStoreKeepsJSONStrings(t *testing.T, at place) {
+	s := newStack(t, at)
 	large := `"` + strings.Repeat("0123456789abcdef", 20_000) + `é\n"` // several pieces
 	for _, text := range []string{`""`, `"x"`, large} {
 		if a := s.do("POST", "/api/kv/key-1", text); a.status != 201 {
@@ -197,9 +209,10 @@ func (s *stack) messages(filter object) []string {
 	return out
 }
 
-func TestLogsAreStoredOnceAndInOrder(t *testing.T) {
-	t.Parallel()
-	s := newStack(t)
+func TestLogsAreStoredOnceAndInOrder(t *testing.T) { everywhere(t, checkLogsAreStoredOnceAndInOrder) }
+
+func checkLogsAreStoredOnceAndInOrder(t *testing.T, at place) {
+	s := newStack(t, at)
 	other := "00000000-0000-0000-0000-000000000002"
 	now := time.Now()
 	long := strings.Repeat("é", longestMessage) // twice as many bytes
@@ -272,8 +285,11 @@ func (s *stack) events(path string, enough func(name, id, data string) bool, hea
 }
 
 func TestAStreamTellsARunFromItsBeginningToItsEnd(t *testing.T) {
-	t.Parallel()
-	s := newStack(t)
+	everywhere(t, checkAStreamTellsARunFromItsBeginningToItsEnd)
+}
+
+func checkAStreamTellsARunFromItsBeginningToItsEnd(t *testing.T, at place) {
+	s := newStack(t, at)
 	flow := s.must(201, "POST", "/api/flows/", object{"name": "f"})
 	run := s.must(201, "POST", "/api/flow_runs/", object{"flow_id": flow["id"]})
 	path := "/api/flow_runs/" + run["id"].(string)
@@ -326,9 +342,10 @@ func TestAStreamTellsARunFromItsBeginningToItsEnd(t *testing.T) {
 	}
 }
 
-func TestEventsOfAllFlowRunsResume(t *testing.T) {
-	t.Parallel()
-	s := newStack(t)
+func TestEventsOfAllFlowRunsResume(t *testing.T) { everywhere(t, checkEventsOfAllFlowRunsResume) }
+
+func checkEventsOfAllFlowRunsResume(t *testing.T, at place) {
+	s := newStack(t, at)
 	flow := s.must(201, "POST", "/api/flows/", object{"name": "f"})
 	create := func(name string) {
 		s.must(201, "POST", "/api/flow_runs/", object{"flow_id": flow["id"], "name": name})
@@ -366,8 +383,11 @@ func TestEventsOfAllFlowRunsResume(t *testing.T) {
 }
 
 func TestAClaimThatWaitsEndsWhenTheNodeDrains(t *testing.T) {
-	t.Parallel()
-	s := newStack(t)
+	everywhere(t, checkAClaimThatWaitsEndsWhenTheNodeDrains)
+}
+
+func checkAClaimThatWaitsEndsWhenTheNodeDrains(t *testing.T, at place) {
+	s := newStack(t, at)
 	queue := s.must(201, "POST", "/api/work_queues/", object{"name": "q"})["id"]
 	s.must(201, "POST", "/api/agents/", object{"id": agentID, "name": "a"})
 	s.server.Drain()
@@ -377,9 +397,10 @@ func TestAClaimThatWaitsEndsWhenTheNodeDrains(t *testing.T) {
 	}
 }
 
-func TestScheduleMakesRunsOfAWindow(t *testing.T) {
-	t.Parallel()
-	s := newStack(t)
+func TestScheduleMakesRunsOfAWindow(t *testing.T) { everywhere(t, checkScheduleMakesRunsOfAWindow) }
+
+func checkScheduleMakesRunsOfAWindow(t *testing.T, at place) {
+	s := newStack(t, at)
 	flow := s.must(201, "POST", "/api/flows/", object{"name": "f"})
 	d := s.must(201, "POST", "/api/deployments/", object{
 		"name": "d", "flow_id": flow["id"], "flow_data": object{"encoding": "x", "blob": ""}, "schedule": object{"interval": 3600, "timezone": "America/New_York"}, "tags": []string{"t"},

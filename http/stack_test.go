@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -22,7 +21,6 @@ import (
 	"github.com/sluice-dev/sluice/fsm"
 	"github.com/sluice-dev/sluice/fsm/command"
 	"github.com/sluice-dev/sluice/fsm/kv"
-	"github.com/sluice-dev/sluice/fsm/kv/pebblekv"
 	"github.com/sluice-dev/sluice/fsm/row"
 	"github.com/sluice-dev/sluice/fsm/snapshot"
 	"github.com/sluice-dev/sluice/fsm/state"
@@ -31,9 +29,10 @@ import (
 // patience bounds every wait for an event; reaching it is a failure.
 const patience = 30 * time.Second
 
-// stack is the API over a real state machine and a real cluster of one.
+// stack is the API over real state machines and a real cluster.
 type stack struct {
 	t      testing.TB
+	node   *stackNode // the one that serves the API
 	server *Server
 	http   *httptest.Server
 	claims *grantingClaims
@@ -194,50 +193,32 @@ func testLogger() *slog.Logger {
 }
 
 // newStack starts everything; change edits the server's configuration.
-func newStack(t testing.TB, change ...func(*Config)) *stack {
+func newStack(t testing.TB, at place, change ...func(*Config)) *stack {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	t.Cleanup(cancel)
-	must := func(err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	log := testLogger()
-	dir := filepath.Join(t.TempDir(), "data")
-	data, err := cluster.OpenDataDir(dir)
-	must(err)
-	lock := new(sync.Mutex)
-	holder, err := snapshot.Open(snapshot.Config{DataDir: dir, KV: pebblekv.Options{Logger: log}, ApplyLock: lock, Logger: log})
-	must(err)
-	machine, err := fsm.New(holderStorage{holder}, lock, log)
-	must(err)
-	node, err := cluster.New(cluster.Config{
-		DataDir: data, Snapshots: snapshot.NewStore(holder), InternalAddr: "127.0.0.1:0", BootstrapExpect: 1, EncodeEpoch: testEpoch,
-	}, machine, log)
-	must(err)
-	must(node.Start(ctx))
-	must(node.WaitLeader(ctx))
-	s := &stack{t: t, fault: &faults{}, health: &switchedHealth{checks: []Check{{Name: "leader", OK: true}}}}
-	proposer, reader := testProposer{node, s.fault}, testReader{node, machine}
+	node, stopNodes := startNodes(ctx, t, at)
+	s := &stack{t: t, node: node, fault: &faults{}, health: &switchedHealth{checks: []Check{{Name: "leader", OK: true}}}}
+	proposer, reader := testProposer{node.node, s.fault}, testReader{node.node, node.machine}
 	s.claims = &grantingClaims{proposer: proposer, reader: reader}
 	config := Config{
-		Proposer: proposer, Reader: reader, Claims: s.claims, Events: machine.Events(), Health: s.health, Logger: log,
+		Proposer: proposer, Reader: reader, Claims: s.claims, Events: node.machine.Events(), Health: s.health, Logger: testLogger(),
 		Registry: prometheus.NewRegistry(), Version: "1.2.3", StrictHold: 50 * time.Millisecond,
 	}
 	for _, c := range change {
 		c(&config)
 	}
-	s.server, err = New(config)
-	must(err)
+	var err error
+	if s.server, err = New(config); err != nil {
+		t.Fatal(errors.Join(err, stopNodes(ctx)))
+	}
 	s.http = httptest.NewServer(s.server)
 	t.Cleanup(func() {
 		stopping, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		s.server.Drain()
 		s.http.Close()
-		for _, err := range []error{s.server.Stop(stopping), node.Stop(stopping), machine.Close(), holder.Close(), data.Close()} {
+		for _, err := range []error{s.server.Stop(stopping), stopNodes(stopping)} {
 			if err != nil {
 				t.Error(err)
 			}

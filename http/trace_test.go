@@ -242,9 +242,10 @@ var better = map[int]string{
 	660: "the graph is not served yet, and says so",
 }
 
-func TestTracesOfRealClients(t *testing.T) {
-	t.Parallel()
-	r := &replay{stack: newStack(t), ids: map[string]string{}, names: map[string]string{}}
+func TestTracesOfRealClients(t *testing.T) { everywhere(t, checkTracesOfRealClients) }
+
+func checkTracesOfRealClients(t *testing.T, at place) {
+	r := &replay{stack: newStack(t, at), ids: map[string]string{}, names: map[string]string{}}
 	seedBlockSpecs(r.stack)
 	for _, step := range readTraces(t) {
 		name := fmt.Sprintf("%s/%d", step.file, step.Seq)

@@ -15,9 +15,10 @@ import (
 
 const nobody = "00000000-0000-0000-0000-000000000001"
 
-func TestErrorBodies(t *testing.T) {
-	t.Parallel()
-	s := newStack(t)
+func TestErrorBodies(t *testing.T) { everywhere(t, checkErrorBodies) }
+
+func checkErrorBodies(t *testing.T, at place) {
+	s := newStack(t, at)
 	flow := s.must(201, "POST", "/api/flows/", object{"name": "f"})
 	d := s.must(201, "POST", "/api/deployments/", object{"name": "d", "flow_id": flow["id"], "flow_data": object{"encoding": "x", "blob": ""}})
 	s.must(201, "POST", "/api/work_queues/", object{"name": "q"})
@@ -107,8 +108,11 @@ func TestErrorBodies(t *testing.T) {
 }
 
 func TestNativeErrorsSayWhatKindAndWhatToDo(t *testing.T) {
-	t.Parallel()
-	s := newStack(t)
+	everywhere(t, checkNativeErrorsSayWhatKindAndWhatToDo)
+}
+
+func checkNativeErrorsSayWhatKindAndWhatToDo(t *testing.T, at place) {
+	s := newStack(t, at)
 	a := s.do("GET", "/api/kv/none", nil, "X-Request-Id", "mine-1")
 	want := object{"detail": "The built-in store has no value under the key none.", "kind": "not_found", "hint": "It was deleted, or belongs to another server.", "request_id": "mine-1"}
 	if got := a.object(t); a.status != 404 || fmt.Sprint(got) != fmt.Sprint(want) {
@@ -145,7 +149,7 @@ func TestNativeErrorsSayWhatKindAndWhatToDo(t *testing.T) {
 
 func TestVersionsOfTheAPI(t *testing.T) {
 	t.Parallel()
-	s := newStack(t)
+	s := newStack(t, oneNode)
 	for version, want := range map[string]string{
 		"0.3.1": "", "0.3.0": "", "0.3.2": "Request specified API version 0.3.2 but this server only supports version 0.3.1 and below.",
 		"9.9.9": "Request specified API version 9.9.9 but this server only supports version 0.3.1 and below.",
@@ -164,7 +168,7 @@ func TestVersionsOfTheAPI(t *testing.T) {
 
 func TestBrowsersMayAskFromAnywhere(t *testing.T) {
 	t.Parallel()
-	s := newStack(t)
+	s := newStack(t, oneNode)
 	a := s.do("OPTIONS", "/api/flows/", nil, "Origin", "http://ui.example", "Access-Control-Request-Method", "PATCH", "Access-Control-Request-Headers", "x-sluice-lease")
 	if a.status != 200 || a.header.Get("Access-Control-Allow-Origin") != "*" || !strings.Contains(a.header.Get("Access-Control-Allow-Methods"), "PATCH") ||
 		a.header.Get("Access-Control-Allow-Headers") != "x-sluice-lease" {
@@ -177,7 +181,7 @@ func TestBrowsersMayAskFromAnywhere(t *testing.T) {
 
 func TestPathTricks(t *testing.T) {
 	t.Parallel()
-	s := newStack(t)
+	s := newStack(t, oneNode)
 	s.must(201, "POST", "/api/flows/", object{"name": "f"})
 	for _, path := range []string{
 		"/api/../api/flows/count", "/api//flows/count", "/api/flows//count", "/api/flows/name/a%2Fb", "/api/flows/name/..%2F..%2Fetc%2Fpasswd", "/api/kv/..%2Fx",
@@ -203,8 +207,11 @@ func TestPathTricks(t *testing.T) {
 }
 
 func TestHugeBodiesAreRefusedAndStoreNothing(t *testing.T) {
-	t.Parallel()
-	s := newStack(t)
+	everywhere(t, checkHugeBodiesAreRefusedAndStoreNothing)
+}
+
+func checkHugeBodiesAreRefusedAndStoreNothing(t *testing.T, at place) {
+	s := newStack(t, at)
 	huge := `{"name":"` + strings.Repeat("a", maxBody) + `"}`
 	for _, a := range []answer{
 		s.do("POST", "/api/flows/", huge),
@@ -237,7 +244,7 @@ func TestHugeBodiesAreRefusedAndStoreNothing(t *testing.T) {
 
 func TestEveryBodyIsCheckedOnEveryRoute(t *testing.T) {
 	t.Parallel()
-	s := newStack(t)
+	s := newStack(t, oneNode)
 	bodies := []string{"garbage", "[]", "null", "7", `"x"`, `{"name":{}}`, `{"state":7}`, `{"flows":[]}`, `{"name":"\ud800","zz":1}`, "\xff\xfe", `{"a":` + strings.Repeat("[", 200), `[{"name":1}]`}
 	for _, rt := range routes() {
 		if rt.method == "GET" || rt.stream && rt.method == "GET" {
@@ -252,9 +259,10 @@ func TestEveryBodyIsCheckedOnEveryRoute(t *testing.T) {
 	}
 }
 
-func TestWritesWithoutALeader(t *testing.T) {
-	t.Parallel()
-	s := newStack(t)
+func TestWritesWithoutALeader(t *testing.T) { everywhere(t, checkWritesWithoutALeader) }
+
+func checkWritesWithoutALeader(t *testing.T, at place) {
+	s := newStack(t, at)
 	s.fault.set(&api.Error{Kind: api.KindUnavailable, Message: "no leader", Hint: "wait"})
 	a := s.do("POST", "/api/flows/", object{"name": "f"})
 	if got := a.object(t); a.status != 503 || got["kind"] != "unavailable" || a.header.Get("Retry-After") == "" {
@@ -273,9 +281,10 @@ func TestWritesWithoutALeader(t *testing.T) {
 	s.must(201, "POST", "/api/flows/", object{"name": "f"})
 }
 
-func TestReadYourWrites(t *testing.T) {
-	t.Parallel()
-	s := newStack(t)
+func TestReadYourWrites(t *testing.T) { everywhere(t, checkReadYourWrites) }
+
+func checkReadYourWrites(t *testing.T, at place) {
+	s := newStack(t, at)
 	a := s.do("POST", "/api/flows/", object{"name": "f"})
 	index := a.header.Get("X-Sluice-Index")
 	if index == "" {
@@ -292,7 +301,7 @@ func TestReadYourWrites(t *testing.T) {
 
 func TestProbesAndMetrics(t *testing.T) {
 	t.Parallel()
-	s := newStack(t)
+	s := newStack(t, oneNode)
 	if a := s.do("GET", "/livez", nil); a.status != 200 {
 		t.Errorf("livez: %d", a.status)
 	}
@@ -317,7 +326,7 @@ func TestProbesAndMetrics(t *testing.T) {
 
 func TestTheServerStopsWhileAStreamIsOpen(t *testing.T) {
 	t.Parallel()
-	s := newStack(t)
+	s := newStack(t, oneNode)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -349,7 +358,7 @@ func TestTheServerStopsWhileAStreamIsOpen(t *testing.T) {
 
 func TestAPanicIsAnswered(t *testing.T) {
 	t.Parallel()
-	s := newStack(t, func(c *Config) { c.Health = panicking{} })
+	s := newStack(t, oneNode, func(c *Config) { c.Health = panicking{} })
 	a := s.do("GET", "/readyz", nil)
 	if got := a.object(t); a.status != 500 || got["exception_message"] != "Internal Server Error" || got["kind"] != "internal" {
 		t.Errorf("%d %s", a.status, a.text)
