@@ -53,6 +53,27 @@ func TestGossip(t *testing.T) {
 			t.Error("nodes with different cluster names met")
 		}
 	})
+	t.Run("a node stops without an error when the others have gone unseen", func(t *testing.T) {
+		t.Parallel()
+		one := func(id string) *gossip { // it ends here, and only once
+			g, err := startGossip("127.0.0.1:0", "l", nil, "", func() Member { return Member{ID: id} }, testLogger(t))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return g
+		}
+		a, b := one("a"), one("b")
+		if err := join(b, a); err != nil {
+			t.Fatal(err)
+		}
+		until(t, "both know both", func() bool { return len(a.members()) == 2 && len(b.members()) == 2 })
+		if err := b.list.Shutdown(); err != nil {
+			t.Fatal(err)
+		}
+		if err := a.stop(time.Millisecond); err != nil {
+			t.Error(err)
+		}
+	})
 	t.Run("metadata fits memberlist's limit", func(t *testing.T) {
 		t.Parallel()
 		long := Member{ID: strings.Repeat("i", 36), Cluster: strings.Repeat("c", 36), RaftAddr: strings.Repeat("r", 250) + ":65535",

@@ -40,11 +40,11 @@ func runServer(ctx context.Context, a *app, o serverOptions) error {
 	if o.Ready != nil {
 		o.Ready(s.apiURL(), s.dashboardURL())
 	}
-	err = s.wait(ctx)
-	if err == nil {
-		a.say("\nSluice stopped!")
+	if err := s.wait(ctx); err != nil {
+		return &failure{code: exitError, err: err} // also after Ctrl-C: what went wrong while stopping is to be seen
 	}
-	return err
+	a.say("\nSluice stopped!")
+	return nil
 }
 
 // server is a node as a process runs it: with the file that tells other processes its address, and started anew when a full
