@@ -18,19 +18,21 @@ import (
 // applier applies the commands of one entry. It is a pure function of the transaction's state and the entry: no clock, no
 // randomness. A business failure is a Result; an error means the state cannot be trusted or stored, and halts the node.
 type applier struct {
-	tx     *state.Tx
-	cache  *cache
-	index  uint64
-	now    int64  // the entry's time: never before an earlier entry's
-	place  uint32 // next ordinal within the entry, for tokens, events and segments
-	env    *command.Envelope
-	ids    uint32 // next ordinal of a derived id within the entry
-	events []watch.Event
+	tx    *state.Tx
+	cache *cache
+	// supported are the cluster versions that this binary knows.
+	supported command.Versions
+	index     uint64
+	now       int64  // the entry's time: never before an earlier entry's
+	place     uint32 // next ordinal within the entry, for tokens, events and segments
+	env       *command.Envelope
+	ids       uint32 // next ordinal of a derived id within the entry
+	events    []watch.Event
 }
 
 // apply applies one encoded command and returns its encoded result.
 func (a *applier) apply(data []byte) ([]byte, error) {
-	env, err := command.Decode(data)
+	env, err := command.Decode(data, a.supported)
 	if err != nil {
 		return nil, err
 	}
@@ -56,7 +58,18 @@ func (a *applier) dispatch() (*command.Result, error) {
 			return failed(command.Result_STALE_EPOCH, fmt.Sprintf("epoch %d is over, the current one is %d", a.env.Epoch, epoch)), nil
 		}
 	}
+	version, err := a.tx.ClusterVersion()
+	if err != nil {
+		return nil, err
+	}
+	if needed := uint64(a.env.Version); needed > version {
+		return failed(command.Result_UNSUPPORTED, fmt.Sprintf("this needs cluster version %d, the cluster is at version %d", needed, version)), nil
+	}
 	switch c := a.env.Command.(type) {
+	case *command.Envelope_RaiseVersion:
+		return a.raiseVersion(uint64(c.RaiseVersion.Version))
+	case *command.Envelope_Checkpoint:
+		return a.checkpoint()
 	case *command.Envelope_LeaderEpoch:
 		return a.leaderEpoch(c.LeaderEpoch)
 	case *command.Envelope_BuildIndex:

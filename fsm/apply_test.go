@@ -68,16 +68,15 @@ func TestWhatMustNotBeSkippedHaltsTheMachine(t *testing.T) {
 			m := newMachine(t)
 			flow := m.log(m.envelope(&command.Envelope{Command: &command.Envelope_CreateFlow{CreateFlow: &command.CreateFlow{Id: m.id(), Name: "before"}}}))
 			bad := &raft.Log{Index: m.index + 1, Term: 1, Type: raft.LogCommand, Data: data}
-			for _, answer := range m.fsm.ApplyBatch([]*raft.Log{flow, bad}) {
-				if err := answer.(*command.EntryResult).Err; !errors.Is(err, command.ErrHalted) {
-					t.Fatalf("answered %v", err)
-				}
+			answers := m.fsm.ApplyBatch([]*raft.Log{flow, bad})
+			if before, err := answers[0].(*command.EntryResult).Err, answers[1].(*command.EntryResult).Err; before != nil || !errors.Is(err, command.ErrHalted) {
+				t.Fatalf("answered %v and %v", before, err)
 			}
-			if m.fsm.Halted() == nil || m.fsm.AppliedIndex() != 0 {
+			if m.fsm.Halted() == nil || m.fsm.AppliedIndex() != 1 {
 				t.Fatalf("halted %v at %d", m.fsm.Halted(), m.fsm.AppliedIndex())
 			}
-			if f, err := m.view().FlowByName("before"); f != nil || err != nil {
-				t.Fatal("half a batch was applied")
+			if f, err := m.view().FlowByName("before"); f == nil || err != nil {
+				t.Fatal("what came before the bad entry was not applied")
 			}
 			flow.Index = 3
 			if err := m.fsm.Apply(flow).(*command.EntryResult).Err; !errors.Is(err, command.ErrHalted) {

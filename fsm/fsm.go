@@ -49,8 +49,13 @@ type FSM struct {
 	apply *sync.Mutex
 	cache cache // guarded by apply
 
+	versions  command.Versions
+	release   string
+	onVersion func(uint64)
+
 	applied atomic.Uint64
-	halted  atomic.Pointer[haltReason]
+	version atomic.Uint64 // of the cluster, as applied
+	halted  atomic.Pointer[Halt]
 
 	mu      sync.Mutex
 	advance chan struct{} // closed when applied grows or the machine halts; guarded by mu
@@ -64,16 +69,16 @@ type FSM struct {
 	closed  bool
 }
 
-type haltReason struct{ err error }
-
 // New opens the state machine over a store. Lock is the lock that the snapshot package takes to make the store stand still.
-func New(storage Storage, lock *sync.Mutex, log *slog.Logger) (*FSM, error) {
-	f := &FSM{storage: storage, log: log, apply: lock, advance: make(chan struct{})}
-	stored := state.NewView(storage.Current(), 0, nil)
-	if err := stored.CheckSchema(); err != nil {
+func New(storage Storage, lock *sync.Mutex, log *slog.Logger, options ...Option) (*FSM, error) {
+	f := &FSM{storage: storage, log: log, apply: lock, advance: make(chan struct{}), versions: command.Supported()}
+	for _, o := range options {
+		o(f)
+	}
+	if err := CheckState(storage.Current(), f.versions); err != nil {
 		return nil, err
 	}
-	if err := f.checkIndexes(stored); err != nil {
+	if err := f.checkIndexes(state.NewView(storage.Current(), 0, nil)); err != nil {
 		return nil, err
 	}
 	meta, err := snapshot.ReadMeta(storage.Current())
@@ -83,6 +88,9 @@ func New(storage Storage, lock *sync.Mutex, log *slog.Logger) (*FSM, error) {
 	index, _ := meta.Last()
 	f.applied.Store(index)
 	f.events = watch.NewBuffer(EventsKept, EventBytesKept, index)
+	if err := errors.Join(f.learnVersion(storage.Current()), f.recall()); err != nil {
+		return nil, err
+	}
 	storage.OnInstall(f.installed)
 	return f, nil
 }
@@ -92,14 +100,6 @@ func (f *FSM) Events() *watch.Buffer { return f.events }
 
 // AppliedIndex returns the index of the newest entry whose effect views show.
 func (f *FSM) AppliedIndex() uint64 { return f.applied.Load() }
-
-// Halted returns why the machine stopped applying, nil while it works.
-func (f *FSM) Halted() error {
-	if h := f.halted.Load(); h != nil {
-		return h.err
-	}
-	return nil
-}
 
 // Building reports whether an index that readers need is still being filled: what they would list is not complete.
 func (f *FSM) Building() bool { return f.building.Load() }
@@ -177,60 +177,83 @@ func (f *FSM) ApplyBatch(logs []*raft.Log) []any {
 		return refuse(answers, logs, err)
 	}
 	if first, applied := logs[0].Index, f.applied.Load(); first <= applied {
-		return refuse(answers, logs, f.halt(logs[0].Index, fmt.Errorf("entry %d comes after entry %d was applied", first, applied)))
+		return refuse(answers, logs, f.halt(first, fmt.Errorf("%w: entry %d comes after entry %d was applied", errOrder, first, applied)))
 	}
+	bad, err := f.commit(logs, answers)
+	if err == nil {
+		return answers
+	}
+	if bad > 0 && reasonOf(err) != ReasonStorage {
+		// What comes before the poisoned entry is good, and its callers wait.
+		if before, berr := f.commit(logs[:bad], answers); berr != nil {
+			bad, err = before, berr
+		}
+	}
+	if reasonOf(err) == ReasonStorage {
+		bad = 0
+	}
+	refuse(answers[bad:], logs[bad:], f.halt(logs[bad].Index, err))
+	return answers
+}
+
+// commit applies logs as one batch. When it fails nothing is changed, and bad is the entry that stopped it.
+func (f *FSM) commit(logs []*raft.Log, answers []any) (bad int, err error) {
 	store := f.storage.Current()
 	batch := store.NewBatch()
 	defer batch.Close()
 	tx := state.NewTx(batch)
-	events, err := f.applyAll(tx, logs, answers)
+	events, bad, err := f.applyAll(tx, logs, answers)
 	if err == nil {
 		if err = tx.Flush(); err == nil {
 			err = store.Commit(batch, false)
 		}
 	}
-	last := logs[len(logs)-1]
 	if err != nil {
 		f.cache.reset()
-		return refuse(answers, logs, f.halt(last.Index, err))
+		return bad, err
+	}
+	if err := f.learnVersion(store); err != nil {
+		f.log.Error("read the cluster version", "error", err)
 	}
 	// In this order: who waited for an index must not be given the view of before it.
 	f.dropShared()
-	f.applied.Store(last.Index)
+	f.applied.Store(logs[len(logs)-1].Index)
 	f.events.Publish(events)
 	f.wake()
-	return answers
+	return 0, nil
 }
 
-func (f *FSM) applyAll(tx *state.Tx, logs []*raft.Log, answers []any) ([]watch.Event, error) {
+// applyAll returns what the entries cause, or why the entry with the place bad could not be applied.
+func (f *FSM) applyAll(tx *state.Tx, logs []*raft.Log, answers []any) (events []watch.Event, bad int, err error) {
+	defer f.recovered(&err)
 	now, err := tx.LastTime()
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	var events []watch.Event
 	for i, l := range logs {
+		bad = i
 		switch l.Type {
 		case raft.LogCommand:
 			entry, err := command.DecodeEntry(l.Data)
 			if err != nil {
-				return nil, fmt.Errorf("entry %d: %w", l.Index, err)
+				return nil, bad, err
 			}
 			now = max(now, entry.Stamp)
-			a := &applier{tx: tx, cache: &f.cache, index: l.Index, now: now}
+			a := &applier{tx: tx, cache: &f.cache, supported: f.versions, index: l.Index, now: now}
 			result, err := a.applyEntry(entry)
 			if err != nil {
-				return nil, fmt.Errorf("entry %d: %w", l.Index, err)
+				return nil, bad, err
 			}
 			answers[i] = result
 			events = append(events, a.events...)
 		case raft.LogConfiguration:
 			if err := snapshot.WriteConfiguration(tx.Batch(), l.Index, raft.DecodeConfiguration(l.Data)); err != nil {
-				return nil, fmt.Errorf("entry %d: %w", l.Index, err)
+				return nil, bad, err
 			}
 		}
 	}
 	last := logs[len(logs)-1]
-	return events, errors.Join(tx.SetLastTime(now), snapshot.WriteApplied(tx.Batch(), last.Index, last.Term))
+	return events, bad, errors.Join(tx.SetLastTime(now), snapshot.WriteApplied(tx.Batch(), last.Index, last.Term))
 }
 
 // applyEntry applies the batches of an entry, each at most once.
@@ -266,15 +289,6 @@ func (a *applier) applyEntry(entry command.Entry) (*command.EntryResult, error) 
 	return result, nil
 }
 
-// halt stops the machine for good: it met an entry it must not skip, or could not store what it must.
-func (f *FSM) halt(index uint64, cause error) error {
-	err := fmt.Errorf("%w at entry %d: %w", command.ErrHalted, index, cause)
-	f.halted.CompareAndSwap(nil, &haltReason{err})
-	f.log.Error("state machine halted: this node applies nothing more", "index", index, "error", cause)
-	f.wake()
-	return err
-}
-
 func refuse(answers []any, logs []*raft.Log, err error) []any {
 	for i, l := range logs {
 		answers[i] = nil
@@ -307,6 +321,15 @@ func (f *FSM) installed(store kv.Store) {
 	}
 	index, _ := meta.Last()
 	f.applied.Store(index)
+	if err := f.learnVersion(store); err != nil {
+		f.halt(0, err)
+		return
+	}
+	// What halted the machine was an entry of the state that is gone, or one that the new state is past.
+	if h := f.halted.Load(); h != nil && h.Index <= index {
+		f.log.Info("the state was replaced by one that is past what halted this node", "index", h.Index, "installed", index)
+		f.halted.Store(nil)
+	}
 	f.events.Reset(index)
 	f.wake()
 }

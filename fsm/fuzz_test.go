@@ -35,7 +35,7 @@ func FuzzApply(f *testing.F) {
 		f.Add(data)
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		if _, err := command.Decode(data); err != nil {
+		if _, err := command.Decode(data, command.Supported()); err != nil {
 			return
 		}
 		m := newMachine(t)

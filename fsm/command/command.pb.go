@@ -36,6 +36,7 @@ const (
 	Result_LEASED      Result_Code = 5 // another valid lease exists
 	Result_NO_SPACE    Result_Code = 6
 	Result_TERMINAL    Result_Code = 7 // the run has ended
+	Result_UNSUPPORTED Result_Code = 8 // the cluster version is too low for the command
 )
 
 // Enum value maps for Result_Code.
@@ -49,6 +50,7 @@ var (
 		5: "LEASED",
 		6: "NO_SPACE",
 		7: "TERMINAL",
+		8: "UNSUPPORTED",
 	}
 	Result_Code_value = map[string]int32{
 		"OK":          0,
@@ -59,6 +61,7 @@ var (
 		"LEASED":      5,
 		"NO_SPACE":    6,
 		"TERMINAL":    7,
+		"UNSUPPORTED": 8,
 	}
 )
 
@@ -86,7 +89,7 @@ func (x Result_Code) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Result_Code.Descriptor instead.
 func (Result_Code) EnumDescriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{31, 0}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{33, 0}
 }
 
 type StateResult_Status int32
@@ -138,14 +141,14 @@ func (x StateResult_Status) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use StateResult_Status.Descriptor instead.
 func (StateResult_Status) EnumDescriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{32, 0}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{34, 0}
 }
 
 // Envelope is one command with what every command carries. Session, sequence and the leader's time stamp stand in the
 // entry around it: they belong to the batch, not to the command.
 type Envelope struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
-	Version   uint32                 `protobuf:"varint,1,opt,name=version,proto3" json:"version,omitempty"`
+	Version   uint32                 `protobuf:"varint,1,opt,name=version,proto3" json:"version,omitempty"`    // the lowest cluster version that may apply the command
 	Namespace string                 `protobuf:"bytes,2,opt,name=namespace,proto3" json:"namespace,omitempty"` // reserved; "" is the only namespace
 	Actor     string                 `protobuf:"bytes,3,opt,name=actor,proto3" json:"actor,omitempty"`         // who asked: token or node
 	Epoch     uint64                 `protobuf:"varint,4,opt,name=epoch,proto3" json:"epoch,omitempty"`        // leader-made commands only: refused when older than the state's epoch
@@ -154,6 +157,8 @@ type Envelope struct {
 	//
 	//	*Envelope_LeaderEpoch
 	//	*Envelope_BuildIndex
+	//	*Envelope_RaiseVersion
+	//	*Envelope_Checkpoint
 	//	*Envelope_CreateFlow
 	//	*Envelope_UpdateFlow
 	//	*Envelope_DeleteFlow
@@ -280,6 +285,24 @@ func (x *Envelope) GetBuildIndex() *BuildIndex {
 	if x != nil {
 		if x, ok := x.Command.(*Envelope_BuildIndex); ok {
 			return x.BuildIndex
+		}
+	}
+	return nil
+}
+
+func (x *Envelope) GetRaiseVersion() *RaiseVersion {
+	if x != nil {
+		if x, ok := x.Command.(*Envelope_RaiseVersion); ok {
+			return x.RaiseVersion
+		}
+	}
+	return nil
+}
+
+func (x *Envelope) GetCheckpoint() *Checkpoint {
+	if x != nil {
+		if x, ok := x.Command.(*Envelope_Checkpoint); ok {
+			return x.Checkpoint
 		}
 	}
 	return nil
@@ -621,6 +644,14 @@ type Envelope_BuildIndex struct {
 	BuildIndex *BuildIndex `protobuf:"bytes,11,opt,name=build_index,json=buildIndex,proto3,oneof"`
 }
 
+type Envelope_RaiseVersion struct {
+	RaiseVersion *RaiseVersion `protobuf:"bytes,12,opt,name=raise_version,json=raiseVersion,proto3,oneof"`
+}
+
+type Envelope_Checkpoint struct {
+	Checkpoint *Checkpoint `protobuf:"bytes,13,opt,name=checkpoint,proto3,oneof"`
+}
+
 type Envelope_CreateFlow struct {
 	CreateFlow *CreateFlow `protobuf:"bytes,20,opt,name=create_flow,json=createFlow,proto3,oneof"`
 }
@@ -769,6 +800,10 @@ func (*Envelope_LeaderEpoch) isEnvelope_Command() {}
 
 func (*Envelope_BuildIndex) isEnvelope_Command() {}
 
+func (*Envelope_RaiseVersion) isEnvelope_Command() {}
+
+func (*Envelope_Checkpoint) isEnvelope_Command() {}
+
 func (*Envelope_CreateFlow) isEnvelope_Command() {}
 
 func (*Envelope_UpdateFlow) isEnvelope_Command() {}
@@ -843,12 +878,13 @@ func (*Envelope_DeleteBlob) isEnvelope_Command() {}
 
 // LeaderEpoch is the first command of a term. The state's epoch becomes the index of the entry that holds it.
 type LeaderEpoch struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Term          uint64                 `protobuf:"varint,1,opt,name=term,proto3" json:"term,omitempty"`
-	NodeId        string                 `protobuf:"bytes,2,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
-	ClusterId     string                 `protobuf:"bytes,3,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"` // kept from the first one only
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Term           uint64                 `protobuf:"varint,1,opt,name=term,proto3" json:"term,omitempty"`
+	NodeId         string                 `protobuf:"bytes,2,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	ClusterId      string                 `protobuf:"bytes,3,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`                 // kept from the first one only
+	ClusterVersion uint32                 `protobuf:"varint,4,opt,name=cluster_version,json=clusterVersion,proto3" json:"cluster_version,omitempty"` // likewise; absent: 1
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *LeaderEpoch) Reset() {
@@ -900,6 +936,13 @@ func (x *LeaderEpoch) GetClusterId() string {
 		return x.ClusterId
 	}
 	return ""
+}
+
+func (x *LeaderEpoch) GetClusterVersion() uint32 {
+	if x != nil {
+		return x.ClusterVersion
+	}
+	return 0
 }
 
 // BuildIndex fills up to `limit` more rows of an index that an older binary did not know.
@@ -955,6 +998,88 @@ func (x *BuildIndex) GetLimit() int32 {
 	return 0
 }
 
+// RaiseVersion makes the cluster version at least `version`: all members support it.
+type RaiseVersion struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Version       uint32                 `protobuf:"varint,1,opt,name=version,proto3" json:"version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RaiseVersion) Reset() {
+	*x = RaiseVersion{}
+	mi := &file_fsm_command_command_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RaiseVersion) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RaiseVersion) ProtoMessage() {}
+
+func (x *RaiseVersion) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_command_command_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RaiseVersion.ProtoReflect.Descriptor instead.
+func (*RaiseVersion) Descriptor() ([]byte, []int) {
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *RaiseVersion) GetVersion() uint32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+// Checkpoint has every node note the hash of its state at this entry, to be compared.
+type Checkpoint struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Checkpoint) Reset() {
+	*x = Checkpoint{}
+	mi := &file_fsm_command_command_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Checkpoint) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Checkpoint) ProtoMessage() {}
+
+func (x *Checkpoint) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_command_command_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Checkpoint.ProtoReflect.Descriptor instead.
+func (*Checkpoint) Descriptor() ([]byte, []int) {
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{4}
+}
+
 type Delete struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -964,7 +1089,7 @@ type Delete struct {
 
 func (x *Delete) Reset() {
 	*x = Delete{}
-	mi := &file_fsm_command_command_proto_msgTypes[3]
+	mi := &file_fsm_command_command_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -976,7 +1101,7 @@ func (x *Delete) String() string {
 func (*Delete) ProtoMessage() {}
 
 func (x *Delete) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[3]
+	mi := &file_fsm_command_command_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -989,7 +1114,7 @@ func (x *Delete) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Delete.ProtoReflect.Descriptor instead.
 func (*Delete) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{3}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Delete) GetId() []byte {
@@ -1010,7 +1135,7 @@ type CreateFlow struct {
 
 func (x *CreateFlow) Reset() {
 	*x = CreateFlow{}
-	mi := &file_fsm_command_command_proto_msgTypes[4]
+	mi := &file_fsm_command_command_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1022,7 +1147,7 @@ func (x *CreateFlow) String() string {
 func (*CreateFlow) ProtoMessage() {}
 
 func (x *CreateFlow) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[4]
+	mi := &file_fsm_command_command_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1035,7 +1160,7 @@ func (x *CreateFlow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateFlow.ProtoReflect.Descriptor instead.
 func (*CreateFlow) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{4}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *CreateFlow) GetId() []byte {
@@ -1070,7 +1195,7 @@ type UpdateFlow struct {
 
 func (x *UpdateFlow) Reset() {
 	*x = UpdateFlow{}
-	mi := &file_fsm_command_command_proto_msgTypes[5]
+	mi := &file_fsm_command_command_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1082,7 +1207,7 @@ func (x *UpdateFlow) String() string {
 func (*UpdateFlow) ProtoMessage() {}
 
 func (x *UpdateFlow) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[5]
+	mi := &file_fsm_command_command_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1095,7 +1220,7 @@ func (x *UpdateFlow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateFlow.ProtoReflect.Descriptor instead.
 func (*UpdateFlow) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{5}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *UpdateFlow) GetId() []byte {
@@ -1133,7 +1258,7 @@ type ProposedState struct {
 
 func (x *ProposedState) Reset() {
 	*x = ProposedState{}
-	mi := &file_fsm_command_command_proto_msgTypes[6]
+	mi := &file_fsm_command_command_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1145,7 +1270,7 @@ func (x *ProposedState) String() string {
 func (*ProposedState) ProtoMessage() {}
 
 func (x *ProposedState) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[6]
+	mi := &file_fsm_command_command_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1158,7 +1283,7 @@ func (x *ProposedState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProposedState.ProtoReflect.Descriptor instead.
 func (*ProposedState) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{6}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ProposedState) GetType() row.StateType {
@@ -1218,7 +1343,7 @@ type CreateFlowRun struct {
 
 func (x *CreateFlowRun) Reset() {
 	*x = CreateFlowRun{}
-	mi := &file_fsm_command_command_proto_msgTypes[7]
+	mi := &file_fsm_command_command_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1230,7 +1355,7 @@ func (x *CreateFlowRun) String() string {
 func (*CreateFlowRun) ProtoMessage() {}
 
 func (x *CreateFlowRun) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[7]
+	mi := &file_fsm_command_command_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1243,7 +1368,7 @@ func (x *CreateFlowRun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateFlowRun.ProtoReflect.Descriptor instead.
 func (*CreateFlowRun) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{7}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *CreateFlowRun) GetId() []byte {
@@ -1354,7 +1479,7 @@ type UpdateFlowRun struct {
 
 func (x *UpdateFlowRun) Reset() {
 	*x = UpdateFlowRun{}
-	mi := &file_fsm_command_command_proto_msgTypes[8]
+	mi := &file_fsm_command_command_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1366,7 +1491,7 @@ func (x *UpdateFlowRun) String() string {
 func (*UpdateFlowRun) ProtoMessage() {}
 
 func (x *UpdateFlowRun) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[8]
+	mi := &file_fsm_command_command_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1379,7 +1504,7 @@ func (x *UpdateFlowRun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateFlowRun.ProtoReflect.Descriptor instead.
 func (*UpdateFlowRun) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{8}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *UpdateFlowRun) GetId() []byte {
@@ -1461,7 +1586,7 @@ type SetState struct {
 
 func (x *SetState) Reset() {
 	*x = SetState{}
-	mi := &file_fsm_command_command_proto_msgTypes[9]
+	mi := &file_fsm_command_command_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1473,7 +1598,7 @@ func (x *SetState) String() string {
 func (*SetState) ProtoMessage() {}
 
 func (x *SetState) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[9]
+	mi := &file_fsm_command_command_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1486,7 +1611,7 @@ func (x *SetState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetState.ProtoReflect.Descriptor instead.
 func (*SetState) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{9}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *SetState) GetId() []byte {
@@ -1548,7 +1673,7 @@ type CancelFlowRun struct {
 
 func (x *CancelFlowRun) Reset() {
 	*x = CancelFlowRun{}
-	mi := &file_fsm_command_command_proto_msgTypes[10]
+	mi := &file_fsm_command_command_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1560,7 +1685,7 @@ func (x *CancelFlowRun) String() string {
 func (*CancelFlowRun) ProtoMessage() {}
 
 func (x *CancelFlowRun) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[10]
+	mi := &file_fsm_command_command_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1573,7 +1698,7 @@ func (x *CancelFlowRun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelFlowRun.ProtoReflect.Descriptor instead.
 func (*CancelFlowRun) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{10}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *CancelFlowRun) GetId() []byte {
@@ -1603,7 +1728,7 @@ type StartLease struct {
 
 func (x *StartLease) Reset() {
 	*x = StartLease{}
-	mi := &file_fsm_command_command_proto_msgTypes[11]
+	mi := &file_fsm_command_command_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1615,7 +1740,7 @@ func (x *StartLease) String() string {
 func (*StartLease) ProtoMessage() {}
 
 func (x *StartLease) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[11]
+	mi := &file_fsm_command_command_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1628,7 +1753,7 @@ func (x *StartLease) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartLease.ProtoReflect.Descriptor instead.
 func (*StartLease) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{11}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *StartLease) GetFlowRunId() []byte {
@@ -1680,7 +1805,7 @@ type CreateTaskRun struct {
 
 func (x *CreateTaskRun) Reset() {
 	*x = CreateTaskRun{}
-	mi := &file_fsm_command_command_proto_msgTypes[12]
+	mi := &file_fsm_command_command_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1692,7 +1817,7 @@ func (x *CreateTaskRun) String() string {
 func (*CreateTaskRun) ProtoMessage() {}
 
 func (x *CreateTaskRun) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[12]
+	mi := &file_fsm_command_command_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1705,7 +1830,7 @@ func (x *CreateTaskRun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTaskRun.ProtoReflect.Descriptor instead.
 func (*CreateTaskRun) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{12}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *CreateTaskRun) GetId() []byte {
@@ -1823,7 +1948,7 @@ type PutDeployment struct {
 
 func (x *PutDeployment) Reset() {
 	*x = PutDeployment{}
-	mi := &file_fsm_command_command_proto_msgTypes[13]
+	mi := &file_fsm_command_command_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1835,7 +1960,7 @@ func (x *PutDeployment) String() string {
 func (*PutDeployment) ProtoMessage() {}
 
 func (x *PutDeployment) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[13]
+	mi := &file_fsm_command_command_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1848,7 +1973,7 @@ func (x *PutDeployment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutDeployment.ProtoReflect.Descriptor instead.
 func (*PutDeployment) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{13}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *PutDeployment) GetId() []byte {
@@ -1966,7 +2091,7 @@ type SetScheduleActive struct {
 
 func (x *SetScheduleActive) Reset() {
 	*x = SetScheduleActive{}
-	mi := &file_fsm_command_command_proto_msgTypes[14]
+	mi := &file_fsm_command_command_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1978,7 +2103,7 @@ func (x *SetScheduleActive) String() string {
 func (*SetScheduleActive) ProtoMessage() {}
 
 func (x *SetScheduleActive) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[14]
+	mi := &file_fsm_command_command_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1991,7 +2116,7 @@ func (x *SetScheduleActive) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetScheduleActive.ProtoReflect.Descriptor instead.
 func (*SetScheduleActive) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{14}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *SetScheduleActive) GetId() []byte {
@@ -2022,7 +2147,7 @@ type ScheduleRuns struct {
 
 func (x *ScheduleRuns) Reset() {
 	*x = ScheduleRuns{}
-	mi := &file_fsm_command_command_proto_msgTypes[15]
+	mi := &file_fsm_command_command_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2034,7 +2159,7 @@ func (x *ScheduleRuns) String() string {
 func (*ScheduleRuns) ProtoMessage() {}
 
 func (x *ScheduleRuns) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[15]
+	mi := &file_fsm_command_command_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2047,7 +2172,7 @@ func (x *ScheduleRuns) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScheduleRuns.ProtoReflect.Descriptor instead.
 func (*ScheduleRuns) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{15}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ScheduleRuns) GetDeploymentId() []byte {
@@ -2099,7 +2224,7 @@ type CreateWorkQueue struct {
 
 func (x *CreateWorkQueue) Reset() {
 	*x = CreateWorkQueue{}
-	mi := &file_fsm_command_command_proto_msgTypes[16]
+	mi := &file_fsm_command_command_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2111,7 +2236,7 @@ func (x *CreateWorkQueue) String() string {
 func (*CreateWorkQueue) ProtoMessage() {}
 
 func (x *CreateWorkQueue) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[16]
+	mi := &file_fsm_command_command_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2124,7 +2249,7 @@ func (x *CreateWorkQueue) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateWorkQueue.ProtoReflect.Descriptor instead.
 func (*CreateWorkQueue) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{16}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *CreateWorkQueue) GetId() []byte {
@@ -2188,7 +2313,7 @@ type UpdateWorkQueue struct {
 
 func (x *UpdateWorkQueue) Reset() {
 	*x = UpdateWorkQueue{}
-	mi := &file_fsm_command_command_proto_msgTypes[17]
+	mi := &file_fsm_command_command_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2200,7 +2325,7 @@ func (x *UpdateWorkQueue) String() string {
 func (*UpdateWorkQueue) ProtoMessage() {}
 
 func (x *UpdateWorkQueue) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[17]
+	mi := &file_fsm_command_command_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2213,7 +2338,7 @@ func (x *UpdateWorkQueue) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateWorkQueue.ProtoReflect.Descriptor instead.
 func (*UpdateWorkQueue) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{17}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *UpdateWorkQueue) GetId() []byte {
@@ -2307,7 +2432,7 @@ type RegisterAgent struct {
 
 func (x *RegisterAgent) Reset() {
 	*x = RegisterAgent{}
-	mi := &file_fsm_command_command_proto_msgTypes[18]
+	mi := &file_fsm_command_command_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2319,7 +2444,7 @@ func (x *RegisterAgent) String() string {
 func (*RegisterAgent) ProtoMessage() {}
 
 func (x *RegisterAgent) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[18]
+	mi := &file_fsm_command_command_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2332,7 +2457,7 @@ func (x *RegisterAgent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegisterAgent.ProtoReflect.Descriptor instead.
 func (*RegisterAgent) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{18}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *RegisterAgent) GetId() []byte {
@@ -2389,7 +2514,7 @@ type ClaimRuns struct {
 
 func (x *ClaimRuns) Reset() {
 	*x = ClaimRuns{}
-	mi := &file_fsm_command_command_proto_msgTypes[19]
+	mi := &file_fsm_command_command_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2401,7 +2526,7 @@ func (x *ClaimRuns) String() string {
 func (*ClaimRuns) ProtoMessage() {}
 
 func (x *ClaimRuns) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[19]
+	mi := &file_fsm_command_command_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2414,7 +2539,7 @@ func (x *ClaimRuns) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClaimRuns.ProtoReflect.Descriptor instead.
 func (*ClaimRuns) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{19}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ClaimRuns) GetTtl() int64 {
@@ -2440,7 +2565,7 @@ type ExpireLeases struct {
 
 func (x *ExpireLeases) Reset() {
 	*x = ExpireLeases{}
-	mi := &file_fsm_command_command_proto_msgTypes[20]
+	mi := &file_fsm_command_command_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2452,7 +2577,7 @@ func (x *ExpireLeases) String() string {
 func (*ExpireLeases) ProtoMessage() {}
 
 func (x *ExpireLeases) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[20]
+	mi := &file_fsm_command_command_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2465,7 +2590,7 @@ func (x *ExpireLeases) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExpireLeases.ProtoReflect.Descriptor instead.
 func (*ExpireLeases) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{20}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ExpireLeases) GetExpired() []*ExpireLeases_Expired {
@@ -2486,7 +2611,7 @@ type MarkLate struct {
 
 func (x *MarkLate) Reset() {
 	*x = MarkLate{}
-	mi := &file_fsm_command_command_proto_msgTypes[21]
+	mi := &file_fsm_command_command_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2498,7 +2623,7 @@ func (x *MarkLate) String() string {
 func (*MarkLate) ProtoMessage() {}
 
 func (x *MarkLate) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[21]
+	mi := &file_fsm_command_command_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2511,7 +2636,7 @@ func (x *MarkLate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MarkLate.ProtoReflect.Descriptor instead.
 func (*MarkLate) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{21}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *MarkLate) GetFlowRunIds() [][]byte {
@@ -2539,7 +2664,7 @@ type PurgeClaims struct {
 
 func (x *PurgeClaims) Reset() {
 	*x = PurgeClaims{}
-	mi := &file_fsm_command_command_proto_msgTypes[22]
+	mi := &file_fsm_command_command_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2551,7 +2676,7 @@ func (x *PurgeClaims) String() string {
 func (*PurgeClaims) ProtoMessage() {}
 
 func (x *PurgeClaims) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[22]
+	mi := &file_fsm_command_command_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2564,7 +2689,7 @@ func (x *PurgeClaims) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PurgeClaims.ProtoReflect.Descriptor instead.
 func (*PurgeClaims) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{22}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *PurgeClaims) GetBefore() int64 {
@@ -2595,7 +2720,7 @@ type CreateBlockSpec struct {
 
 func (x *CreateBlockSpec) Reset() {
 	*x = CreateBlockSpec{}
-	mi := &file_fsm_command_command_proto_msgTypes[23]
+	mi := &file_fsm_command_command_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2607,7 +2732,7 @@ func (x *CreateBlockSpec) String() string {
 func (*CreateBlockSpec) ProtoMessage() {}
 
 func (x *CreateBlockSpec) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[23]
+	mi := &file_fsm_command_command_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2620,7 +2745,7 @@ func (x *CreateBlockSpec) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateBlockSpec.ProtoReflect.Descriptor instead.
 func (*CreateBlockSpec) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{23}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *CreateBlockSpec) GetId() []byte {
@@ -2677,7 +2802,7 @@ type CreateBlock struct {
 
 func (x *CreateBlock) Reset() {
 	*x = CreateBlock{}
-	mi := &file_fsm_command_command_proto_msgTypes[24]
+	mi := &file_fsm_command_command_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2689,7 +2814,7 @@ func (x *CreateBlock) String() string {
 func (*CreateBlock) ProtoMessage() {}
 
 func (x *CreateBlock) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[24]
+	mi := &file_fsm_command_command_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2702,7 +2827,7 @@ func (x *CreateBlock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateBlock.ProtoReflect.Descriptor instead.
 func (*CreateBlock) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{24}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *CreateBlock) GetId() []byte {
@@ -2746,7 +2871,7 @@ type UpdateBlock struct {
 
 func (x *UpdateBlock) Reset() {
 	*x = UpdateBlock{}
-	mi := &file_fsm_command_command_proto_msgTypes[25]
+	mi := &file_fsm_command_command_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2758,7 +2883,7 @@ func (x *UpdateBlock) String() string {
 func (*UpdateBlock) ProtoMessage() {}
 
 func (x *UpdateBlock) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[25]
+	mi := &file_fsm_command_command_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2771,7 +2896,7 @@ func (x *UpdateBlock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateBlock.ProtoReflect.Descriptor instead.
 func (*UpdateBlock) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{25}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *UpdateBlock) GetId() []byte {
@@ -2819,7 +2944,7 @@ type SetDefaultStorage struct {
 
 func (x *SetDefaultStorage) Reset() {
 	*x = SetDefaultStorage{}
-	mi := &file_fsm_command_command_proto_msgTypes[26]
+	mi := &file_fsm_command_command_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2831,7 +2956,7 @@ func (x *SetDefaultStorage) String() string {
 func (*SetDefaultStorage) ProtoMessage() {}
 
 func (x *SetDefaultStorage) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[26]
+	mi := &file_fsm_command_command_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2844,7 +2969,7 @@ func (x *SetDefaultStorage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetDefaultStorage.ProtoReflect.Descriptor instead.
 func (*SetDefaultStorage) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{26}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *SetDefaultStorage) GetBlockId() []byte {
@@ -2865,7 +2990,7 @@ type PutConcurrencyLimit struct {
 
 func (x *PutConcurrencyLimit) Reset() {
 	*x = PutConcurrencyLimit{}
-	mi := &file_fsm_command_command_proto_msgTypes[27]
+	mi := &file_fsm_command_command_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2877,7 +3002,7 @@ func (x *PutConcurrencyLimit) String() string {
 func (*PutConcurrencyLimit) ProtoMessage() {}
 
 func (x *PutConcurrencyLimit) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[27]
+	mi := &file_fsm_command_command_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2890,7 +3015,7 @@ func (x *PutConcurrencyLimit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutConcurrencyLimit.ProtoReflect.Descriptor instead.
 func (*PutConcurrencyLimit) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{27}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *PutConcurrencyLimit) GetId() []byte {
@@ -2927,7 +3052,7 @@ type WriteLogs struct {
 
 func (x *WriteLogs) Reset() {
 	*x = WriteLogs{}
-	mi := &file_fsm_command_command_proto_msgTypes[28]
+	mi := &file_fsm_command_command_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2939,7 +3064,7 @@ func (x *WriteLogs) String() string {
 func (*WriteLogs) ProtoMessage() {}
 
 func (x *WriteLogs) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[28]
+	mi := &file_fsm_command_command_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2952,7 +3077,7 @@ func (x *WriteLogs) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WriteLogs.ProtoReflect.Descriptor instead.
 func (*WriteLogs) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{28}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *WriteLogs) GetRuns() []*WriteLogs_Run {
@@ -2997,7 +3122,7 @@ type PutBlobChunk struct {
 
 func (x *PutBlobChunk) Reset() {
 	*x = PutBlobChunk{}
-	mi := &file_fsm_command_command_proto_msgTypes[29]
+	mi := &file_fsm_command_command_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3009,7 +3134,7 @@ func (x *PutBlobChunk) String() string {
 func (*PutBlobChunk) ProtoMessage() {}
 
 func (x *PutBlobChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[29]
+	mi := &file_fsm_command_command_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3022,7 +3147,7 @@ func (x *PutBlobChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutBlobChunk.ProtoReflect.Descriptor instead.
 func (*PutBlobChunk) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{29}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *PutBlobChunk) GetKey() string {
@@ -3069,7 +3194,7 @@ type DeleteBlob struct {
 
 func (x *DeleteBlob) Reset() {
 	*x = DeleteBlob{}
-	mi := &file_fsm_command_command_proto_msgTypes[30]
+	mi := &file_fsm_command_command_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3081,7 +3206,7 @@ func (x *DeleteBlob) String() string {
 func (*DeleteBlob) ProtoMessage() {}
 
 func (x *DeleteBlob) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[30]
+	mi := &file_fsm_command_command_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3094,7 +3219,7 @@ func (x *DeleteBlob) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteBlob.ProtoReflect.Descriptor instead.
 func (*DeleteBlob) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{30}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *DeleteBlob) GetKey() string {
@@ -3120,7 +3245,7 @@ type Result struct {
 
 func (x *Result) Reset() {
 	*x = Result{}
-	mi := &file_fsm_command_command_proto_msgTypes[31]
+	mi := &file_fsm_command_command_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3132,7 +3257,7 @@ func (x *Result) String() string {
 func (*Result) ProtoMessage() {}
 
 func (x *Result) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[31]
+	mi := &file_fsm_command_command_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3145,7 +3270,7 @@ func (x *Result) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Result.ProtoReflect.Descriptor instead.
 func (*Result) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{31}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Result) GetCode() Result_Code {
@@ -3210,7 +3335,7 @@ type StateResult struct {
 
 func (x *StateResult) Reset() {
 	*x = StateResult{}
-	mi := &file_fsm_command_command_proto_msgTypes[32]
+	mi := &file_fsm_command_command_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3222,7 +3347,7 @@ func (x *StateResult) String() string {
 func (*StateResult) ProtoMessage() {}
 
 func (x *StateResult) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[32]
+	mi := &file_fsm_command_command_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3235,7 +3360,7 @@ func (x *StateResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateResult.ProtoReflect.Descriptor instead.
 func (*StateResult) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{32}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *StateResult) GetStatus() StateResult_Status {
@@ -3285,7 +3410,7 @@ type ScheduleRuns_Fire struct {
 
 func (x *ScheduleRuns_Fire) Reset() {
 	*x = ScheduleRuns_Fire{}
-	mi := &file_fsm_command_command_proto_msgTypes[33]
+	mi := &file_fsm_command_command_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3297,7 +3422,7 @@ func (x *ScheduleRuns_Fire) String() string {
 func (*ScheduleRuns_Fire) ProtoMessage() {}
 
 func (x *ScheduleRuns_Fire) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[33]
+	mi := &file_fsm_command_command_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3310,7 +3435,7 @@ func (x *ScheduleRuns_Fire) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScheduleRuns_Fire.ProtoReflect.Descriptor instead.
 func (*ScheduleRuns_Fire) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{15, 0}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{17, 0}
 }
 
 func (x *ScheduleRuns_Fire) GetTime() int64 {
@@ -3352,7 +3477,7 @@ type ClaimRuns_Wish struct {
 
 func (x *ClaimRuns_Wish) Reset() {
 	*x = ClaimRuns_Wish{}
-	mi := &file_fsm_command_command_proto_msgTypes[34]
+	mi := &file_fsm_command_command_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3364,7 +3489,7 @@ func (x *ClaimRuns_Wish) String() string {
 func (*ClaimRuns_Wish) ProtoMessage() {}
 
 func (x *ClaimRuns_Wish) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[34]
+	mi := &file_fsm_command_command_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3377,7 +3502,7 @@ func (x *ClaimRuns_Wish) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClaimRuns_Wish.ProtoReflect.Descriptor instead.
 func (*ClaimRuns_Wish) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{19, 0}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{21, 0}
 }
 
 func (x *ClaimRuns_Wish) GetClaimId() []byte {
@@ -3411,7 +3536,7 @@ type ClaimRuns_Pick struct {
 
 func (x *ClaimRuns_Pick) Reset() {
 	*x = ClaimRuns_Pick{}
-	mi := &file_fsm_command_command_proto_msgTypes[35]
+	mi := &file_fsm_command_command_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3423,7 +3548,7 @@ func (x *ClaimRuns_Pick) String() string {
 func (*ClaimRuns_Pick) ProtoMessage() {}
 
 func (x *ClaimRuns_Pick) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[35]
+	mi := &file_fsm_command_command_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3436,7 +3561,7 @@ func (x *ClaimRuns_Pick) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClaimRuns_Pick.ProtoReflect.Descriptor instead.
 func (*ClaimRuns_Pick) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{19, 1}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{21, 1}
 }
 
 func (x *ClaimRuns_Pick) GetFlowRunId() []byte {
@@ -3465,7 +3590,7 @@ type ExpireLeases_Expired struct {
 
 func (x *ExpireLeases_Expired) Reset() {
 	*x = ExpireLeases_Expired{}
-	mi := &file_fsm_command_command_proto_msgTypes[36]
+	mi := &file_fsm_command_command_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3477,7 +3602,7 @@ func (x *ExpireLeases_Expired) String() string {
 func (*ExpireLeases_Expired) ProtoMessage() {}
 
 func (x *ExpireLeases_Expired) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[36]
+	mi := &file_fsm_command_command_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3490,7 +3615,7 @@ func (x *ExpireLeases_Expired) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExpireLeases_Expired.ProtoReflect.Descriptor instead.
 func (*ExpireLeases_Expired) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{20, 0}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{22, 0}
 }
 
 func (x *ExpireLeases_Expired) GetFlowRunId() []byte {
@@ -3531,7 +3656,7 @@ type WriteLogs_Run struct {
 
 func (x *WriteLogs_Run) Reset() {
 	*x = WriteLogs_Run{}
-	mi := &file_fsm_command_command_proto_msgTypes[37]
+	mi := &file_fsm_command_command_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3543,7 +3668,7 @@ func (x *WriteLogs_Run) String() string {
 func (*WriteLogs_Run) ProtoMessage() {}
 
 func (x *WriteLogs_Run) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[37]
+	mi := &file_fsm_command_command_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3556,7 +3681,7 @@ func (x *WriteLogs_Run) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WriteLogs_Run.ProtoReflect.Descriptor instead.
 func (*WriteLogs_Run) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{28, 0}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{30, 0}
 }
 
 func (x *WriteLogs_Run) GetFlowRunId() []byte {
@@ -3577,7 +3702,7 @@ var File_fsm_command_command_proto protoreflect.FileDescriptor
 
 const file_fsm_command_command_proto_rawDesc = "" +
 	"\n" +
-	"\x19fsm/command/command.proto\x12\x11sluice.command.v1\x1a\x11fsm/row/row.proto\"\xdb\x16\n" +
+	"\x19fsm/command/command.proto\x12\x11sluice.command.v1\x1a\x11fsm/row/row.proto\"\xe4\x17\n" +
 	"\bEnvelope\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x1c\n" +
 	"\tnamespace\x18\x02 \x01(\tR\tnamespace\x12\x14\n" +
@@ -3587,7 +3712,11 @@ const file_fsm_command_command_proto_rawDesc = "" +
 	"\fleader_epoch\x18\n" +
 	" \x01(\v2\x1e.sluice.command.v1.LeaderEpochH\x00R\vleaderEpoch\x12@\n" +
 	"\vbuild_index\x18\v \x01(\v2\x1d.sluice.command.v1.BuildIndexH\x00R\n" +
-	"buildIndex\x12@\n" +
+	"buildIndex\x12F\n" +
+	"\rraise_version\x18\f \x01(\v2\x1f.sluice.command.v1.RaiseVersionH\x00R\fraiseVersion\x12?\n" +
+	"\n" +
+	"checkpoint\x18\r \x01(\v2\x1d.sluice.command.v1.CheckpointH\x00R\n" +
+	"checkpoint\x12@\n" +
 	"\vcreate_flow\x18\x14 \x01(\v2\x1d.sluice.command.v1.CreateFlowH\x00R\n" +
 	"createFlow\x12@\n" +
 	"\vupdate_flow\x18\x15 \x01(\v2\x1d.sluice.command.v1.UpdateFlowH\x00R\n" +
@@ -3631,16 +3760,21 @@ const file_fsm_command_command_proto_rawDesc = "" +
 	"\x0eput_blob_chunk\x18n \x01(\v2\x1f.sluice.command.v1.PutBlobChunkH\x00R\fputBlobChunk\x12@\n" +
 	"\vdelete_blob\x18o \x01(\v2\x1d.sluice.command.v1.DeleteBlobH\x00R\n" +
 	"deleteBlobB\t\n" +
-	"\acommand\"Y\n" +
+	"\acommand\"\x82\x01\n" +
 	"\vLeaderEpoch\x12\x12\n" +
 	"\x04term\x18\x01 \x01(\x04R\x04term\x12\x17\n" +
 	"\anode_id\x18\x02 \x01(\tR\x06nodeId\x12\x1d\n" +
 	"\n" +
-	"cluster_id\x18\x03 \x01(\tR\tclusterId\"8\n" +
+	"cluster_id\x18\x03 \x01(\tR\tclusterId\x12'\n" +
+	"\x0fcluster_version\x18\x04 \x01(\rR\x0eclusterVersion\"8\n" +
 	"\n" +
 	"BuildIndex\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\rR\x05index\x12\x14\n" +
-	"\x05limit\x18\x02 \x01(\x05R\x05limit\"\x18\n" +
+	"\x05limit\x18\x02 \x01(\x05R\x05limit\"(\n" +
+	"\fRaiseVersion\x12\x18\n" +
+	"\aversion\x18\x01 \x01(\rR\aversion\"\f\n" +
+	"\n" +
+	"Checkpoint\"\x18\n" +
 	"\x06Delete\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\"D\n" +
 	"\n" +
@@ -3860,7 +3994,7 @@ const file_fsm_command_command_proto_rawDesc = "" +
 	"\x04data\x18\x05 \x01(\fR\x04data\"\x1e\n" +
 	"\n" +
 	"DeleteBlob\x12\x10\n" +
-	"\x03key\x18\x01 \x01(\tR\x03key\"\xed\x02\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\"\xff\x02\n" +
 	"\x06Result\x122\n" +
 	"\x04code\x18\x01 \x01(\x0e2\x1e.sluice.command.v1.Result.CodeR\x04code\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12\x0e\n" +
@@ -3868,7 +4002,7 @@ const file_fsm_command_command_proto_rawDesc = "" +
 	"\acreated\x18\x04 \x01(\bR\acreated\x124\n" +
 	"\x05state\x18\x05 \x01(\v2\x1e.sluice.command.v1.StateResultR\x05state\x12,\n" +
 	"\x06grants\x18\x06 \x03(\v2\x14.sluice.row.v1.GrantR\x06grants\x12\x14\n" +
-	"\x05count\x18\a \x01(\x05R\x05count\"q\n" +
+	"\x05count\x18\a \x01(\x05R\x05count\"\x82\x01\n" +
 	"\x04Code\x12\x06\n" +
 	"\x02OK\x10\x00\x12\r\n" +
 	"\tNOT_FOUND\x10\x01\x12\f\n" +
@@ -3878,7 +4012,8 @@ const file_fsm_command_command_proto_rawDesc = "" +
 	"\n" +
 	"\x06LEASED\x10\x05\x12\f\n" +
 	"\bNO_SPACE\x10\x06\x12\f\n" +
-	"\bTERMINAL\x10\a\"\xf9\x01\n" +
+	"\bTERMINAL\x10\a\x12\x0f\n" +
+	"\vUNSUPPORTED\x10\b\"\xf9\x01\n" +
 	"\vStateResult\x12=\n" +
 	"\x06status\x18\x01 \x01(\x0e2%.sluice.command.v1.StateResult.StatusR\x06status\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12#\n" +
@@ -3906,124 +4041,128 @@ func file_fsm_command_command_proto_rawDescGZIP() []byte {
 }
 
 var file_fsm_command_command_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_fsm_command_command_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
+var file_fsm_command_command_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
 var file_fsm_command_command_proto_goTypes = []any{
 	(Result_Code)(0),             // 0: sluice.command.v1.Result.Code
 	(StateResult_Status)(0),      // 1: sluice.command.v1.StateResult.Status
 	(*Envelope)(nil),             // 2: sluice.command.v1.Envelope
 	(*LeaderEpoch)(nil),          // 3: sluice.command.v1.LeaderEpoch
 	(*BuildIndex)(nil),           // 4: sluice.command.v1.BuildIndex
-	(*Delete)(nil),               // 5: sluice.command.v1.Delete
-	(*CreateFlow)(nil),           // 6: sluice.command.v1.CreateFlow
-	(*UpdateFlow)(nil),           // 7: sluice.command.v1.UpdateFlow
-	(*ProposedState)(nil),        // 8: sluice.command.v1.ProposedState
-	(*CreateFlowRun)(nil),        // 9: sluice.command.v1.CreateFlowRun
-	(*UpdateFlowRun)(nil),        // 10: sluice.command.v1.UpdateFlowRun
-	(*SetState)(nil),             // 11: sluice.command.v1.SetState
-	(*CancelFlowRun)(nil),        // 12: sluice.command.v1.CancelFlowRun
-	(*StartLease)(nil),           // 13: sluice.command.v1.StartLease
-	(*CreateTaskRun)(nil),        // 14: sluice.command.v1.CreateTaskRun
-	(*PutDeployment)(nil),        // 15: sluice.command.v1.PutDeployment
-	(*SetScheduleActive)(nil),    // 16: sluice.command.v1.SetScheduleActive
-	(*ScheduleRuns)(nil),         // 17: sluice.command.v1.ScheduleRuns
-	(*CreateWorkQueue)(nil),      // 18: sluice.command.v1.CreateWorkQueue
-	(*UpdateWorkQueue)(nil),      // 19: sluice.command.v1.UpdateWorkQueue
-	(*RegisterAgent)(nil),        // 20: sluice.command.v1.RegisterAgent
-	(*ClaimRuns)(nil),            // 21: sluice.command.v1.ClaimRuns
-	(*ExpireLeases)(nil),         // 22: sluice.command.v1.ExpireLeases
-	(*MarkLate)(nil),             // 23: sluice.command.v1.MarkLate
-	(*PurgeClaims)(nil),          // 24: sluice.command.v1.PurgeClaims
-	(*CreateBlockSpec)(nil),      // 25: sluice.command.v1.CreateBlockSpec
-	(*CreateBlock)(nil),          // 26: sluice.command.v1.CreateBlock
-	(*UpdateBlock)(nil),          // 27: sluice.command.v1.UpdateBlock
-	(*SetDefaultStorage)(nil),    // 28: sluice.command.v1.SetDefaultStorage
-	(*PutConcurrencyLimit)(nil),  // 29: sluice.command.v1.PutConcurrencyLimit
-	(*WriteLogs)(nil),            // 30: sluice.command.v1.WriteLogs
-	(*PutBlobChunk)(nil),         // 31: sluice.command.v1.PutBlobChunk
-	(*DeleteBlob)(nil),           // 32: sluice.command.v1.DeleteBlob
-	(*Result)(nil),               // 33: sluice.command.v1.Result
-	(*StateResult)(nil),          // 34: sluice.command.v1.StateResult
-	(*ScheduleRuns_Fire)(nil),    // 35: sluice.command.v1.ScheduleRuns.Fire
-	(*ClaimRuns_Wish)(nil),       // 36: sluice.command.v1.ClaimRuns.Wish
-	(*ClaimRuns_Pick)(nil),       // 37: sluice.command.v1.ClaimRuns.Pick
-	(*ExpireLeases_Expired)(nil), // 38: sluice.command.v1.ExpireLeases.Expired
-	(*WriteLogs_Run)(nil),        // 39: sluice.command.v1.WriteLogs.Run
-	(row.StateType)(0),           // 40: sluice.row.v1.StateType
-	(*row.Data)(nil),             // 41: sluice.row.v1.Data
-	(*row.StateDetails)(nil),     // 42: sluice.row.v1.StateDetails
-	(*row.FlowRunner)(nil),       // 43: sluice.row.v1.FlowRunner
-	(row.Deployment_Catchup)(0),  // 44: sluice.row.v1.Deployment.Catchup
-	(*row.QueueFilter)(nil),      // 45: sluice.row.v1.QueueFilter
-	(*row.Grant)(nil),            // 46: sluice.row.v1.Grant
-	(*row.Log)(nil),              // 47: sluice.row.v1.Log
+	(*RaiseVersion)(nil),         // 5: sluice.command.v1.RaiseVersion
+	(*Checkpoint)(nil),           // 6: sluice.command.v1.Checkpoint
+	(*Delete)(nil),               // 7: sluice.command.v1.Delete
+	(*CreateFlow)(nil),           // 8: sluice.command.v1.CreateFlow
+	(*UpdateFlow)(nil),           // 9: sluice.command.v1.UpdateFlow
+	(*ProposedState)(nil),        // 10: sluice.command.v1.ProposedState
+	(*CreateFlowRun)(nil),        // 11: sluice.command.v1.CreateFlowRun
+	(*UpdateFlowRun)(nil),        // 12: sluice.command.v1.UpdateFlowRun
+	(*SetState)(nil),             // 13: sluice.command.v1.SetState
+	(*CancelFlowRun)(nil),        // 14: sluice.command.v1.CancelFlowRun
+	(*StartLease)(nil),           // 15: sluice.command.v1.StartLease
+	(*CreateTaskRun)(nil),        // 16: sluice.command.v1.CreateTaskRun
+	(*PutDeployment)(nil),        // 17: sluice.command.v1.PutDeployment
+	(*SetScheduleActive)(nil),    // 18: sluice.command.v1.SetScheduleActive
+	(*ScheduleRuns)(nil),         // 19: sluice.command.v1.ScheduleRuns
+	(*CreateWorkQueue)(nil),      // 20: sluice.command.v1.CreateWorkQueue
+	(*UpdateWorkQueue)(nil),      // 21: sluice.command.v1.UpdateWorkQueue
+	(*RegisterAgent)(nil),        // 22: sluice.command.v1.RegisterAgent
+	(*ClaimRuns)(nil),            // 23: sluice.command.v1.ClaimRuns
+	(*ExpireLeases)(nil),         // 24: sluice.command.v1.ExpireLeases
+	(*MarkLate)(nil),             // 25: sluice.command.v1.MarkLate
+	(*PurgeClaims)(nil),          // 26: sluice.command.v1.PurgeClaims
+	(*CreateBlockSpec)(nil),      // 27: sluice.command.v1.CreateBlockSpec
+	(*CreateBlock)(nil),          // 28: sluice.command.v1.CreateBlock
+	(*UpdateBlock)(nil),          // 29: sluice.command.v1.UpdateBlock
+	(*SetDefaultStorage)(nil),    // 30: sluice.command.v1.SetDefaultStorage
+	(*PutConcurrencyLimit)(nil),  // 31: sluice.command.v1.PutConcurrencyLimit
+	(*WriteLogs)(nil),            // 32: sluice.command.v1.WriteLogs
+	(*PutBlobChunk)(nil),         // 33: sluice.command.v1.PutBlobChunk
+	(*DeleteBlob)(nil),           // 34: sluice.command.v1.DeleteBlob
+	(*Result)(nil),               // 35: sluice.command.v1.Result
+	(*StateResult)(nil),          // 36: sluice.command.v1.StateResult
+	(*ScheduleRuns_Fire)(nil),    // 37: sluice.command.v1.ScheduleRuns.Fire
+	(*ClaimRuns_Wish)(nil),       // 38: sluice.command.v1.ClaimRuns.Wish
+	(*ClaimRuns_Pick)(nil),       // 39: sluice.command.v1.ClaimRuns.Pick
+	(*ExpireLeases_Expired)(nil), // 40: sluice.command.v1.ExpireLeases.Expired
+	(*WriteLogs_Run)(nil),        // 41: sluice.command.v1.WriteLogs.Run
+	(row.StateType)(0),           // 42: sluice.row.v1.StateType
+	(*row.Data)(nil),             // 43: sluice.row.v1.Data
+	(*row.StateDetails)(nil),     // 44: sluice.row.v1.StateDetails
+	(*row.FlowRunner)(nil),       // 45: sluice.row.v1.FlowRunner
+	(row.Deployment_Catchup)(0),  // 46: sluice.row.v1.Deployment.Catchup
+	(*row.QueueFilter)(nil),      // 47: sluice.row.v1.QueueFilter
+	(*row.Grant)(nil),            // 48: sluice.row.v1.Grant
+	(*row.Log)(nil),              // 49: sluice.row.v1.Log
 }
 var file_fsm_command_command_proto_depIdxs = []int32{
 	3,  // 0: sluice.command.v1.Envelope.leader_epoch:type_name -> sluice.command.v1.LeaderEpoch
 	4,  // 1: sluice.command.v1.Envelope.build_index:type_name -> sluice.command.v1.BuildIndex
-	6,  // 2: sluice.command.v1.Envelope.create_flow:type_name -> sluice.command.v1.CreateFlow
-	7,  // 3: sluice.command.v1.Envelope.update_flow:type_name -> sluice.command.v1.UpdateFlow
-	5,  // 4: sluice.command.v1.Envelope.delete_flow:type_name -> sluice.command.v1.Delete
-	9,  // 5: sluice.command.v1.Envelope.create_flow_run:type_name -> sluice.command.v1.CreateFlowRun
-	10, // 6: sluice.command.v1.Envelope.update_flow_run:type_name -> sluice.command.v1.UpdateFlowRun
-	5,  // 7: sluice.command.v1.Envelope.delete_flow_run:type_name -> sluice.command.v1.Delete
-	11, // 8: sluice.command.v1.Envelope.set_flow_run_state:type_name -> sluice.command.v1.SetState
-	12, // 9: sluice.command.v1.Envelope.cancel_flow_run:type_name -> sluice.command.v1.CancelFlowRun
-	13, // 10: sluice.command.v1.Envelope.start_lease:type_name -> sluice.command.v1.StartLease
-	14, // 11: sluice.command.v1.Envelope.create_task_run:type_name -> sluice.command.v1.CreateTaskRun
-	11, // 12: sluice.command.v1.Envelope.set_task_run_state:type_name -> sluice.command.v1.SetState
-	5,  // 13: sluice.command.v1.Envelope.delete_task_run:type_name -> sluice.command.v1.Delete
-	15, // 14: sluice.command.v1.Envelope.put_deployment:type_name -> sluice.command.v1.PutDeployment
-	5,  // 15: sluice.command.v1.Envelope.delete_deployment:type_name -> sluice.command.v1.Delete
-	16, // 16: sluice.command.v1.Envelope.set_schedule_active:type_name -> sluice.command.v1.SetScheduleActive
-	17, // 17: sluice.command.v1.Envelope.schedule_runs:type_name -> sluice.command.v1.ScheduleRuns
-	18, // 18: sluice.command.v1.Envelope.create_work_queue:type_name -> sluice.command.v1.CreateWorkQueue
-	19, // 19: sluice.command.v1.Envelope.update_work_queue:type_name -> sluice.command.v1.UpdateWorkQueue
-	5,  // 20: sluice.command.v1.Envelope.delete_work_queue:type_name -> sluice.command.v1.Delete
-	20, // 21: sluice.command.v1.Envelope.register_agent:type_name -> sluice.command.v1.RegisterAgent
-	5,  // 22: sluice.command.v1.Envelope.delete_agent:type_name -> sluice.command.v1.Delete
-	21, // 23: sluice.command.v1.Envelope.claim_runs:type_name -> sluice.command.v1.ClaimRuns
-	22, // 24: sluice.command.v1.Envelope.expire_leases:type_name -> sluice.command.v1.ExpireLeases
-	23, // 25: sluice.command.v1.Envelope.mark_late:type_name -> sluice.command.v1.MarkLate
-	24, // 26: sluice.command.v1.Envelope.purge_claims:type_name -> sluice.command.v1.PurgeClaims
-	25, // 27: sluice.command.v1.Envelope.create_block_spec:type_name -> sluice.command.v1.CreateBlockSpec
-	5,  // 28: sluice.command.v1.Envelope.delete_block_spec:type_name -> sluice.command.v1.Delete
-	26, // 29: sluice.command.v1.Envelope.create_block:type_name -> sluice.command.v1.CreateBlock
-	27, // 30: sluice.command.v1.Envelope.update_block:type_name -> sluice.command.v1.UpdateBlock
-	5,  // 31: sluice.command.v1.Envelope.delete_block:type_name -> sluice.command.v1.Delete
-	28, // 32: sluice.command.v1.Envelope.set_default_storage:type_name -> sluice.command.v1.SetDefaultStorage
-	29, // 33: sluice.command.v1.Envelope.put_concurrency_limit:type_name -> sluice.command.v1.PutConcurrencyLimit
-	5,  // 34: sluice.command.v1.Envelope.delete_concurrency_limit:type_name -> sluice.command.v1.Delete
-	30, // 35: sluice.command.v1.Envelope.write_logs:type_name -> sluice.command.v1.WriteLogs
-	31, // 36: sluice.command.v1.Envelope.put_blob_chunk:type_name -> sluice.command.v1.PutBlobChunk
-	32, // 37: sluice.command.v1.Envelope.delete_blob:type_name -> sluice.command.v1.DeleteBlob
-	40, // 38: sluice.command.v1.ProposedState.type:type_name -> sluice.row.v1.StateType
-	41, // 39: sluice.command.v1.ProposedState.data:type_name -> sluice.row.v1.Data
-	42, // 40: sluice.command.v1.ProposedState.details:type_name -> sluice.row.v1.StateDetails
-	43, // 41: sluice.command.v1.CreateFlowRun.flow_runner:type_name -> sluice.row.v1.FlowRunner
-	8,  // 42: sluice.command.v1.CreateFlowRun.state:type_name -> sluice.command.v1.ProposedState
-	43, // 43: sluice.command.v1.UpdateFlowRun.flow_runner:type_name -> sluice.row.v1.FlowRunner
-	8,  // 44: sluice.command.v1.SetState.state:type_name -> sluice.command.v1.ProposedState
-	8,  // 45: sluice.command.v1.CreateTaskRun.state:type_name -> sluice.command.v1.ProposedState
-	41, // 46: sluice.command.v1.PutDeployment.flow_data:type_name -> sluice.row.v1.Data
-	43, // 47: sluice.command.v1.PutDeployment.flow_runner:type_name -> sluice.row.v1.FlowRunner
-	44, // 48: sluice.command.v1.PutDeployment.catchup:type_name -> sluice.row.v1.Deployment.Catchup
-	35, // 49: sluice.command.v1.ScheduleRuns.fires:type_name -> sluice.command.v1.ScheduleRuns.Fire
-	45, // 50: sluice.command.v1.CreateWorkQueue.filter:type_name -> sluice.row.v1.QueueFilter
-	45, // 51: sluice.command.v1.UpdateWorkQueue.filter:type_name -> sluice.row.v1.QueueFilter
-	36, // 52: sluice.command.v1.ClaimRuns.wishes:type_name -> sluice.command.v1.ClaimRuns.Wish
-	38, // 53: sluice.command.v1.ExpireLeases.expired:type_name -> sluice.command.v1.ExpireLeases.Expired
-	39, // 54: sluice.command.v1.WriteLogs.runs:type_name -> sluice.command.v1.WriteLogs.Run
-	0,  // 55: sluice.command.v1.Result.code:type_name -> sluice.command.v1.Result.Code
-	34, // 56: sluice.command.v1.Result.state:type_name -> sluice.command.v1.StateResult
-	46, // 57: sluice.command.v1.Result.grants:type_name -> sluice.row.v1.Grant
-	1,  // 58: sluice.command.v1.StateResult.status:type_name -> sluice.command.v1.StateResult.Status
-	37, // 59: sluice.command.v1.ClaimRuns.Wish.picks:type_name -> sluice.command.v1.ClaimRuns.Pick
-	47, // 60: sluice.command.v1.WriteLogs.Run.logs:type_name -> sluice.row.v1.Log
-	61, // [61:61] is the sub-list for method output_type
-	61, // [61:61] is the sub-list for method input_type
-	61, // [61:61] is the sub-list for extension type_name
-	61, // [61:61] is the sub-list for extension extendee
-	0,  // [0:61] is the sub-list for field type_name
+	5,  // 2: sluice.command.v1.Envelope.raise_version:type_name -> sluice.command.v1.RaiseVersion
+	6,  // 3: sluice.command.v1.Envelope.checkpoint:type_name -> sluice.command.v1.Checkpoint
+	8,  // 4: sluice.command.v1.Envelope.create_flow:type_name -> sluice.command.v1.CreateFlow
+	9,  // 5: sluice.command.v1.Envelope.update_flow:type_name -> sluice.command.v1.UpdateFlow
+	7,  // 6: sluice.command.v1.Envelope.delete_flow:type_name -> sluice.command.v1.Delete
+	11, // 7: sluice.command.v1.Envelope.create_flow_run:type_name -> sluice.command.v1.CreateFlowRun
+	12, // 8: sluice.command.v1.Envelope.update_flow_run:type_name -> sluice.command.v1.UpdateFlowRun
+	7,  // 9: sluice.command.v1.Envelope.delete_flow_run:type_name -> sluice.command.v1.Delete
+	13, // 10: sluice.command.v1.Envelope.set_flow_run_state:type_name -> sluice.command.v1.SetState
+	14, // 11: sluice.command.v1.Envelope.cancel_flow_run:type_name -> sluice.command.v1.CancelFlowRun
+	15, // 12: sluice.command.v1.Envelope.start_lease:type_name -> sluice.command.v1.StartLease
+	16, // 13: sluice.command.v1.Envelope.create_task_run:type_name -> sluice.command.v1.CreateTaskRun
+	13, // 14: sluice.command.v1.Envelope.set_task_run_state:type_name -> sluice.command.v1.SetState
+	7,  // 15: sluice.command.v1.Envelope.delete_task_run:type_name -> sluice.command.v1.Delete
+	17, // 16: sluice.command.v1.Envelope.put_deployment:type_name -> sluice.command.v1.PutDeployment
+	7,  // 17: sluice.command.v1.Envelope.delete_deployment:type_name -> sluice.command.v1.Delete
+	18, // 18: sluice.command.v1.Envelope.set_schedule_active:type_name -> sluice.command.v1.SetScheduleActive
+	19, // 19: sluice.command.v1.Envelope.schedule_runs:type_name -> sluice.command.v1.ScheduleRuns
+	20, // 20: sluice.command.v1.Envelope.create_work_queue:type_name -> sluice.command.v1.CreateWorkQueue
+	21, // 21: sluice.command.v1.Envelope.update_work_queue:type_name -> sluice.command.v1.UpdateWorkQueue
+	7,  // 22: sluice.command.v1.Envelope.delete_work_queue:type_name -> sluice.command.v1.Delete
+	22, // 23: sluice.command.v1.Envelope.register_agent:type_name -> sluice.command.v1.RegisterAgent
+	7,  // 24: sluice.command.v1.Envelope.delete_agent:type_name -> sluice.command.v1.Delete
+	23, // 25: sluice.command.v1.Envelope.claim_runs:type_name -> sluice.command.v1.ClaimRuns
+	24, // 26: sluice.command.v1.Envelope.expire_leases:type_name -> sluice.command.v1.ExpireLeases
+	25, // 27: sluice.command.v1.Envelope.mark_late:type_name -> sluice.command.v1.MarkLate
+	26, // 28: sluice.command.v1.Envelope.purge_claims:type_name -> sluice.command.v1.PurgeClaims
+	27, // 29: sluice.command.v1.Envelope.create_block_spec:type_name -> sluice.command.v1.CreateBlockSpec
+	7,  // 30: sluice.command.v1.Envelope.delete_block_spec:type_name -> sluice.command.v1.Delete
+	28, // 31: sluice.command.v1.Envelope.create_block:type_name -> sluice.command.v1.CreateBlock
+	29, // 32: sluice.command.v1.Envelope.update_block:type_name -> sluice.command.v1.UpdateBlock
+	7,  // 33: sluice.command.v1.Envelope.delete_block:type_name -> sluice.command.v1.Delete
+	30, // 34: sluice.command.v1.Envelope.set_default_storage:type_name -> sluice.command.v1.SetDefaultStorage
+	31, // 35: sluice.command.v1.Envelope.put_concurrency_limit:type_name -> sluice.command.v1.PutConcurrencyLimit
+	7,  // 36: sluice.command.v1.Envelope.delete_concurrency_limit:type_name -> sluice.command.v1.Delete
+	32, // 37: sluice.command.v1.Envelope.write_logs:type_name -> sluice.command.v1.WriteLogs
+	33, // 38: sluice.command.v1.Envelope.put_blob_chunk:type_name -> sluice.command.v1.PutBlobChunk
+	34, // 39: sluice.command.v1.Envelope.delete_blob:type_name -> sluice.command.v1.DeleteBlob
+	42, // 40: sluice.command.v1.ProposedState.type:type_name -> sluice.row.v1.StateType
+	43, // 41: sluice.command.v1.ProposedState.data:type_name -> sluice.row.v1.Data
+	44, // 42: sluice.command.v1.ProposedState.details:type_name -> sluice.row.v1.StateDetails
+	45, // 43: sluice.command.v1.CreateFlowRun.flow_runner:type_name -> sluice.row.v1.FlowRunner
+	10, // 44: sluice.command.v1.CreateFlowRun.state:type_name -> sluice.command.v1.ProposedState
+	45, // 45: sluice.command.v1.UpdateFlowRun.flow_runner:type_name -> sluice.row.v1.FlowRunner
+	10, // 46: sluice.command.v1.SetState.state:type_name -> sluice.command.v1.ProposedState
+	10, // 47: sluice.command.v1.CreateTaskRun.state:type_name -> sluice.command.v1.ProposedState
+	43, // 48: sluice.command.v1.PutDeployment.flow_data:type_name -> sluice.row.v1.Data
+	45, // 49: sluice.command.v1.PutDeployment.flow_runner:type_name -> sluice.row.v1.FlowRunner
+	46, // 50: sluice.command.v1.PutDeployment.catchup:type_name -> sluice.row.v1.Deployment.Catchup
+	37, // 51: sluice.command.v1.ScheduleRuns.fires:type_name -> sluice.command.v1.ScheduleRuns.Fire
+	47, // 52: sluice.command.v1.CreateWorkQueue.filter:type_name -> sluice.row.v1.QueueFilter
+	47, // 53: sluice.command.v1.UpdateWorkQueue.filter:type_name -> sluice.row.v1.QueueFilter
+	38, // 54: sluice.command.v1.ClaimRuns.wishes:type_name -> sluice.command.v1.ClaimRuns.Wish
+	40, // 55: sluice.command.v1.ExpireLeases.expired:type_name -> sluice.command.v1.ExpireLeases.Expired
+	41, // 56: sluice.command.v1.WriteLogs.runs:type_name -> sluice.command.v1.WriteLogs.Run
+	0,  // 57: sluice.command.v1.Result.code:type_name -> sluice.command.v1.Result.Code
+	36, // 58: sluice.command.v1.Result.state:type_name -> sluice.command.v1.StateResult
+	48, // 59: sluice.command.v1.Result.grants:type_name -> sluice.row.v1.Grant
+	1,  // 60: sluice.command.v1.StateResult.status:type_name -> sluice.command.v1.StateResult.Status
+	39, // 61: sluice.command.v1.ClaimRuns.Wish.picks:type_name -> sluice.command.v1.ClaimRuns.Pick
+	49, // 62: sluice.command.v1.WriteLogs.Run.logs:type_name -> sluice.row.v1.Log
+	63, // [63:63] is the sub-list for method output_type
+	63, // [63:63] is the sub-list for method input_type
+	63, // [63:63] is the sub-list for extension type_name
+	63, // [63:63] is the sub-list for extension extendee
+	0,  // [0:63] is the sub-list for field type_name
 }
 
 func init() { file_fsm_command_command_proto_init() }
@@ -4034,6 +4173,8 @@ func file_fsm_command_command_proto_init() {
 	file_fsm_command_command_proto_msgTypes[0].OneofWrappers = []any{
 		(*Envelope_LeaderEpoch)(nil),
 		(*Envelope_BuildIndex)(nil),
+		(*Envelope_RaiseVersion)(nil),
+		(*Envelope_Checkpoint)(nil),
 		(*Envelope_CreateFlow)(nil),
 		(*Envelope_UpdateFlow)(nil),
 		(*Envelope_DeleteFlow)(nil),
@@ -4071,20 +4212,20 @@ func file_fsm_command_command_proto_init() {
 		(*Envelope_PutBlobChunk)(nil),
 		(*Envelope_DeleteBlob)(nil),
 	}
-	file_fsm_command_command_proto_msgTypes[6].OneofWrappers = []any{}
-	file_fsm_command_command_proto_msgTypes[7].OneofWrappers = []any{}
 	file_fsm_command_command_proto_msgTypes[8].OneofWrappers = []any{}
-	file_fsm_command_command_proto_msgTypes[12].OneofWrappers = []any{}
-	file_fsm_command_command_proto_msgTypes[16].OneofWrappers = []any{}
-	file_fsm_command_command_proto_msgTypes[17].OneofWrappers = []any{}
-	file_fsm_command_command_proto_msgTypes[23].OneofWrappers = []any{}
+	file_fsm_command_command_proto_msgTypes[9].OneofWrappers = []any{}
+	file_fsm_command_command_proto_msgTypes[10].OneofWrappers = []any{}
+	file_fsm_command_command_proto_msgTypes[14].OneofWrappers = []any{}
+	file_fsm_command_command_proto_msgTypes[18].OneofWrappers = []any{}
+	file_fsm_command_command_proto_msgTypes[19].OneofWrappers = []any{}
+	file_fsm_command_command_proto_msgTypes[25].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fsm_command_command_proto_rawDesc), len(file_fsm_command_command_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   38,
+			NumMessages:   40,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

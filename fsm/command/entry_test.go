@@ -78,7 +78,7 @@ func FuzzDecodeCommand(f *testing.F) {
 	data, _ := Encode(&Envelope{Seed: make([]byte, 16), Command: &Envelope_CreateFlow{CreateFlow: &CreateFlow{Name: "x"}}})
 	f.Add(data)
 	f.Fuzz(func(t *testing.T, data []byte) {
-		if e, err := Decode(data); err == nil && e.Command == nil {
+		if e, err := Decode(data, Supported()); err == nil && e.Command == nil {
 			t.Fatal("a command without a command")
 		}
 	})

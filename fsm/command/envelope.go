@@ -7,10 +7,6 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// Version is the newest envelope version this binary applies and the one it writes. A command that an older binary would
-// apply differently or not know needs a new version, and the cluster's version gate before it may be proposed.
-const Version = 1
-
 // ErrUnknownCommand is returned for a command this binary does not know: the node must stop applying, never skip.
 var ErrUnknownCommand = errors.New("unknown command")
 
@@ -20,9 +16,9 @@ const MaxBytes = 1 << 20
 // ErrTooLarge is returned by Encode for a command beyond MaxBytes.
 var ErrTooLarge = errors.New("command is too large")
 
-// Encode returns the bytes of a command, with the version filled in.
+// Encode returns the bytes of a command, with the cluster version that it needs filled in.
 func Encode(e *Envelope) ([]byte, error) {
-	e.Version = Version
+	e.Version = uint32(Requires(e))
 	data, err := proto.Marshal(e)
 	if err != nil {
 		return nil, fmt.Errorf("encode command: %w", err)
@@ -33,14 +29,15 @@ func Encode(e *Envelope) ([]byte, error) {
 	return data, nil
 }
 
-// Decode returns the command in data. ErrUnknownCommand when it comes from a newer binary.
-func Decode(data []byte) (*Envelope, error) {
+// Decode returns the command in data for a node that supports the versions. ErrUnknownCommand when it comes from a newer binary,
+// ErrMalformedEntry when it is no command at all.
+func Decode(data []byte, supported Versions) (*Envelope, error) {
 	e := new(Envelope)
 	if err := proto.Unmarshal(data, e); err != nil {
-		return nil, fmt.Errorf("decode command: %w", err)
+		return nil, fmt.Errorf("%w: decode command: %w", ErrMalformedEntry, err)
 	}
-	if e.Version > Version {
-		return nil, fmt.Errorf("%w: version %d, this binary applies up to %d", ErrUnknownCommand, e.Version, Version)
+	if uint64(e.Version) > supported.Max {
+		return nil, fmt.Errorf("%w: it needs cluster version %d, this binary supports %s", ErrUnknownCommand, e.Version, supported)
 	}
 	if e.Command == nil {
 		return nil, fmt.Errorf("%w: no known command in it", ErrUnknownCommand)

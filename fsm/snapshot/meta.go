@@ -18,6 +18,7 @@ var (
 	keyApplied       = []byte{Prefix, 'r', 'a'}
 	keyConfiguration = []byte{Prefix, 'r', 'c'}
 	keyWitness       = []byte{Prefix, 'r', 'w'}
+	keyHalt          = []byte{Prefix, 'r', 'h'}
 )
 
 // Meta is where a database stands in the Raft log.
@@ -96,6 +97,23 @@ func ReadMeta(r kv.Reader) (Meta, error) {
 	}
 	return m, nil
 }
+
+// StoreHalt durably records why this node applies nothing more, in the state machine's words; nil removes the record.
+func StoreHalt(store kv.Store, value []byte) error {
+	b := store.NewBatch()
+	defer b.Close()
+	write := b.Delete(keyHalt)
+	if value != nil {
+		write = b.Set(keyHalt, value)
+	}
+	if write != nil {
+		return fmt.Errorf("record a halt: %w", write)
+	}
+	return store.Commit(b, true)
+}
+
+// ReadHalt returns what StoreHalt recorded, nil for nothing.
+func ReadHalt(r kv.Reader) ([]byte, error) { return optional(r, keyHalt) }
 
 func optional(r kv.Reader, key []byte) ([]byte, error) {
 	v, err := r.Get(key)

@@ -4,12 +4,17 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/sluice-dev/sluice/fsm/kv"
 )
 
-// SchemaVersion is the version of the stored format that this binary writes.
+// SchemaVersion is the newest version of the stored format that this binary reads. It writes the one that belongs to the cluster
+// version.
 const SchemaVersion = 1
+
+// schemaAt is the stored format of a cluster version. Every member writes it from the entry on that raised the version.
+func schemaAt(uint64) uint64 { return 1 }
 
 // ErrSchemaTooNew is returned by Tx.InitSchema and CheckSchema for a state written by a newer binary.
 var ErrSchemaTooNew = errors.New("the stored state was written by a newer version of sluice")
@@ -39,6 +44,21 @@ func (tx *Tx) SetEpoch(epoch, term uint64) error {
 // SetClusterID records the cluster's id; the caller does so once.
 func (tx *Tx) SetClusterID(id string) error { return tx.batch.Set(systemKey(sysClusterID), []byte(id)) }
 
+// SetClusterVersion records the cluster version; the caller sees to it that it grows.
+func (tx *Tx) SetClusterVersion(version uint64) error {
+	tx.version = version
+	return tx.setUint64(sysClusterVersion, version)
+}
+
+// SetCheckpoint notes the hash of the rows at the entry index.
+func (tx *Tx) SetCheckpoint(index uint64) (Hash, error) {
+	h, err := tx.Hash()
+	if err != nil {
+		return Hash{}, err
+	}
+	return h, tx.batch.Set(systemKey(sysCheckpoint), append(binary.BigEndian.AppendUint64(nil, index), h.encode()...))
+}
+
 // SetLastTime records the state's own time.
 func (tx *Tx) SetLastTime(t int64) error { return tx.setUint64(sysLastTime, uint64(t)) }
 
@@ -62,14 +82,18 @@ func (v *View) CheckSchema() error {
 	return nil
 }
 
-// InitSchema brings the description of the stored format up to this binary's: in an empty state every declared index is
-// ready at once; in an older one an index it does not know begins as building, to be filled by BuildIndex.
+// InitSchema brings the description of the stored format up to the cluster version's: in an empty state every index is ready at
+// once; in an older one an index it does not know begins as building, to be filled by BuildIndex.
 func (tx *Tx) InitSchema() error {
 	version, err := tx.SchemaVersion()
 	if err != nil {
 		return err
 	}
-	for _, ix := range declaredIndexes() {
+	clusterVersion, err := tx.ClusterVersion()
+	if err != nil {
+		return err
+	}
+	for _, ix := range indexesSince(clusterVersion) {
 		key := systemKey(sysIndex, ix.number)
 		_, err := tx.batch.Get(key)
 		if err == nil {
@@ -86,8 +110,8 @@ func (tx *Tx) InitSchema() error {
 			return fmt.Errorf("write the state of index %s: %w", ix.name, err)
 		}
 	}
-	if version < SchemaVersion {
-		return tx.setUint64(sysSchema, SchemaVersion)
+	if now := schemaAt(clusterVersion); version < now {
+		return tx.setUint64(sysSchema, now)
 	}
 	return nil
 }
@@ -107,10 +131,15 @@ func (v *View) IndexState(number byte) (IndexState, error) {
 	return IndexState(value[0]), nil
 }
 
-// BuildingIndexes returns the numbers of the indexes that wait to be filled, in order.
+// BuildingIndexes returns the numbers of the indexes that wait to be filled, in order. Those that come with a later cluster version
+// are not among them.
 func (v *View) BuildingIndexes() ([]byte, error) {
+	version, err := v.ClusterVersion()
+	if err != nil {
+		return nil, err
+	}
 	var numbers []byte
-	for _, ix := range declaredIndexes() {
+	for _, ix := range indexesSince(version) {
 		s, err := v.IndexState(ix.number)
 		if err != nil {
 			return nil, err
@@ -153,8 +182,14 @@ func (tx *Tx) BuildIndex(number byte, limit int) (done bool, err error) {
 type declaredIndex struct {
 	number byte
 	name   string
+	since  uint64
 	// fill indexes up to limit rows after the row key `after` (nil: from the first) and returns the last one's key, nil at the end.
 	fill func(tx *Tx, after []byte, limit int) (last []byte, err error)
+}
+
+// indexesSince returns the indexes that a cluster of that version has.
+func indexesSince(version uint64) []declaredIndex {
+	return slices.DeleteFunc(declaredIndexes(), func(ix declaredIndex) bool { return ix.since > version })
 }
 
 func declaredIndexes() []declaredIndex {
@@ -185,7 +220,7 @@ func (t *table[S, R]) declared() []declaredIndex {
 	var all []declaredIndex
 	for i := range t.indexes {
 		ix := &t.indexes[i]
-		all = append(all, declaredIndex{ix.number, t.name + "." + ix.name, func(tx *Tx, from []byte, limit int) ([]byte, error) {
+		all = append(all, declaredIndex{ix.number, t.name + "." + ix.name, ix.since, func(tx *Tx, from []byte, limit int) ([]byte, error) {
 			under := prefix(kindRow, t.number)
 			lower := under
 			if len(from) != 0 {

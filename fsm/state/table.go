@@ -31,8 +31,13 @@ type index[R any] struct {
 	number byte
 	name   string
 	unique bool
-	keys   func(row R, add func(key []byte))
+	// since is the first cluster version that has the index.
+	since uint64
+	keys  func(row R, add func(key []byte))
 }
+
+// first is the first cluster version.
+const first = 1
 
 // errNotUnique is returned by save when a unique index holds the key for another row.
 var errNotUnique = errors.New("unique key is taken")

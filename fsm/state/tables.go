@@ -46,7 +46,7 @@ var flows = &table[row.Flow, *row.Flow]{
 	number: 1, name: "flow",
 	key: func(dst []byte, r *row.Flow) []byte { return appendID(dst, r.Id) },
 	indexes: []index[*row.Flow]{
-		{idxFlowName, "name", true, func(r *row.Flow, add func([]byte)) { add(appendText(indexKey(idxFlowName), r.Name)) }},
+		{idxFlowName, "name", true, first, func(r *row.Flow, add func([]byte)) { add(appendText(indexKey(idxFlowName), r.Name)) }},
 	},
 }
 
@@ -55,46 +55,46 @@ var flowRuns = &table[row.FlowRun, *row.FlowRun]{
 	key: func(dst []byte, r *row.FlowRun) []byte { return appendID(dst, r.Id) },
 	indexes: []index[*row.FlowRun]{
 		// Only what waits for its time: type SCHEDULED with a time.
-		{idxRunDue, "due", false, func(r *row.FlowRun, add func([]byte)) {
+		{idxRunDue, "due", false, first, func(r *row.FlowRun, add func([]byte)) {
 			if r.GetState().GetType() == row.StateType_SCHEDULED && r.NextScheduledStartTime != 0 {
 				add(appendID(appendTime(indexKey(idxRunDue), r.NextScheduledStartTime), r.Id))
 			}
 		}},
-		{idxRunIdempotency, "idempotency", true, func(r *row.FlowRun, add func([]byte)) {
+		{idxRunIdempotency, "idempotency", true, first, func(r *row.FlowRun, add func([]byte)) {
 			if r.IdempotencyKey != nil {
 				add(appendText(appendID(indexKey(idxRunIdempotency), r.FlowId), *r.IdempotencyKey))
 			}
 		}},
-		{idxRunLeased, "leased", false, func(r *row.FlowRun, add func([]byte)) {
+		{idxRunLeased, "leased", false, first, func(r *row.FlowRun, add func([]byte)) {
 			if r.Lease != nil {
 				add(appendID(indexKey(idxRunLeased), r.Id))
 			}
 		}},
-		{idxRunDeployment, "deployment", false, func(r *row.FlowRun, add func([]byte)) {
+		{idxRunDeployment, "deployment", false, first, func(r *row.FlowRun, add func([]byte)) {
 			if len(r.DeploymentId) != 0 {
 				add(appendID(appendID(indexKey(idxRunDeployment), r.DeploymentId), r.Id))
 			}
 		}},
-		{idxRunDeploymentDue, "deployment_due", false, func(r *row.FlowRun, add func([]byte)) {
+		{idxRunDeploymentDue, "deployment_due", false, first, func(r *row.FlowRun, add func([]byte)) {
 			if len(r.DeploymentId) != 0 && r.GetState().GetType() == row.StateType_SCHEDULED {
 				add(appendID(appendTime(appendID(indexKey(idxRunDeploymentDue), r.DeploymentId), r.NextScheduledStartTime), r.Id))
 			}
 		}},
-		{idxRunFlow, "flow", false, func(r *row.FlowRun, add func([]byte)) {
+		{idxRunFlow, "flow", false, first, func(r *row.FlowRun, add func([]byte)) {
 			add(appendID(appendID(indexKey(idxRunFlow), r.FlowId), r.Id))
 		}},
-		{idxRunStateType, "state_type", false, func(r *row.FlowRun, add func([]byte)) {
+		{idxRunStateType, "state_type", false, first, func(r *row.FlowRun, add func([]byte)) {
 			add(appendID(append(indexKey(idxRunStateType), byte(r.GetState().GetType())), r.Id))
 		}},
-		{idxRunParentTask, "parent_task_run", false, func(r *row.FlowRun, add func([]byte)) {
+		{idxRunParentTask, "parent_task_run", false, first, func(r *row.FlowRun, add func([]byte)) {
 			if len(r.ParentTaskRunId) != 0 {
 				add(appendID(appendID(indexKey(idxRunParentTask), r.ParentTaskRunId), r.Id))
 			}
 		}},
-		{idxRunName, "name", false, func(r *row.FlowRun, add func([]byte)) {
+		{idxRunName, "name", false, first, func(r *row.FlowRun, add func([]byte)) {
 			add(appendID(appendText(indexKey(idxRunName), r.Name), r.Id))
 		}},
-		{idxRunExpectedStart, "expected_start", false, func(r *row.FlowRun, add func([]byte)) {
+		{idxRunExpectedStart, "expected_start", false, first, func(r *row.FlowRun, add func([]byte)) {
 			add(appendID(appendTime(indexKey(idxRunExpectedStart), r.ExpectedStartTime), r.Id))
 		}},
 	},
@@ -114,7 +114,7 @@ var flowRunStates = &table[row.State, *row.State]{
 		return appendTime(appendID(dst, r.GetDetails().GetFlowRunId()), r.Timestamp)
 	},
 	indexes: []index[*row.State]{
-		{idxFlowRunStateID, "id", true, func(r *row.State, add func([]byte)) { add(appendID(indexKey(idxFlowRunStateID), r.Id)) }},
+		{idxFlowRunStateID, "id", true, first, func(r *row.State, add func([]byte)) { add(appendID(indexKey(idxFlowRunStateID), r.Id)) }},
 	},
 }
 
@@ -122,13 +122,13 @@ var taskRuns = &table[row.TaskRun, *row.TaskRun]{
 	number: 4, name: "task_run",
 	key: func(dst []byte, r *row.TaskRun) []byte { return appendID(dst, r.Id) },
 	indexes: []index[*row.TaskRun]{
-		{idxTaskRunFlowRun, "flow_run", false, func(r *row.TaskRun, add func([]byte)) {
+		{idxTaskRunFlowRun, "flow_run", false, first, func(r *row.TaskRun, add func([]byte)) {
 			add(appendID(appendID(indexKey(idxTaskRunFlowRun), r.FlowRunId), r.Id))
 		}},
-		{idxTaskRunDynamicKey, "dynamic_key", true, func(r *row.TaskRun, add func([]byte)) {
+		{idxTaskRunDynamicKey, "dynamic_key", true, first, func(r *row.TaskRun, add func([]byte)) {
 			add(appendText(appendText(appendID(indexKey(idxTaskRunDynamicKey), r.FlowRunId), r.TaskKey), r.DynamicKey))
 		}},
-		{idxTaskRunRunning, "running", false, func(r *row.TaskRun, add func([]byte)) {
+		{idxTaskRunRunning, "running", false, first, func(r *row.TaskRun, add func([]byte)) {
 			if r.GetState().GetType() == row.StateType_RUNNING {
 				add(appendID(indexKey(idxTaskRunRunning), r.Id))
 			}
@@ -142,7 +142,7 @@ var taskRunStates = &table[row.State, *row.State]{
 		return appendTime(appendID(dst, r.GetDetails().GetTaskRunId()), r.Timestamp)
 	},
 	indexes: []index[*row.State]{
-		{idxTaskRunStateID, "id", true, func(r *row.State, add func([]byte)) { add(appendID(indexKey(idxTaskRunStateID), r.Id)) }},
+		{idxTaskRunStateID, "id", true, first, func(r *row.State, add func([]byte)) { add(appendID(indexKey(idxTaskRunStateID), r.Id)) }},
 	},
 }
 
@@ -150,10 +150,10 @@ var deployments = &table[row.Deployment, *row.Deployment]{
 	number: 6, name: "deployment",
 	key: func(dst []byte, r *row.Deployment) []byte { return appendID(dst, r.Id) },
 	indexes: []index[*row.Deployment]{
-		{idxDeploymentName, "name", true, func(r *row.Deployment, add func([]byte)) {
+		{idxDeploymentName, "name", true, first, func(r *row.Deployment, add func([]byte)) {
 			add(appendText(appendID(indexKey(idxDeploymentName), r.FlowId), r.Name))
 		}},
-		{idxDeploymentSchedule, "active_schedule", false, func(r *row.Deployment, add func([]byte)) {
+		{idxDeploymentSchedule, "active_schedule", false, first, func(r *row.Deployment, add func([]byte)) {
 			if r.IsScheduleActive && len(r.ScheduleJson) != 0 {
 				add(appendID(indexKey(idxDeploymentSchedule), r.Id))
 			}
@@ -165,7 +165,7 @@ var workQueues = &table[row.WorkQueue, *row.WorkQueue]{
 	number: 7, name: "work_queue",
 	key: func(dst []byte, r *row.WorkQueue) []byte { return appendID(dst, r.Id) },
 	indexes: []index[*row.WorkQueue]{
-		{idxWorkQueueName, "name", true, func(r *row.WorkQueue, add func([]byte)) {
+		{idxWorkQueueName, "name", true, first, func(r *row.WorkQueue, add func([]byte)) {
 			add(appendText(indexKey(idxWorkQueueName), r.Name))
 		}},
 	},
@@ -180,7 +180,7 @@ var blockSpecs = &table[row.BlockSpec, *row.BlockSpec]{
 	number: 9, name: "block_spec",
 	key: func(dst []byte, r *row.BlockSpec) []byte { return appendID(dst, r.Id) },
 	indexes: []index[*row.BlockSpec]{
-		{idxBlockSpecName, "name", true, func(r *row.BlockSpec, add func([]byte)) {
+		{idxBlockSpecName, "name", true, first, func(r *row.BlockSpec, add func([]byte)) {
 			add(appendText(appendText(indexKey(idxBlockSpecName), r.Name), r.Version))
 		}},
 	},
@@ -190,7 +190,7 @@ var blocks = &table[row.Block, *row.Block]{
 	number: 10, name: "block",
 	key: func(dst []byte, r *row.Block) []byte { return appendID(dst, r.Id) },
 	indexes: []index[*row.Block]{
-		{idxBlockName, "name", true, func(r *row.Block, add func([]byte)) {
+		{idxBlockName, "name", true, first, func(r *row.Block, add func([]byte)) {
 			add(appendText(appendID(indexKey(idxBlockName), r.BlockSpecId), r.Name))
 		}},
 	},
@@ -200,7 +200,7 @@ var limits = &table[row.ConcurrencyLimit, *row.ConcurrencyLimit]{
 	number: 11, name: "concurrency_limit",
 	key: func(dst []byte, r *row.ConcurrencyLimit) []byte { return appendID(dst, r.Id) },
 	indexes: []index[*row.ConcurrencyLimit]{
-		{idxLimitTag, "tag", true, func(r *row.ConcurrencyLimit, add func([]byte)) {
+		{idxLimitTag, "tag", true, first, func(r *row.ConcurrencyLimit, add func([]byte)) {
 			add(appendText(indexKey(idxLimitTag), r.Tag))
 		}},
 	},
@@ -210,7 +210,7 @@ var slots = &table[row.Slot, *row.Slot]{
 	number: 12, name: "slot",
 	key: func(dst []byte, r *row.Slot) []byte { return appendID(appendID(dst, r.LimitId), r.RunId) },
 	indexes: []index[*row.Slot]{
-		{idxSlotRun, "run", false, func(r *row.Slot, add func([]byte)) {
+		{idxSlotRun, "run", false, first, func(r *row.Slot, add func([]byte)) {
 			add(appendID(appendID(indexKey(idxSlotRun), r.RunId), r.LimitId))
 		}},
 	},
@@ -248,7 +248,7 @@ var claims = &table[row.Claim, *row.Claim]{
 	number: 16, name: "claim",
 	key: func(dst []byte, r *row.Claim) []byte { return appendID(dst, r.ClaimId) },
 	indexes: []index[*row.Claim]{
-		{idxClaimCreated, "created", false, func(r *row.Claim, add func([]byte)) {
+		{idxClaimCreated, "created", false, first, func(r *row.Claim, add func([]byte)) {
 			add(appendID(appendTime(indexKey(idxClaimCreated), r.Created), r.ClaimId))
 		}},
 	},

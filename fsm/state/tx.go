@@ -21,6 +21,8 @@ type Tx struct {
 	View
 	batch kv.Batch
 	hash  *Hash
+	// version is the cluster version, 0 until it is needed.
+	version uint64
 	// deltas of counters, applied by Flush: many rows of one batch change the same few counters.
 	deltas map[string]int64
 }
@@ -67,6 +69,27 @@ func (tx *Tx) SlotsInUse(limitID api.ID) (int, error) {
 	return int(n + tx.deltas[string(key)]), err
 }
 
+// ClusterVersion is View.ClusterVersion with this transaction's own change.
+func (tx *Tx) ClusterVersion() (uint64, error) {
+	if tx.version == 0 {
+		v, err := tx.View.ClusterVersion()
+		if err != nil {
+			return 0, err
+		}
+		tx.version = v
+	}
+	return tx.version, nil
+}
+
+// Hash is View.Hash with this transaction's own changes.
+func (tx *Tx) Hash() (Hash, error) {
+	h, err := tx.rowHash()
+	if err != nil {
+		return Hash{}, err
+	}
+	return *h, nil
+}
+
 func (tx *Tx) rowHash() (*Hash, error) {
 	if tx.hash == nil {
 		h, err := tx.View.Hash()
@@ -108,8 +131,12 @@ func edit[S any, R message[S]](tx *Tx, t *table[S, R], key []byte) (*Edit[S, R],
 	if err != nil {
 		return nil, err
 	}
+	version, err := tx.ClusterVersion()
+	if err != nil {
+		return nil, err
+	}
 	e := &Edit[S, R]{Row: r, tx: tx, table: t, key: key, old: value}
-	e.oldKeys, e.oldCount = t.derived(r)
+	e.oldKeys, e.oldCount = t.derived(r, version)
 	return e, nil
 }
 
@@ -118,10 +145,14 @@ func insert[S any, R message[S]](tx *Tx, t *table[S, R], r R) *Edit[S, R] {
 	return &Edit[S, R]{Row: r, tx: tx, table: t, key: t.key(prefix(kindRow, t.number), r)}
 }
 
-func (t *table[S, R]) derived(r R) (keys []indexEntry, counters [][]byte) {
+// derived returns what follows from a row in a cluster of that version.
+func (t *table[S, R]) derived(r R, version uint64) (keys []indexEntry, counters [][]byte) {
 	keys = make([]indexEntry, 0, len(t.indexes))
 	for i := range t.indexes {
 		ix := &t.indexes[i]
+		if ix.since > version {
+			continue
+		}
 		ix.keys(r, func(key []byte) { keys = append(keys, indexEntry{key, ix.unique}) })
 	}
 	if t.counters != nil {
@@ -143,7 +174,11 @@ func (e *Edit[S, R]) Save() error {
 			return fmt.Errorf("read table %s: %w", e.table.name, err)
 		}
 	}
-	keys, counters := e.table.derived(e.Row)
+	version, err := e.tx.ClusterVersion()
+	if err != nil {
+		return err
+	}
+	keys, counters := e.table.derived(e.Row, version)
 	for _, k := range keys {
 		if !k.unique || has(e.oldKeys, k.key) {
 			continue

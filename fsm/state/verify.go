@@ -12,7 +12,11 @@ import (
 // Verify reads the whole state and reports every place where what is derived (indexes, counters, the hash) differs from
 // the rows. It is for tests and diagnosis: it holds all index keys in memory.
 func (v *View) Verify() error {
-	c := checker{r: v.r, indexes: map[string][]byte{}, counters: map[string]int64{}}
+	version, err := v.ClusterVersion()
+	if err != nil {
+		return err
+	}
+	c := checker{r: v.r, version: version, indexes: map[string][]byte{}, counters: map[string]int64{}}
 	for _, check := range []func() error{
 		func() error { return verifyTable(&c, flows) }, func() error { return verifyTable(&c, flowRuns) },
 		func() error { return verifyTable(&c, flowRunStates) }, func() error { return verifyTable(&c, taskRuns) },
@@ -42,6 +46,7 @@ func (v *View) Verify() error {
 
 type checker struct {
 	r        kv.Reader
+	version  uint64
 	hash     Hash
 	indexes  map[string][]byte // index key → row key, as the rows say
 	counters map[string]int64
@@ -58,7 +63,7 @@ func verifyTable[S any, R message[S]](c *checker, t *table[S, R]) error {
 		if own := t.key(prefix(kindRow, t.number), r); !bytes.Equal(own, key) {
 			return false, fmt.Errorf("table %s: the row under key %x belongs under %x", t.name, key, own)
 		}
-		keys, counters := t.derived(r)
+		keys, counters := t.derived(r, c.version)
 		for _, k := range keys {
 			c.indexes[string(k.key)] = bytes.Clone(key)
 		}

@@ -228,6 +228,8 @@ const (
 	sysDefaultStorage = 6
 	sysSchema         = 7
 	sysIndex          = 8 // + index number: its state
+	sysClusterVersion = 9
+	sysCheckpoint     = 10 // index and hash of the newest checkpoint
 )
 
 func systemKey(number byte, more ...byte) []byte { return append(prefix(kindSystem, number), more...) }
@@ -261,6 +263,21 @@ func (v *View) ClusterID() (string, error) {
 func (v *View) LastTime() (int64, error) {
 	t, err := v.systemUint64(sysLastTime)
 	return int64(t), err
+}
+
+// ClusterVersion returns the version that the cluster has been raised to, at least 1.
+func (v *View) ClusterVersion() (uint64, error) {
+	version, err := v.systemUint64(sysClusterVersion)
+	return max(version, 1), err
+}
+
+// Checkpoint returns the hash of the rows that was noted last, and at which entry; index 0 when none was.
+func (v *View) Checkpoint() (index uint64, hash Hash, err error) {
+	value, err := v.system(sysCheckpoint)
+	if err != nil || len(value) == 0 {
+		return 0, Hash{}, err
+	}
+	return binary.BigEndian.Uint64(value), decodeHash(value[8:]), nil
 }
 
 // SchemaVersion returns the version of the stored format, 0 for an empty state.
