@@ -19,7 +19,9 @@ type governor struct {
 	grown   chan struct{} // capacity 1
 	mu      sync.Mutex    // guards what follows
 	since   int64         // bytes appended since the last check
-	holders int           // snapshot transfers running
+	holders int           // who needs a longer log: snapshot transfers running, and others
+	sending int           // snapshot transfers running
+	sent    uint64        // and ended
 }
 
 func newGovernor(n *Node) *governor { return &governor{n: n, grown: make(chan struct{}, 1)} }
@@ -53,6 +55,28 @@ func (g *governor) budget() int64 {
 		return g.n.cfg.LogBytes * transferFactor
 	}
 	return g.n.cfg.LogBytes
+}
+
+// transfers counts the snapshots that are being sent and those that were.
+func (g *governor) transfers() (sending int, sent uint64) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.sending, g.sent
+}
+
+// transfer is hold for a snapshot that is being sent.
+func (g *governor) transfer() (ended func()) {
+	release := g.hold()
+	g.mu.Lock()
+	g.sending++
+	g.mu.Unlock()
+	return sync.OnceFunc(func() {
+		g.mu.Lock()
+		g.sending--
+		g.sent++
+		g.mu.Unlock()
+		release()
+	})
 }
 
 // hold raises the budget until release is called.
@@ -119,7 +143,7 @@ func (s *snapshots) Open(id string) (*raft.SnapshotMeta, io.ReadCloser, error) {
 	if len(live) == 0 || live[0].ID != id {
 		return s.SnapshotStore.Open(id)
 	}
-	release := s.governor.hold()
+	release := s.governor.transfer()
 	meta, rc, err := s.SnapshotStore.Open(id)
 	if err != nil {
 		release()

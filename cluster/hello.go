@@ -47,6 +47,8 @@ type hello struct {
 	LastIndex uint64   `json:"last,omitempty"`
 	Applied   uint64   `json:"applied,omitempty"`
 	Problem   string   `json:"problem,omitempty"`
+	// Now is the node's clock in µs when it said this; 0 of versions that did not say.
+	Now int64 `json:"now,omitempty"`
 }
 
 func (h hello) peer() Peer { return Peer{ID: h.NodeID, Addr: h.Addr} }
@@ -90,7 +92,7 @@ func (n *Node) askJSON(ctx context.Context, to link.Target, method string, quest
 func (n *Node) hello() hello {
 	d := n.cfg.DataDir
 	h := hello{NodeID: n.id, Name: n.cfg.Name, HTTPAddr: n.cfg.HTTPAddr, Version: n.cfg.Version, ClusterID: d.ClusterID(), Expect: n.cfg.BootstrapExpect,
-		Seq: n.former.nextSeq(), Applied: n.machine.inner.AppliedIndex()}
+		Seq: n.former.nextSeq(), Applied: n.machine.inner.AppliedIndex(), Now: n.cfg.Clock.Now().UnixMicro()}
 	if n.port != nil {
 		h.Addr = n.port.Advertised()
 	}

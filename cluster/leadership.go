@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -29,6 +30,20 @@ type term struct {
 type reign struct {
 	cancel context.CancelFunc
 	done   chan error // receives once, when everything started for the epoch has ended
+}
+
+// reigns counts the leaders that this node came to know.
+type reigns struct {
+	count  atomic.Uint64
+	leader string // only the observer of the present run touches the last
+	term   uint64
+}
+
+func (r *reigns) observe(leader string, term uint64) {
+	if leader != r.leader || term != r.term {
+		r.leader, r.term = leader, term
+		r.count.Add(1)
+	}
 }
 
 // leadLoop follows this node's gains and losses of leadership in one run of raft, one at a time. A second gain in a row

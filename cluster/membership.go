@@ -11,8 +11,6 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
-
-	"github.com/sluice-dev/sluice/cluster/link"
 )
 
 // MembershipPolicy says when the leader changes who votes.
@@ -103,6 +101,7 @@ type reconciler struct {
 	n          *Node
 	run        *run
 	conditions map[string]condition
+	seen       map[string]MemberView
 }
 
 // reconcileEvery is how often the leader looks at the members.
@@ -113,6 +112,7 @@ func (c *reconciler) loop(ctx context.Context) {
 	every := min(reconcileEvery, max(c.n.cfg.Membership.Stable/4, 10*time.Millisecond))
 	tick := time.NewTicker(every)
 	defer tick.Stop()
+	defer c.n.views.Store(nil)
 	for {
 		select {
 		case <-ctx.Done():
@@ -120,10 +120,10 @@ func (c *reconciler) loop(ctx context.Context) {
 		case <-tick.C:
 		}
 		servers := c.n.servers()
+		c.look(ctx, servers)
 		if len(servers) < 2 {
 			continue
 		}
-		c.look(ctx, servers)
 		next := plan(servers, c.n.id, c.conditions, c.n.cfg.Membership, time.Now())
 		if next == nil || ctx.Err() != nil {
 			continue
@@ -142,25 +142,24 @@ func (c *reconciler) look(ctx context.Context, servers []raft.Server) {
 	var mu sync.Mutex
 	var all sync.WaitGroup
 	found := map[string]condition{}
-	for _, s := range servers {
+	views := make([]MemberView, len(servers))
+	for i, s := range servers {
 		id := string(s.ID)
+		view := &views[i]
+		*view = MemberView{ID: id, Voter: s.Suffrage == raft.Voter}
 		if id == c.n.id {
+			view.Alive, view.Name, view.Contact, view.ClockKnown, view.Problem = true, c.n.cfg.Name, time.Now(), true, c.n.trouble()
 			mu.Lock()
 			found[id] = condition{alive: true, healthy: true, addr: c.n.port.Advertised(), since: c.conditions[id].since}
 			mu.Unlock()
 			continue
 		}
 		all.Go(func() {
-			addr := string(s.Address)
-			if g := c.n.gossip; g != nil {
-				if heard := g.raftAddr(id); heard != "" {
-					addr = heard
-				}
-			}
-			h, err := c.n.askHello(ctx, link.Target{ID: id, Addr: addr})
+			h, err := c.n.askTimed(ctx, c.n.target(s), view)
 			now, before := time.Now(), c.conditions[id]
 			var is condition
 			if err != nil {
+				view.keep(c.seen[id])
 				is.silent = before.silent
 				if is.silent.IsZero() {
 					is.silent = now
@@ -171,6 +170,9 @@ func (c *reconciler) look(ctx context.Context, servers []raft.Server) {
 				if is.since = before.since; !before.healthy {
 					is.since = now
 				}
+				if h.LastIndex < last {
+					view.Lag = last - h.LastIndex
+				}
 			}
 			mu.Lock()
 			found[id] = is
@@ -178,7 +180,13 @@ func (c *reconciler) look(ctx context.Context, servers []raft.Server) {
 		})
 	}
 	all.Wait()
-	c.conditions = found
+	c.conditions, c.seen = found, make(map[string]MemberView, len(views))
+	for _, v := range views {
+		c.seen[v.ID] = v
+	}
+	if ctx.Err() == nil || errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		c.n.views.Store(&views)
+	}
 }
 
 // membershipTimeout bounds one change of the configuration.
@@ -420,13 +428,7 @@ func (n *Node) roll(ctx context.Context) []MemberStatus {
 			case m.ID == n.id:
 				h, err = n.hello(), nil
 			case n.client != nil:
-				target := link.Target{ID: m.ID, Addr: m.Address}
-				if n.gossip != nil {
-					if a := n.gossip.raftAddr(m.ID); a != "" {
-						target.Addr = a
-					}
-				}
-				h, err = n.askHello(ctx, target)
+				h, err = n.askHello(ctx, n.target(s))
 			}
 			if err != nil {
 				m.Problem = err.Error()

@@ -45,6 +45,8 @@ type Node struct {
 
 	run  atomic.Pointer[run]  // nil while raft is not running
 	gate atomic.Pointer[term] // set in a term whose epoch command is applied here
+	// views is what the reconciler of the present epoch last saw.
+	views atomic.Pointer[[]MemberView]
 
 	life     context.Context // of supervisor, governor and leadLoop
 	endLife  context.CancelFunc
@@ -54,6 +56,7 @@ type Node struct {
 	changing sync.Mutex  // held while the configuration is changed
 	stopped  atomic.Bool
 	restarts atomic.Uint64
+	reigns   reigns
 	problem  atomic.Value // string: what keeps raft from running or the node from joining
 
 	startOnce, stopOnce sync.Once

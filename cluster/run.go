@@ -54,7 +54,10 @@ func (n *Node) startRun() error {
 	go n.leadLoop(ctx, r)
 	go func() {
 		defer close(r.watched)
-		for range r.observed {
+		for o := range r.observed {
+			if l, ok := o.Data.(raft.LeaderObservation); ok && l.LeaderID != "" {
+				n.reigns.observe(string(l.LeaderID), r.raft.CurrentTerm())
+			}
 			n.notify()
 		}
 	}()

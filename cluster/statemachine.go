@@ -34,6 +34,9 @@ type machine struct {
 	observer Observer      // may be nil
 	halt     atomic.Value  // error
 	halts    chan struct{} // capacity 1, signalled once
+	installs atomic.Uint64 // snapshots of other nodes that replaced the state
+	compacts atomic.Uint64
+	compact  atomic.Int64 // when the last snapshot was recorded, Unix µs
 }
 
 func newMachine(inner StateMachine, restored, applied func()) *machine {
@@ -94,13 +97,42 @@ func (m *machine) Snapshot() (raft.FSMSnapshot, error) {
 	if err := m.halted(); err != nil {
 		return nil, err
 	}
-	return m.inner.Snapshot()
+	inner, err := m.inner.Snapshot()
+	if err != nil {
+		return nil, err
+	}
+	return &compaction{inner, m}, nil
+}
+
+// compaction tells the machine when a snapshot is recorded, upon which raft compacts its log.
+type compaction struct {
+	raft.FSMSnapshot
+	machine *machine
+}
+
+// Persist implements raft.FSMSnapshot.
+func (c *compaction) Persist(sink raft.SnapshotSink) error {
+	if err := c.FSMSnapshot.Persist(sink); err != nil {
+		return err
+	}
+	c.machine.compact.Store(time.Now().UnixMicro())
+	c.machine.compacts.Add(1)
+	return nil
+}
+
+// compactions returns when the last one was and how many there were.
+func (m *machine) compactions() (last time.Time, count uint64) {
+	if count = m.compacts.Load(); count > 0 {
+		last = time.UnixMicro(m.compact.Load())
+	}
+	return last, count
 }
 
 func (m *machine) Restore(rc io.ReadCloser) error {
 	if err := m.inner.Restore(rc); err != nil {
 		return err
 	}
+	m.installs.Add(1)
 	m.restored()
 	return nil
 }

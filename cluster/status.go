@@ -31,8 +31,15 @@ type Status struct {
 	Latched     bool  // a log write hangs; the node has refused all since
 	Halted      error // the state machine applies nothing more
 	Restarts    uint64
-	Waiting     int   // calls that wait for an entry
-	WaitingByte int64 // their bytes
+	Reigns      uint64 // leaders that this node came to know since it started
+	Waiting     int    // calls that wait for an entry
+	WaitingByte int64  // their bytes
+
+	Compacted   time.Time // when the log was last compacted, and how often; zero: not since this node started
+	Compactions uint64
+	// Snapshots of the whole state that this node sent to others (Sending: just now) and took over from them.
+	SnapshotsSent, SnapshotsInstalled uint64
+	SnapshotsSending                  int
 	// Problems says in plain words why this node is not healthy; empty when it is.
 	Problems []string
 }
@@ -40,7 +47,10 @@ type Status struct {
 // Status returns a snapshot of the node's condition. Cheap enough for every scrape.
 func (n *Node) Status() Status {
 	s := Status{NodeID: n.id, ClusterID: n.cfg.DataDir.ClusterID(), State: "stopped",
-		AppliedIndex: n.machine.inner.AppliedIndex(), Halted: n.machine.halted(), Restarts: n.restarts.Load()}
+		AppliedIndex: n.machine.inner.AppliedIndex(), Halted: n.machine.halted(), Restarts: n.restarts.Load(), Reigns: n.reigns.count.Load()}
+	s.Compacted, s.Compactions = n.machine.compactions()
+	s.SnapshotsSending, s.SnapshotsSent = n.governor.transfers()
+	s.SnapshotsInstalled = n.machine.installs.Load()
 	if r := n.run.Load(); r != nil {
 		switch r.raft.State() {
 		case raft.Follower:
