@@ -37,6 +37,8 @@ type dispatcher struct {
 	runs    map[api.ID]*dueRun
 	queues  map[api.ID]*readyQueue
 	demands map[api.ID]*demand // by claim id
+	oldest  dueHeap
+	alone   int // runs that no queue matches
 	dirty   []*readyQueue
 	refused []*dueRun
 	retryAt time.Time     // when the refused ones are tried again
@@ -59,6 +61,16 @@ func (d *dispatcher) rebuild(v View) error {
 	})
 	if err != nil {
 		return fmt.Errorf("read the work queues: %w", err)
+	}
+	// An agent that is busy asks for nothing: what it holds tells which queues it serves.
+	err = v.LeasedFlowRuns(func(r *row.FlowRun) (bool, error) {
+		if q := d.queues[id16(r.Lease.WorkQueueId)]; q != nil && r.Lease.Kind == row.Lease_AGENT {
+			q.agents[id16(r.Lease.OwnerId)] = struct{}{}
+		}
+		return true, nil
+	})
+	if err != nil {
+		return fmt.Errorf("read the leases: %w", err)
 	}
 	return d.cursor.advance(v, d.core.now(), d.add)
 }
@@ -164,6 +176,7 @@ func (d *dispatcher) enlist(wanted Demand) (*demand, Granted, error) {
 			dm.answer.Missing = append(dm.answer.Missing, id)
 		} else if dm.places[q] == nil {
 			dm.places[q] = q.waiting.PushBack(dm)
+			q.agents[wanted.AgentID] = struct{}{}
 			d.touch(q)
 		}
 	}
@@ -258,6 +271,9 @@ func (d *dispatcher) deploymentDeleted() {
 func (d *dispatcher) agentDeleted(agentID api.ID, index uint64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	for _, q := range d.queues {
+		delete(q.agents, agentID)
+	}
 	for id, dm := range d.demands {
 		switch {
 		case dm.AgentID != agentID || dm.answer.Index >= index:
@@ -287,16 +303,15 @@ func (d *dispatcher) observeQueue(r *row.WorkQueue, deleted bool) {
 func (d *dispatcher) putQueue(r *row.WorkQueue) *readyQueue {
 	q := d.queues[id16(r.Id)]
 	if q == nil {
-		q = &readyQueue{id: id16(r.Id)}
+		q = &readyQueue{id: id16(r.Id), agents: map[api.ID]struct{}{}}
 		d.queues[q.id] = q
 	}
 	q.row = r
 	q.ready, q.depth = nil, 0
 	for _, run := range d.runs {
-		run.queues = slices.DeleteFunc(run.queues, func(other *readyQueue) bool { return other == q })
+		d.unqueue(run, q)
 		if q.matches(run.shape) {
-			run.queues = append(run.queues, q)
-			q.depth++
+			d.enqueue(run, q)
 			if !run.claimed {
 				q.push(run)
 			}
@@ -304,6 +319,23 @@ func (d *dispatcher) putQueue(r *row.WorkQueue) *readyQueue {
 	}
 	d.touch(q)
 	return q
+}
+
+// enqueue and unqueue note that a queue does or does not match a run. They hold mu.
+func (d *dispatcher) enqueue(run *dueRun, q *readyQueue) {
+	if len(run.queues) == 0 {
+		d.alone--
+	}
+	run.queues = append(run.queues, q)
+	q.depth++
+}
+
+func (d *dispatcher) unqueue(run *dueRun, q *readyQueue) {
+	before := len(run.queues)
+	run.queues = slices.DeleteFunc(run.queues, func(other *readyQueue) bool { return other == q })
+	if before > 0 && len(run.queues) == 0 {
+		d.alone++
+	}
 }
 
 // removeQueue drops a queue; who waits for it alone gets the answer that it is missing. Holds mu.
@@ -314,7 +346,7 @@ func (d *dispatcher) removeQueue(id api.ID) {
 	}
 	delete(d.queues, id)
 	for _, run := range d.runs {
-		run.queues = slices.DeleteFunc(run.queues, func(other *readyQueue) bool { return other == q })
+		d.unqueue(run, q)
 	}
 	q.ready, q.depth = nil, 0
 	for _, dm := range d.demands {
@@ -345,10 +377,11 @@ func (d *dispatcher) add(r *row.FlowRun) {
 	}
 	run := &dueRun{id: id, due: r.NextScheduledStartTime, expects: r.ExpectedStartTime, shape: shapeOf(r)}
 	d.runs[id] = run
+	d.alone++
+	d.oldest.add(run, len(d.runs))
 	for _, q := range d.queues {
 		if q.matches(run.shape) {
-			run.queues = append(run.queues, q)
-			q.depth++
+			d.enqueue(run, q)
 			q.push(run)
 			d.touch(q)
 		}
@@ -364,6 +397,9 @@ func (d *dispatcher) drop(id api.ID) {
 	}
 	delete(d.runs, id)
 	run.gone = true
+	if len(run.queues) == 0 {
+		d.alone--
+	}
 	for _, q := range run.queues {
 		q.left()
 	}
@@ -510,6 +546,7 @@ func (d *dispatcher) pick() (wishes []*demand, err error) {
 			}
 			room = min(room, int(*q.row.ConcurrencyLimit)-inUse-q.claimed)
 		}
+		q.full = room <= 0
 		for ; room > 0 && q.waiting.Len() > 0; room-- {
 			run := q.head()
 			if run == nil {
@@ -603,27 +640,4 @@ func (d *dispatcher) refuse(run *dueRun) {
 		d.retryAt = d.core.clock.Now().Add(refusedPause)
 	}
 	d.refused = append(d.refused, run)
-}
-
-// QueueStats is the state of one work queue, for metrics.
-type QueueStats struct {
-	ID        api.ID
-	Name      string
-	Ready     int       // due runs that wait in it
-	OldestDue time.Time // zero: none waits
-	Waiting   int       // demands of agents that wait
-}
-
-func (d *dispatcher) stats() []QueueStats {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	all := make([]QueueStats, 0, len(d.queues))
-	for _, q := range d.queues {
-		s := QueueStats{ID: q.id, Name: q.row.Name, Ready: q.depth, Waiting: q.waiting.Len()}
-		if oldest := q.oldest(); oldest != 0 {
-			s.OldestDue = time.UnixMicro(oldest)
-		}
-		all = append(all, s)
-	}
-	return all
 }

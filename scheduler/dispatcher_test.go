@@ -331,7 +331,7 @@ func TestClaims(t *testing.T) {
 			if n := len(r.observed.claimable); n != 2 {
 				t.Errorf("%d runs were offered, want 2", n)
 			}
-			stats := r.services.Queues()
+			stats := r.services.Stats().Queues
 			if len(stats) != 1 || stats[0].ID != q || stats[0].Ready != 2 || time.Since(stats[0].OldestDue).Round(time.Second) != 13*time.Second {
 				t.Errorf("%+v", stats)
 			}

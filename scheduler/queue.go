@@ -34,6 +34,9 @@ type readyQueue struct {
 	claimed int
 	waiting list.List // of *demand, oldest first
 	dirty   bool      // to be matched in the next round
+	full    bool      // its limit left no room when runs were last matched with demands
+	// agents are those that asked for the queue's work or hold some of it, in this epoch.
+	agents map[api.ID]struct{}
 }
 
 // matches reports whether the queue takes a run.

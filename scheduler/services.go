@@ -130,13 +130,14 @@ func (s *Services) Presence(_ context.Context, flowRuns ...api.ID) (Presence, er
 	return now.leases.presence(flowRuns), nil
 }
 
-// Queues describes the work queues for metrics; nil while this node does not lead.
-func (s *Services) Queues() []QueueStats {
+// Stats says how much waits, for metrics; nil while this node does not lead.
+func (s *Services) Stats() *Stats {
 	now := s.session.Load()
 	if now == nil {
 		return nil
 	}
-	return now.dispatcher.stats()
+	all := now.dispatcher.stats()
+	return &all
 }
 
 func (s *Services) run(ctx context.Context, epoch Epoch, now *session, done chan<- struct{}) {

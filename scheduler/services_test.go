@@ -139,8 +139,8 @@ func TestServicesStartAndStop(t *testing.T) {
 		if _, err := s.Renew(r.t.Context(), api.NewID(), nil); err != ErrEpochOver {
 			r.t.Errorf("a stopped service answered a heartbeat: %v", err)
 		}
-		if s.Queues() != nil {
-			r.t.Error("a stopped service has queues")
+		if s.Stats() != nil {
+			r.t.Error("a stopped service has numbers")
 		}
 		if err := s.Start(r.t.Context(), Epoch{Index: r.machine.AppliedIndex() + 1, Proposer: leader{r, r.term}}); err == nil {
 			r.t.Error("started before the epoch's command was applied")

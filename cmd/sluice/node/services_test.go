@@ -129,7 +129,7 @@ func TestAClaimNamesQueuesDeletedWhileItWaits(t *testing.T) {
 			answered <- answer{claimed, err}
 		}()
 		waitFor(t, "the claim waits", func() bool { // no event tells
-			for _, q := range n.services.scheduler.Queues() {
+			for _, q := range n.services.scheduler.Stats().Queues {
 				if q.Waiting == 0 {
 					return false
 				}
