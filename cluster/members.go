@@ -78,6 +78,21 @@ func (n *Node) MemberViews() []MemberView {
 	return *views
 }
 
+// Margin counts the voters that answer and name no problem, and how many more of them may fail before no quorum is left; negative
+// when one is lost already.
+func Margin(members []MemberView) (live, tolerated int) {
+	voters := 0
+	for _, m := range members {
+		if m.Voter {
+			voters++
+			if m.Alive && m.Problem == "" {
+				live++
+			}
+		}
+	}
+	return live, live - (voters/2 + 1)
+}
+
 // AskMember sends a request to one member, which may be this node, where Config.Serve answers it. It is not repeated.
 func (n *Node) AskMember(ctx context.Context, id, method string, body []byte) ([]byte, error) {
 	serve := n.cfg.Serve[method]

@@ -34,7 +34,11 @@ type TLS struct {
 	stamp   [3]fileStamp
 	cert    *tls.Certificate
 	pool    *x509.CertPool
+	expiry  Expiry
 }
+
+// Expiry is when the certificates in force end.
+type Expiry struct{ Node, Authority time.Time }
 
 type fileStamp struct {
 	size    int64
@@ -86,12 +90,15 @@ func (t *TLS) load() error {
 	if err := cert.Leaf.VerifyHostname(t.name); err != nil {
 		return fmt.Errorf("%s is not for a node of this cluster: %w", t.files.Cert, err)
 	}
+	var authority time.Time
 	for _, usage := range []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth} {
-		if _, err := cert.Leaf.Verify(x509.VerifyOptions{Roots: pool, KeyUsages: []x509.ExtKeyUsage{usage}}); err != nil {
+		chains, err := cert.Leaf.Verify(x509.VerifyOptions{Roots: pool, KeyUsages: []x509.ExtKeyUsage{usage}})
+		if err != nil {
 			return fmt.Errorf("%s would be refused by other nodes: %w", t.files.Cert, err)
 		}
+		authority = chains[0][len(chains[0])-1].NotAfter
 	}
-	t.cert, t.pool = &cert, pool
+	t.cert, t.pool, t.expiry = &cert, pool, Expiry{Node: cert.Leaf.NotAfter, Authority: authority}
 	return nil
 }
 
@@ -112,6 +119,14 @@ func (t *TLS) current() (*tls.Certificate, *x509.CertPool) {
 		}
 	}
 	return t.cert, t.pool
+}
+
+// Expiry says when the certificates in force end. Changed files are read again first.
+func (t *TLS) Expiry() Expiry {
+	t.current()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.expiry
 }
 
 func (t *TLS) serverConn(conn net.Conn) net.Conn {

@@ -65,6 +65,13 @@ func TestTLS(t *testing.T) {
 			t.Error(err)
 		}
 	})
+	t.Run("it is known when the certificates end", func(t *testing.T) {
+		t.Parallel()
+		e := loaded(t, ca, ca, "c").Expiry()
+		if node, authority := time.Until(e.Node), time.Until(e.Authority); node > time.Hour || node < 50*time.Minute || authority < 23*time.Hour {
+			t.Errorf("the node's ends in %s, its authority's in %s", node, authority)
+		}
+	})
 	t.Run("another authority's node is refused by both", func(t *testing.T) {
 		t.Parallel()
 		other := authority(t, "c")

@@ -37,20 +37,23 @@ const reopenRoom = 32 << 20
 
 func newDiskGuard(dir string, low int64, log *slog.Logger) (*diskGuard, error) {
 	g := &diskGuard{dir: dir, low: low, log: log, repaired: make(chan struct{}, 1), done: make(chan struct{})}
-	left, err := g.free()
+	now, err := g.room()
 	if err != nil {
 		return nil, err
 	}
-	g.left.Store(left)
+	g.left.Store(now.free)
 	return g, nil
 }
 
-func (g *diskGuard) free() (int64, error) {
+// room is what the file system has, in bytes.
+type room struct{ free, size int64 }
+
+func (g *diskGuard) room() (room, error) {
 	var s unix.Statfs_t
 	if err := unix.Statfs(g.dir, &s); err != nil {
-		return 0, fmt.Errorf("look at the free space of %s: %w", g.dir, err)
+		return room{}, fmt.Errorf("look at the free space of %s: %w", g.dir, err)
 	}
-	return int64(s.Bavail) * s.Bsize, nil
+	return room{free: int64(s.Bavail) * s.Bsize, size: int64(s.Blocks) * s.Bsize}, nil
 }
 
 func (g *diskGuard) start() {
@@ -63,11 +66,12 @@ func (g *diskGuard) start() {
 				return
 			case <-tick.C:
 			}
-			left, err := g.free()
+			now, err := g.room()
 			if err != nil {
 				g.log.Error("the free space of the data directory is unknown", "error", err)
 				continue
 			}
+			left := now.free
 			before := g.left.Swap(left)
 			if g.level(before) != g.level(left) {
 				g.log.Warn("free space of the data directory", "dir", g.dir, "free_bytes", left, "refused", g.level(left).String())

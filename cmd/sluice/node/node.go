@@ -21,6 +21,7 @@ import (
 	"github.com/sluice-dev/sluice/api"
 	"github.com/sluice-dev/sluice/cluster"
 	"github.com/sluice-dev/sluice/cluster/link"
+	"github.com/sluice-dev/sluice/cluster/logstore"
 	"github.com/sluice-dev/sluice/fsm"
 	"github.com/sluice-dev/sluice/fsm/command"
 	"github.com/sluice-dev/sluice/fsm/kv"
@@ -58,6 +59,10 @@ type Config struct {
 	// LeaseTTL is how long an owner of a run may be silent before its lease expires. Default 12 s.
 	LeaseTTL time.Duration
 	Logger   *slog.Logger
+
+	// Clock and LogBackend replace the system's clock and the file of the Raft log, for fault injection.
+	Clock      cluster.Clock
+	LogBackend logstore.Backend
 }
 
 // Node is one running server node.
@@ -85,6 +90,9 @@ func Start(ctx context.Context, c Config) (_ *Node, err error) {
 	}
 	if c.LeaseTTL == 0 {
 		c.LeaseTTL = 12 * time.Second
+	}
+	if c.Clock == nil {
+		c.Clock = systemClock{}
 	}
 	if c.Name == "" {
 		if host, err := os.Hostname(); err == nil {
@@ -117,11 +125,12 @@ func Start(ctx context.Context, c Config) (_ *Node, err error) {
 	if n.services, err = newServices(n, registry); err != nil {
 		return nil, err
 	}
+	metrics := newRaftMetrics(registry)
 	config := cluster.Config{
-		DataDir: n.dataDir, Snapshots: snapshot.NewStore(n.holder), Observer: newRaftMetrics(registry), Version: c.Version,
+		DataDir: n.dataDir, Snapshots: snapshot.NewStore(n.holder), Observer: metrics, Version: c.Version,
 		HTTPAddr: c.Listener.Addr().String(), InternalAddr: c.InternalAddr, GossipAddr: c.GossipAddr, BootstrapExpect: c.BootstrapExpect,
 		EncodeEpoch: encodeEpoch, Lead: n.services.lead, Serve: n.services.serve(), Name: c.Name, ClusterName: c.ClusterName, InternalAdvertise: c.InternalAdvertise,
-		Join: c.Join, GossipKey: c.GossipKey,
+		Join: c.Join, GossipKey: c.GossipKey, Clock: c.Clock, LogBackend: c.LogBackend,
 	}
 	if c.TLS != nil {
 		if config.TLS, err = link.LoadTLS(*c.TLS, cmp.Or(c.ClusterName, cluster.DefaultName), c.Logger); err != nil {
@@ -132,9 +141,9 @@ func Start(ctx context.Context, c Config) (_ *Node, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("configure the cluster: %w", err)
 	}
-	registry.MustRegister(&statusCollector{status: n.cluster.Status, store: n.holder.Metrics, free: n.disk.free})
+	registry.MustRegister(newStatusMetrics(c, n.cluster, n.holder.Metrics, n.disk, config.TLS))
 	n.http, err = httpapi.New(httpapi.Config{
-		Proposer: proposer{n.cluster, n.disk}, Reader: reader{n.cluster, n.fsm}, Claims: n.services, Events: n.fsm.Events(), Health: n, Cluster: members{n},
+		Proposer: proposer{n.cluster, n.disk, metrics}, Reader: reader{n.cluster, n.fsm}, Claims: n.services, Events: n.fsm.Events(), Health: n, Cluster: members{n},
 		Logger: c.Logger, Registry: registry, Version: c.Version, LeaseTTL: c.LeaseTTL,
 	})
 	if err != nil {

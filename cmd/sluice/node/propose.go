@@ -18,6 +18,7 @@ import (
 type proposer struct {
 	cluster *cluster.Node
 	disk    *diskGuard
+	metrics *raftMetrics
 }
 
 func (p proposer) Propose(ctx context.Context, commands ...*command.Envelope) ([]*command.Result, uint64, error) {
@@ -31,17 +32,27 @@ func (p proposer) Propose(ctx context.Context, commands ...*command.Envelope) ([
 	if err := p.disk.admit(kind); err != nil {
 		return nil, 0, err
 	}
-	return propose(ctx, p.cluster.Propose, commands)
+	return p.observe(ctx, laneState, p.cluster.Propose, commands)
 }
 
 func (p proposer) ProposeBulk(ctx context.Context, commands ...*command.Envelope) ([]*command.Result, uint64, error) {
 	if err := p.disk.admit(diskNoBulk); err != nil {
 		return nil, 0, err
 	}
-	return propose(ctx, p.cluster.ProposeBulk, commands)
+	return p.observe(ctx, laneBulk, p.cluster.ProposeBulk, commands)
 }
 
-func propose(ctx context.Context, send func(context.Context, [][]byte) ([][]byte, uint64, error), commands []*command.Envelope) ([]*command.Result, uint64, error) {
+func (p proposer) observe(ctx context.Context, lane string, send send, commands []*command.Envelope) ([]*command.Result, uint64, error) {
+	began := time.Now()
+	results, index, err := propose(ctx, send, commands)
+	p.metrics.proposed(lane, began, err)
+	return results, index, err
+}
+
+// send is one of the cluster's ways to propose.
+type send func(context.Context, [][]byte) ([][]byte, uint64, error)
+
+func propose(ctx context.Context, send send, commands []*command.Envelope) ([]*command.Result, uint64, error) {
 	encoded := make([][]byte, len(commands))
 	for i, c := range commands {
 		data, err := command.Encode(c)

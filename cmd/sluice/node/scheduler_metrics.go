@@ -13,15 +13,23 @@ type schedulerMetrics struct {
 	claimable, claimed prometheus.Histogram
 	claims             prometheus.Counter
 	expired, made      prometheus.Counter
-	queues             func() []scheduler.QueueStats
+	stats              func() *scheduler.Stats // nil while this node does not lead
 }
 
 var (
 	// lateness are buckets from a millisecond to nine hours.
-	lateness   = prometheus.ExponentialBuckets(1e-3, 2, 25)
-	descDepth  = prometheus.NewDesc("sluice_work_queue_depth", "Due runs that wait in a work queue (on the leader).", []string{"work_queue"}, nil)
-	descOldest = prometheus.NewDesc("sluice_work_queue_oldest_due_seconds", "How long the oldest due run of a work queue has waited (on the leader).", []string{"work_queue"}, nil)
-	descDemand = prometheus.NewDesc("sluice_work_queue_waiting_agents", "Agents that wait for work of a work queue (on the leader).", []string{"work_queue"}, nil)
+	lateness = prometheus.ExponentialBuckets(1e-3, 2, 25)
+
+	descDepth      = desc("sluice_work_queue_depth", "Due runs that wait in a work queue (on the leader).", "work_queue")
+	descOldest     = desc("sluice_work_queue_oldest_due_seconds", "How long the oldest due run of a work queue has waited (on the leader).", "work_queue")
+	descDemand     = desc("sluice_work_queue_waiting_agents", "Agents that wait for work of a work queue (on the leader).", "work_queue")
+	descPaused     = desc("sluice_work_queue_paused", "1 when a work queue is paused (on the leader).", "work_queue")
+	descQueueLive  = desc("sluice_work_queue_live_agents", "Live agents that asked for work of a work queue or hold some of it (on the leader).", "work_queue")
+	descOldestDue  = desc("sluice_scheduler_oldest_due_seconds", "How long the oldest due run of all has waited, 0 when none waits (on the leader).")
+	descDue        = desc("sluice_scheduler_due_runs", "Due runs of deployments that nobody has taken yet (on the leader).")
+	descReason     = desc("sluice_scheduler_waiting_runs", "Due runs by the reason why they wait; a run in several work queues counts in each (on the leader).", "reason")
+	descAgents     = desc("sluice_agents", "Registered agents (on the leader).")
+	descAgentsLive = desc("sluice_agents_live", "Agents heard from within the lease TTL (on the leader).")
 )
 
 func newSchedulerMetrics() *schedulerMetrics {
@@ -47,7 +55,7 @@ func (m *schedulerMetrics) Describe(ch chan<- *prometheus.Desc) {
 	for _, c := range []prometheus.Collector{m.claimable, m.claimed, m.claims, m.expired, m.made} {
 		c.Describe(ch)
 	}
-	for _, d := range []*prometheus.Desc{descDepth, descOldest, descDemand} {
+	for _, d := range []*prometheus.Desc{descDepth, descOldest, descDemand, descPaused, descQueueLive, descOldestDue, descDue, descReason, descAgents, descAgentsLive} {
 		ch <- d
 	}
 }
@@ -57,16 +65,35 @@ func (m *schedulerMetrics) Collect(ch chan<- prometheus.Metric) {
 	for _, c := range []prometheus.Collector{m.claimable, m.claimed, m.claims, m.expired, m.made} {
 		c.Collect(ch)
 	}
-	for _, q := range m.queues() {
-		gauge := func(d *prometheus.Desc, v float64) {
-			ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, q.Name)
-		}
-		gauge(descDepth, float64(q.Ready))
-		waited := 0.0
-		if !q.OldestDue.IsZero() {
-			waited = time.Since(q.OldestDue).Seconds()
-		}
-		gauge(descOldest, waited)
-		gauge(descDemand, float64(q.Waiting))
+	s := m.stats()
+	if s == nil {
+		return
 	}
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	reasons := map[scheduler.Waiting]int{scheduler.WaitsForQueue: s.Alone}
+	for _, q := range s.Queues {
+		gauge(descDepth, float64(q.Ready), q.Name)
+		gauge(descOldest, waited(q.OldestDue), q.Name)
+		gauge(descDemand, float64(q.Waiting), q.Name)
+		gauge(descPaused, one(q.Paused), q.Name)
+		gauge(descQueueLive, float64(q.LiveAgents), q.Name)
+		reasons[q.Reason] += q.Ready
+	}
+	for _, reason := range scheduler.AllWaiting {
+		gauge(descReason, float64(reasons[reason]), string(reason))
+	}
+	gauge(descOldestDue, waited(s.OldestDue))
+	gauge(descDue, float64(s.Due))
+	gauge(descAgents, float64(s.Agents))
+	gauge(descAgentsLive, float64(s.LiveAgents))
+}
+
+// waited is how long ago a run was due, in seconds; 0 without one.
+func waited(due time.Time) float64 {
+	if due.IsZero() {
+		return 0
+	}
+	return max(0, time.Since(due).Seconds())
 }

@@ -32,12 +32,12 @@ func newServices(n *Node, registry prometheus.Registerer) (*services, error) {
 	metrics := newSchedulerMetrics()
 	s, err := scheduler.New(scheduler.Config{
 		View:   func() (scheduler.View, error) { return n.fsm.View() },
-		Events: n.fsm.Events(), Clock: systemClock{}, LeaseTTL: n.config.LeaseTTL, Observer: metrics, Logger: n.log,
+		Events: n.fsm.Events(), Clock: n.config.Clock, LeaseTTL: n.config.LeaseTTL, Observer: metrics, Logger: n.log,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("configure the scheduler: %w", err)
 	}
-	metrics.queues = s.Queues
+	metrics.stats = s.Stats
 	registry.MustRegister(metrics)
 	all := &services{node: n, scheduler: s, serving: make(chan struct{})}
 	life, end := context.WithCancel(context.Background())
