@@ -87,7 +87,11 @@ func New(storage Storage, lock *sync.Mutex, log *slog.Logger, options ...Option)
 	}
 	index, _ := meta.Last()
 	f.applied.Store(index)
-	f.events = watch.NewBuffer(EventsKept, EventBytesKept, index)
+	incarnation, err := state.NewView(storage.Current(), 0, nil).Incarnation()
+	if err != nil {
+		return nil, err
+	}
+	f.events = watch.NewBuffer(EventsKept, EventBytesKept, incarnation, index)
 	if err := errors.Join(f.learnVersion(storage.Current()), f.recall()); err != nil {
 		return nil, err
 	}
@@ -315,7 +319,9 @@ func (f *FSM) installed(store kv.Store) {
 		f.halt(0, fmt.Errorf("read where the installed state stands: %w", err))
 		return
 	}
-	if err := f.checkIndexes(state.NewView(store, 0, nil)); err != nil {
+	stored := state.NewView(store, 0, nil)
+	incarnation, err := stored.Incarnation()
+	if err = errors.Join(err, f.checkIndexes(stored)); err != nil {
 		f.halt(0, err)
 		return
 	}
@@ -330,7 +336,7 @@ func (f *FSM) installed(store kv.Store) {
 		f.log.Info("the state was replaced by one that is past what halted this node", "index", h.Index, "installed", index)
 		f.halted.Store(nil)
 	}
-	f.events.Reset(index)
+	f.events.Reset(incarnation, index)
 	f.wake()
 }
 

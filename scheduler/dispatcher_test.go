@@ -356,7 +356,7 @@ func TestMissedEventsMakeTheServicesStartOver(t *testing.T) {
 		first := r.runs(d)[0]
 		claim.want(r.t, id16(first.Id))
 		claim = r.claim(Demand{AgentID: a, Queues: []api.ID{q}, Wait: 30 * time.Second})
-		r.machine.Events().Reset(r.machine.AppliedIndex())
+		r.machine.Events().Reset(0, r.machine.AppliedIndex())
 		if err := claim.fails(r.t); !errors.Is(err, ErrEpochOver) {
 			r.t.Errorf("error %v", err)
 		}

@@ -47,6 +47,8 @@ type Config struct {
 	// StreamIdle is how long a snapshot being sent may go unread before it is given up, because it keeps disk space;
 	// default 30 s.
 	StreamIdle time.Duration
+	// Describe says whose state it is, for the header of a snapshot being sent; nil says nothing.
+	Describe func(kv.Reader) (Info, error)
 	// Logger is told what is removed and installed; nil discards it.
 	Logger *slog.Logger
 
@@ -88,6 +90,9 @@ func Open(c Config) (*Holder, error) {
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Describe == nil {
+		c.Describe = func(kv.Reader) (Info, error) { return Info{}, nil }
 	}
 	if c.step == nil {
 		c.step = func(string) {}

@@ -26,13 +26,16 @@ type sink struct {
 	dir     string
 	pipe    *io.PipeWriter
 	decoded chan error
+
+	// staged is the operator's snapshot that this sink took over instead of receiving bytes.
+	staged *Staged
 }
 
 // ID implements raft.SnapshotSink.
 func (s *sink) ID() string { return s.meta.ID }
 
 func (s *sink) persist(hd *Handle) error {
-	if s.pipe != nil || s.ended {
+	if s.pipe != nil || s.staged != nil || s.ended {
 		return errors.New("persist: the sink is receiving a snapshot or closed")
 	}
 	if err := s.h.recordWitness(hd, s.meta); err != nil {
@@ -45,7 +48,7 @@ func (s *sink) persist(hd *Handle) error {
 
 // Write implements raft.SnapshotSink: it receives the next bytes of another node's snapshot.
 func (s *sink) Write(p []byte) (int, error) {
-	if s.persisted || s.ended {
+	if s.persisted || s.staged != nil || s.ended {
 		return 0, errors.New("receive snapshot: the sink is closed")
 	}
 	if s.pipe == nil {
@@ -64,7 +67,7 @@ func (s *sink) receive() {
 	r, w := io.Pipe()
 	s.pipe, s.decoded = w, make(chan error, 1)
 	go func() {
-		err := decode(r, s.h.fs, s.dir+tempSuffix, s.accept)
+		_, err := decodeInto(r, s.h.fs, s.dir+tempSuffix, s.accept)
 		if err == nil {
 			// A writer blocked on bytes nobody reads would wait forever.
 			err = r.Close()
@@ -93,11 +96,16 @@ func (s *sink) Close() error {
 	if s.persisted {
 		return nil
 	}
-	if s.pipe == nil {
+	var err error
+	switch {
+	case s.staged != nil:
+		err = s.h.reposition(s.dir+tempSuffix, s.meta)
+	case s.pipe != nil:
+		_ = s.pipe.Close()
+		err = <-s.decoded
+	default:
 		return errors.New("close snapshot: nothing was written to it")
 	}
-	_ = s.pipe.Close()
-	err := <-s.decoded
 	if err == nil {
 		s.h.c.step("sink received")
 		err = s.verify()
@@ -146,6 +154,9 @@ func (s *sink) Cancel() error {
 		return nil
 	}
 	s.ended = true
+	if s.staged != nil {
+		return removeAll(s.h.fs, s.dir+tempSuffix)
+	}
 	if s.pipe == nil {
 		return nil
 	}

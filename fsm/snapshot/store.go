@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/sluice-dev/sluice/fsm/kv"
 )
 
 // liveID is the one snapshot there is: the current database.
@@ -119,6 +121,7 @@ func (s *Store) Transfers() int {
 type outgoing struct {
 	h    *Holder
 	meta raft.SnapshotMeta
+	info Info
 	dir  string
 	idle *time.Timer
 
@@ -167,6 +170,7 @@ func (h *Holder) checkpoint(out *outgoing) error {
 	}
 	hd := h.Acquire()
 	defer hd.Release()
+	var frozen kv.Snapshot
 	m, err := func() (Meta, error) {
 		h.c.ApplyLock.Lock()
 		defer h.c.ApplyLock.Unlock()
@@ -178,17 +182,26 @@ func (h *Holder) checkpoint(out *outgoing) error {
 		if err := hd.store.Checkpoint(out.dir); err != nil {
 			return Meta{}, err
 		}
-		return hd.meta()
+		frozen = hd.store.Snapshot()
+		return ReadMeta(frozen)
 	}()
+	if frozen != nil {
+		defer frozen.Close()
+	}
 	if err != nil {
 		return err
 	}
+	info, err := h.c.Describe(frozen)
+	if err != nil {
+		return fmt.Errorf("describe the state: %w", err)
+	}
+	out.info = info
 	out.meta = m.raft()
 	if out.meta.Index == 0 {
 		return errors.New("nothing was applied yet")
 	}
 	out.enc, err = newEncoder(h.fs, out.dir, manifest{
-		PebbleFormat: hd.store.FormatMajor(), Index: out.meta.Index, Term: out.meta.Term,
+		PebbleFormat: hd.store.FormatMajor(), Index: out.meta.Index, Term: out.meta.Term, Info: info,
 	})
 	if err != nil {
 		return err

@@ -54,6 +54,7 @@ type manifest struct {
 	PebbleFormat uint64         `json:"pebble_format"`
 	Index        uint64         `json:"index"`
 	Term         uint64         `json:"term"`
+	Info         Info           `json:"info,omitzero"`
 	Files        []manifestFile `json:"files"`
 }
 
@@ -165,42 +166,60 @@ func (e *encoder) Close() error {
 	return err
 }
 
-// decode writes a stream into the new directory dir, every file synced and verified. accept may refuse after the
-// manifest, before the bulk is read.
-func decode(r io.Reader, fs vfs.FS, dir string, accept func(manifest) error) error {
+// decode reads a whole stream, verifies it and hands each file's bytes to a writer that create returns. accept may refuse
+// after the manifest, before the bulk is read.
+func decode(r io.Reader, create func(name string) (fileWriter, error), accept func(manifest) error) (manifest, error) {
 	m, err := decodeManifest(r)
 	if err != nil {
-		return err
+		return m, err
 	}
 	if m.PebbleFormat > uint64(pebblekv.NewestReadableFormat) {
-		return fmt.Errorf("%w (tables of format %d, this version reads up to %d)", ErrNewer, m.PebbleFormat,
+		return m, fmt.Errorf("%w (tables of format %d, this version reads up to %d)", ErrNewer, m.PebbleFormat,
 			pebblekv.NewestReadableFormat)
 	}
 	if err := accept(m); err != nil {
-		return err
-	}
-	if err := makeDir(fs, dir); err != nil {
-		return err
+		return m, err
 	}
 	for _, f := range m.Files {
-		if err := decodeFile(r, fs, fs.PathJoin(dir, f.Name), f); err != nil {
-			return fmt.Errorf("file %s: %w", f.Name, err)
+		if err := decodeFile(r, create, f); err != nil {
+			return m, fmt.Errorf("file %s: %w", f.Name, err)
 		}
 	}
 	end := make([]byte, len(endMagic))
 	if err := readFull(r, end); err != nil {
-		return err
+		return m, err
 	}
 	if string(end) != endMagic {
-		return fmt.Errorf("%w: no end mark", ErrCorrupt)
+		return m, fmt.Errorf("%w: no end mark", ErrCorrupt)
 	}
 	switch n, err := r.Read(end[:1]); {
 	case n > 0:
-		return fmt.Errorf("%w: bytes after its end", ErrCorrupt)
+		return m, fmt.Errorf("%w: bytes after its end", ErrCorrupt)
 	case err != nil && err != io.EOF:
-		return err
+		return m, err
 	}
-	return syncDir(fs, dir)
+	return m, nil
+}
+
+// decodeInto writes a stream into the new directory dir, every file synced and verified.
+func decodeInto(r io.Reader, fs vfs.FS, dir string, accept func(manifest) error) (manifest, error) {
+	m, err := decode(r, func(name string) (fileWriter, error) {
+		f, err := fs.Create(fs.PathJoin(dir, name), vfs.WriteCategoryUnspecified)
+		if err != nil {
+			return nil, err
+		}
+		// Syncing on the way spreads the write-back over the transfer.
+		return vfs.NewSyncingFile(f, vfs.SyncingFileOptions{BytesPerSync: 1 << 20}), nil
+	}, func(m manifest) error {
+		if err := accept(m); err != nil {
+			return err
+		}
+		return makeDir(fs, dir)
+	})
+	if err != nil {
+		return m, err
+	}
+	return m, syncDir(fs, dir)
 }
 
 func decodeManifest(r io.Reader) (m manifest, err error) {
@@ -245,13 +264,17 @@ func decodeManifest(r io.Reader) (m manifest, err error) {
 	return m, nil
 }
 
-func decodeFile(r io.Reader, fs vfs.FS, path string, f manifestFile) error {
-	out, err := fs.Create(path, vfs.WriteCategoryUnspecified)
+// fileWriter takes the bytes of one file.
+type fileWriter interface {
+	io.WriteCloser
+	Sync() error
+}
+
+func decodeFile(r io.Reader, create func(name string) (fileWriter, error), f manifestFile) error {
+	out, err := create(f.Name)
 	if err != nil {
 		return err
 	}
-	// Syncing on the way spreads the write-back over the transfer.
-	out = vfs.NewSyncingFile(out, vfs.SyncingFileOptions{BytesPerSync: 1 << 20})
 	crc := crc32.New(castagnoli)
 	// The checksum comes first: a vfs.File may change the bytes it is given.
 	n, err := io.CopyN(io.MultiWriter(crc, out), r, f.Size)

@@ -70,6 +70,17 @@ func (tx *Tx) PurgeSessions(before int64) error {
 	return nil
 }
 
+// ForgetSessions forgets all sessions.
+func (tx *Tx) ForgetSessions() error {
+	for _, kind := range []byte{kindSession, kindSessionTime} {
+		under := []byte{namespaceDefault, kind}
+		if err := tx.batch.DeleteRange(under, after(under)); err != nil {
+			return fmt.Errorf("forget the sessions: %w", err)
+		}
+	}
+	return nil
+}
+
 // PutSessionResults remembers the results of a batch, applied at now (µs), and forgets the one that leaves the window. Sessions
 // are not part of the state hash: they are derived from the log alone.
 func (tx *Tx) PutSessionResults(session [16]byte, seq uint64, results [][]byte, now int64) error {

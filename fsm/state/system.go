@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/sluice-dev/sluice/fsm/kv"
 )
@@ -41,7 +42,7 @@ func (tx *Tx) SetEpoch(epoch, term uint64) error {
 	return errors.Join(tx.setUint64(sysEpoch, epoch), tx.setUint64(sysTerm, term))
 }
 
-// SetClusterID records the cluster's id; the caller does so once.
+// SetClusterID records the cluster's id. It changes only where an operator makes one cluster of another.
 func (tx *Tx) SetClusterID(id string) error { return tx.batch.Set(systemKey(sysClusterID), []byte(id)) }
 
 // SetClusterVersion records the cluster version; the caller sees to it that it grows.
@@ -57,6 +58,17 @@ func (tx *Tx) SetCheckpoint(index uint64) (Hash, error) {
 		return Hash{}, err
 	}
 	return h, tx.batch.Set(systemKey(sysCheckpoint), append(binary.BigEndian.AppendUint64(nil, index), h.encode()...))
+}
+
+// ForgetCheckpoint forgets the hash that was noted last: it is of an entry of another log.
+func (tx *Tx) ForgetCheckpoint() error { return tx.batch.Delete(systemKey(sysCheckpoint)) }
+
+// SetIncarnation records how often the state was replaced by an operator.
+func (tx *Tx) SetIncarnation(n uint32) error { return tx.setUint64(sysIncarnation, uint64(n)) }
+
+// SetLineage records which clusters this one continues.
+func (tx *Tx) SetLineage(ids []string) error {
+	return tx.batch.Set(systemKey(sysLineage), []byte(strings.Join(ids, " ")))
 }
 
 // SetLastTime records the state's own time.

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/sluice-dev/sluice/api"
 	"github.com/sluice-dev/sluice/fsm/kv"
@@ -230,6 +231,8 @@ const (
 	sysIndex          = 8 // + index number: its state
 	sysClusterVersion = 9
 	sysCheckpoint     = 10 // index and hash of the newest checkpoint
+	sysIncarnation    = 20
+	sysLineage        = 21
 )
 
 func systemKey(number byte, more ...byte) []byte { return append(prefix(kindSystem, number), more...) }
@@ -257,6 +260,19 @@ func (v *View) Epoch() (uint64, error) { return v.systemUint64(sysEpoch) }
 func (v *View) ClusterID() (string, error) {
 	id, err := v.system(sysClusterID)
 	return string(id), err
+}
+
+// Incarnation counts how often an operator replaced the state: by a restored snapshot, or by a recovery that lost entries. Cursors
+// of events are of one incarnation.
+func (v *View) Incarnation() (uint32, error) {
+	n, err := v.systemUint64(sysIncarnation)
+	return uint32(n), err
+}
+
+// Lineage returns the ids of the clusters that this one continues: it was recovered from them, or restored from their snapshots.
+func (v *View) Lineage() ([]string, error) {
+	value, err := v.system(sysLineage)
+	return strings.Fields(string(value)), err
 }
 
 // LastTime returns the state's own time in µs: no command is ever applied at an earlier one.

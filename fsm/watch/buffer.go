@@ -100,10 +100,12 @@ type node struct {
 	dropped bool // set before ready is closed: the buffer was reset
 }
 
-// NewBuffer returns a buffer that keeps at most limit events, and at most maxBytes of them. Events up to and including (start, all ordinals) count as missed.
-func NewBuffer(limit, maxBytes int, start uint64) *Buffer {
+// NewBuffer returns a buffer that keeps at most limit events, and at most maxBytes of them, of a state of that incarnation. Events up to
+// and including (start, all ordinals) count as missed.
+func NewBuffer(limit, maxBytes int, incarnation uint32, start uint64) *Buffer {
 	n := &node{ready: make(chan struct{})}
-	return &Buffer{first: n, last: n, limit: limit, maxBytes: maxBytes, floor: Cursor{Index: start, Ordinal: ^uint32(0)}}
+	return &Buffer{first: n, last: n, limit: limit, maxBytes: maxBytes, incarnation: incarnation,
+		floor: Cursor{Incarnation: incarnation, Index: start, Ordinal: ^uint32(0)}}
 }
 
 // Publish appends events, which are in log order. Called by the state machine only, after the commit.
@@ -131,11 +133,12 @@ func (b *Buffer) Publish(events []Event) {
 	}
 }
 
-// Reset forgets all events and makes every listener start over: the state was replaced as of index.
-func (b *Buffer) Reset(index uint64) {
+// Reset forgets all events and makes every listener start over: the state was replaced as of index, by another node's or, in
+// a new incarnation, by an operator's.
+func (b *Buffer) Reset(incarnation uint32, index uint64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.incarnation++
+	b.incarnation = incarnation
 	old := b.last
 	n := &node{ready: make(chan struct{})}
 	b.first, b.last, b.size, b.bytes = n, n, 0, 0

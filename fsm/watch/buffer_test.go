@@ -24,7 +24,7 @@ func next(t *testing.T, s *Subscription) Event {
 
 func TestListenersGetTheirTopicsInOrder(t *testing.T) {
 	t.Parallel()
-	b := NewBuffer(100, 1<<20, 0)
+	b := NewBuffer(100, 1<<20, 0, 0)
 	runs, all := b.Subscribe(TopicFlowRun), b.Subscribe(TopicFlowRun|TopicLogs)
 	b.Publish([]Event{event(1, 1, TopicFlowRun), event(1, 2, TopicLogs), event(2, 1, TopicFlowRun)})
 	if a, c := next(t, runs), next(t, runs); a.Cursor.Index != 1 || c.Cursor.Index != 2 {
@@ -38,7 +38,7 @@ func TestListenersGetTheirTopicsInOrder(t *testing.T) {
 
 func TestAListenerWaitsForTheNextEvent(t *testing.T) {
 	t.Parallel()
-	b := NewBuffer(100, 1<<20, 0)
+	b := NewBuffer(100, 1<<20, 0, 0)
 	s := b.Subscribe(TopicFlowRun)
 	got := make(chan Event)
 	go func() {
@@ -58,7 +58,7 @@ func TestAListenerWaitsForTheNextEvent(t *testing.T) {
 
 func TestAStreamResumesAfterItsCursor(t *testing.T) {
 	t.Parallel()
-	b := NewBuffer(100, 1<<20, 5)
+	b := NewBuffer(100, 1<<20, 0, 5)
 	b.Publish([]Event{event(6, 1, TopicFlowRun), event(6, 2, TopicFlowRun), event(8, 1, TopicFlowRun)})
 	c, err := ParseCursor(Cursor{Index: 6, Ordinal: 1}.String())
 	if err != nil {
@@ -82,7 +82,7 @@ func TestAStreamResumesAfterItsCursor(t *testing.T) {
 
 func TestWhoMissedEventsIsTold(t *testing.T) {
 	t.Parallel()
-	b := NewBuffer(3, 1<<20, 0)
+	b := NewBuffer(3, 1<<20, 0, 0)
 	slow := b.Subscribe(TopicFlowRun)
 	for i := range uint64(5) {
 		b.Publish([]Event{event(i+1, 1, TopicFlowRun)})
@@ -98,7 +98,7 @@ func TestWhoMissedEventsIsTold(t *testing.T) {
 	}
 	waiting := b.Subscribe(TopicFlowRun)
 	old := Cursor{Index: 5, Ordinal: 1}
-	b.Reset(9)
+	b.Reset(1, 9)
 	if _, err := waiting.Next(t.Context()); !errors.Is(err, ErrReset) {
 		t.Fatalf("a listener to a state that was replaced got %v", err)
 	}
@@ -120,7 +120,7 @@ func (b *Buffer) subscribeFirst(topics Topic) *Subscription {
 
 func TestEventsAreKeptByBytesToo(t *testing.T) {
 	t.Parallel()
-	b := NewBuffer(100, 1000, 0)
+	b := NewBuffer(100, 1000, 0, 0)
 	for i := range uint64(10) {
 		e := event(i+1, 1, TopicLogs)
 		e.Size = 400
@@ -146,7 +146,7 @@ func TestMalformedCursorsAreRefused(t *testing.T) {
 func TestManyListenersAndOneWriter(t *testing.T) {
 	t.Parallel()
 	const events, listeners = 2000, 8
-	b := NewBuffer(events, 1<<20, 0)
+	b := NewBuffer(events, 1<<20, 0, 0)
 	var all sync.WaitGroup
 	for range listeners {
 		s := b.Subscribe(TopicFlowRun)
