@@ -27,6 +27,8 @@ type Config struct {
 	// APIURL is given to flow processes as SLUICE_API_URL. It may list several
 	// addresses separated by commas; other clients than ours get the first.
 	APIURL string
+	// APICAFile is given to flow processes as SLUICE_API_CA_FILE, if set: an absolute path.
+	APICAFile string
 	// Python is the interpreter for Python flows; empty means python3.
 	Python string
 	// PythonPath is the folder with the SDK, put in front of PYTHONPATH; may be empty.

@@ -99,6 +99,9 @@ func (s *subprocess) spec(job Job) (process.Spec, error) {
 	}
 	env := baseEnvironment()
 	env.set("SLUICE_API_URL", s.config.APIURL)
+	if s.config.APICAFile != "" {
+		env.set("SLUICE_API_CA_FILE", s.config.APICAFile)
+	}
 	env.set("SLUICE_FLOW_RUN_ID", job.FlowRun.ID.String())
 	env.set("SLUICE_LEASE_TOKEN", job.Token)
 	first, _, _ := strings.Cut(s.config.APIURL, ",")

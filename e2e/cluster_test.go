@@ -272,11 +272,11 @@ func TestTheNodesOfACluster(t *testing.T) {
 	t.Parallel()
 	folder := t.TempDir()
 	operator := newShell(t)
-	contains(t, operator.ok("cluster", "tls", "init", "--dir", folder, "n0", "n1", "n2"), "n0.pem", "n2-key.pem")
+	contains(t, operator.ok("cluster", "tls", "init", "--dir", folder, "n0", "n1", "n2"), "n0.pem", "n2-key.pem", "gossip.key")
 	if again := operator.run("cluster", "tls", "init", "--dir", folder, "n0"); again.code == 0 || !strings.Contains(again.stderr, "exists already") {
 		t.Errorf("a key was replaced\n%s", again)
 	}
-	keyFile := operator.write("gossip.key", "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=\n")
+	keyFile := filepath.Join(folder, "gossip.key")
 	c := newNodes(t, 3, "--gossip-key-file", keyFile)
 	for i, s := range c.all {
 		name := fmt.Sprint("n", i)

@@ -4,6 +4,7 @@ package httpapi
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -26,6 +27,8 @@ type Config struct {
 	// Cluster may be nil: its endpoints then answer 404.
 	Cluster Cluster
 	Logger  *slog.Logger
+	// TLS serves HTTPS, in HTTP/2 to clients that speak it; it names a certificate or how to get one. nil is plain HTTP.
+	TLS *tls.Config
 	// Registry is where the HTTP layer registers its metrics and what /metrics shows: other packages register there too.
 	Registry *prometheus.Registry
 	// Version is Sluice's own, for people.
@@ -71,6 +74,7 @@ type Server struct {
 	logger   *slog.Logger
 	registry *prometheus.Registry
 	version  string
+	tls      *tls.Config
 	now      func() time.Time
 
 	leaseTTL   time.Duration
@@ -100,7 +104,7 @@ func New(c Config) (*Server, error) {
 	}
 	s := &Server{
 		proposer: c.Proposer, reader: c.Reader, claims: c.Claims, events: c.Events, health: c.Health, cluster: c.Cluster,
-		logger: c.Logger, registry: c.Registry, version: c.Version, now: c.Now,
+		logger: c.Logger, registry: c.Registry, version: c.Version, tls: c.TLS, now: c.Now,
 		leaseTTL: c.LeaseTTL, logQuota: c.LogQuota, strictHold: c.StrictHold, streamPing: c.StreamPing,
 		ids: newRequestIDs(), failed: make(chan error, 1), served: make(chan struct{}),
 	}
@@ -140,10 +144,15 @@ func (s *Server) Start(l net.Listener) {
 		IdleTimeout:    3 * time.Minute,
 		MaxHeaderBytes: 64 << 10,
 		ErrorLog:       slog.NewLogLogger(s.logger.Handler(), slog.LevelDebug),
+		TLSConfig:      s.tls,
+	}
+	serve := s.http.Serve
+	if s.tls != nil {
+		serve = func(l net.Listener) error { return s.http.ServeTLS(l, "", "") }
 	}
 	go func() {
 		defer close(s.served)
-		if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		if err := serve(l); !errors.Is(err, http.ErrServerClosed) {
 			s.failed <- fmt.Errorf("serve HTTP: %w", err)
 		}
 	}()

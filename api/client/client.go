@@ -5,6 +5,8 @@ package client
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,6 +16,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -37,6 +40,8 @@ type Config struct {
 	Addresses []string
 	// Token is sent as Bearer token if not empty.
 	Token string
+	// CAFile names the PEM file with the certificates that may sign those of https addresses; "" is whom the machine trusts.
+	CAFile string
 	// RetryFor is how long a request is repeated while that is harmless and no server does it. 0 means that each address is
 	// tried once; commands use that, so that a missing server is reported at once. Negative means until the context ends.
 	RetryFor time.Duration
@@ -99,9 +104,28 @@ func New(config Config) (*Client, error) {
 	}
 	transport := config.Transport
 	if transport == nil {
-		transport = NewTransport()
+		plain := NewTransport()
+		if config.CAFile != "" {
+			if plain.TLSClientConfig, err = trusting(config.CAFile); err != nil {
+				return nil, err
+			}
+		}
+		transport = plain
 	}
 	return &Client{config: config, http: &http.Client{Transport: transport}, addresses: addresses}, nil
+}
+
+// trusting returns TLS that trusts the authorities of a file.
+func trusting(file string) (*tls.Config, error) {
+	pem, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("read the certificate that signs the API's: %w", err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("%s holds no certificate in PEM", file)
+	}
+	return &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: pool}, nil
 }
 
 // NewTransport returns the transport that clients use by default: connections are kept, and a dead address is noticed in
@@ -298,6 +322,9 @@ func classify(err error) outcome {
 	if errors.Is(err, syscall.ECONNREFUSED) {
 		return notDone
 	}
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok { // before anything was sent
+		return notDone
+	}
 	return unknown
 }
 
@@ -328,9 +355,25 @@ func unreachable(addresses []string, address string, err error) *api.Error {
 	return &api.Error{
 		Kind:    api.KindUnreachable,
 		Message: fmt.Sprintf("cannot reach the Sluice API at %s: %s", at, reasonOf(err)),
-		Hint: `start one with "sluice server start", or point to another with ` +
-			`"sluice config set SLUICE_API_URL=http://HOST:4200/api"`,
+		Hint:    hintOf(err),
 	}
+}
+
+// hintOf says what to do when a request got no answer.
+func hintOf(err error) string {
+	if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
+		return `if the server is yours, name the file with the certificate that signs its certificate: "sluice config set SLUICE_API_CA_FILE=/path/to/ca.pem"`
+	}
+	if _, ok := errors.AsType[x509.HostnameError](err); ok {
+		return "use an address that the server's certificate is for, or give the server a certificate for this one"
+	}
+	if expired, ok := errors.AsType[x509.CertificateInvalidError](err); ok && expired.Reason == x509.Expired {
+		return "give the server a new certificate at the old place (no restart is needed), and compare the clocks of both machines"
+	}
+	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok || strings.Contains(err.Error(), "server gave HTTP response to HTTPS client") {
+		return "the server speaks plain HTTP: use http:// in the address, or start it with --http-tls-cert and --http-tls-key"
+	}
+	return `start one with "sluice server start", or point to another with "sluice config set SLUICE_API_URL=http://HOST:4200/api"`
 }
 
 // reasonOf says in a few words why a request failed, without the address that the message names already.
@@ -403,6 +446,9 @@ func decodeError(response *http.Response, answer []byte) *api.Error {
 		result.Message = body.Message
 	case body.ExceptionMessage != "":
 		result.Message = body.ExceptionMessage
+	case response.StatusCode == http.StatusBadRequest && bytes.Contains(answer, []byte("HTTP request to an HTTPS server")): // so says Go's server
+		result.Message = fmt.Sprintf("the server at %s speaks HTTPS only", response.Request.URL.Host)
+		result.Hint = "use https:// in the address of the API"
 	default:
 		result.Message = fmt.Sprintf("%s %s answered %s", response.Request.Method, response.Request.URL, response.Status)
 	}

@@ -112,7 +112,7 @@ func TestTLS(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		look := func() { s.mu.Lock(); s.checked = time.Time{}; s.mu.Unlock() }
+		look := s.identity.Refresh
 		if err := os.WriteFile(f.Cert, []byte("rubbish"), 0o600); err != nil {
 			t.Fatal(err)
 		}

@@ -50,6 +50,10 @@ func (a *app) startAgent(ctx context.Context, o agentOptions, address string) (*
 	if err := level.UnmarshalText([]byte(a.logLevel)); err != nil {
 		return nil, fmt.Errorf("read the log level: %w", err)
 	}
+	authority, err := a.authority()
+	if err != nil {
+		return nil, err
+	}
 	interpreter, _ := a.settings.lookup(settingPython)
 	interpreter = directInterpreter(ctx, interpreter)
 	var queues []api.ID
@@ -57,7 +61,7 @@ func (a *app) startAgent(ctx context.Context, o agentOptions, address string) (*
 		queues = append(queues, q.ID)
 	}
 	running, err := agent.New(agent.Config{
-		Name: o.Name, Version: version(), WorkQueueIDs: queues, Limit: o.Limit, APIURL: address, Python: interpreter, PythonPath: sdk,
+		Name: o.Name, Version: version(), WorkQueueIDs: queues, Limit: o.Limit, APIURL: address, APICAFile: authority, Python: interpreter, PythonPath: sdk,
 		SpoolDir: filepath.Join(a.home(), "spool"), API: c, Logger: slog.New(console.New(a.out, console.Options{Level: level, Format: console.Format(a.logFormat)})), Output: a.out,
 	})
 	if err != nil {

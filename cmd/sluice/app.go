@@ -154,12 +154,28 @@ func (a *app) connectTo(address string) (*client.Client, error) {
 	if err != nil {
 		return nil, err
 	}
+	return a.newClient(addresses, 0)
+}
+
+func (a *app) newClient(addresses []string, retryFor time.Duration) (*client.Client, error) {
 	token, _ := a.settings.lookup(settingAPIKey)
 	logger, err := a.logger()
 	if err != nil {
 		return nil, err
 	}
-	return client.New(client.Config{Addresses: addresses, Token: token, UserAgent: "sluice/" + version(), Logger: logger})
+	authority, source := a.settings.lookup(settingCAFile)
+	c, err := client.New(client.Config{
+		Addresses: addresses,
+		Token:     token,
+		CAFile:    authority,
+		RetryFor:  retryFor,
+		UserAgent: "sluice/" + version(),
+		Logger:    logger,
+	})
+	if err != nil && authority != "" {
+		return nil, usagef("%s (from %s): %w", settingCAFile, source, err)
+	}
+	return c, err
 }
 
 // connect returns a client of the configured cluster. retryFor is how long it waits for one that does not answer.
@@ -169,18 +185,7 @@ func (a *app) connect(retryFor time.Duration) (*client.Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s (from %s): %w", settingAPIURL, source, err)
 	}
-	token, _ := a.settings.lookup(settingAPIKey)
-	logger, err := a.logger()
-	if err != nil {
-		return nil, err
-	}
-	return client.New(client.Config{
-		Addresses: addresses,
-		Token:     token,
-		RetryFor:  retryFor,
-		UserAgent: "sluice/" + version(),
-		Logger:    logger,
-	})
+	return a.newClient(addresses, retryFor)
 }
 
 // places returns what storages need to know of this machine.

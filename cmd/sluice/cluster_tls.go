@@ -1,6 +1,8 @@
 package main
 
 import (
+	"crypto/rand"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -18,6 +20,7 @@ import (
 const (
 	authorityYears = 10
 	nodeDays       = 825
+	gossipKeyBytes = 32
 )
 
 func newTLSInit(a *app) *cobra.Command {
@@ -26,10 +29,10 @@ func newTLSInit(a *app) *cobra.Command {
 	command := &cobra.Command{
 		Use:   "init NODE...",
 		Short: "Make an authority and certificates for nodes",
-		Long: `Make an authority (ca.pem, ca-key.pem) and for every NODE a certificate and key (NODE.pem, NODE-key.pem). An authority
-that the directory holds already signs the new certificates; existing files are never replaced. Give each node ca.pem and its
-own two files. Keep ca-key.pem away from the nodes: whoever has it can make a node. Nodes use new files at the old place
-without a restart.`,
+		Long: `Make an authority (ca.pem, ca-key.pem), a key that encrypts gossip (gossip.key) and for every NODE a certificate and key
+(NODE.pem, NODE-key.pem). An authority that the directory holds already signs the new certificates; existing files are never
+replaced. Give each node ca.pem, gossip.key and its own two files. Keep ca-key.pem away from the nodes: whoever has it can make
+a node. Nodes use new files at the old place without a restart.`,
 		Example: "  sluice cluster tls init node1 node2 node3\n  sluice cluster tls init --dir /etc/sluice/tls node4",
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
@@ -80,6 +83,14 @@ func makeCertificates(a *app, dir, name string, nodes []string, valid time.Durat
 		if authority, err = link.ReadAuthority(name, cert, key); err != nil {
 			return err
 		}
+	}
+	if _, err := os.Stat(in("gossip.key")); errors.Is(err, fs.ErrNotExist) {
+		secret := make([]byte, gossipKeyBytes)
+		_, _ = rand.Read(secret) // never fails
+		if err := writeNew(in("gossip.key"), []byte(base64.StdEncoding.EncodeToString(secret)+"\n"), 0o600); err != nil {
+			return err
+		}
+		a.say("Made %s, the same for all nodes", in("gossip.key"))
 	}
 	for _, node := range nodes {
 		cert, key, err := authority.Issue(node, now, valid)

@@ -42,10 +42,29 @@ func (a *app) pythonEnvironment() ([]string, error) {
 	changes := map[string]string{
 		"PYTHONPATH": path, "PYTHONUNBUFFERED": "1", settingAPIURL: address, "PREFECT_API_URL": address,
 	}
+	if authority, err := a.authority(); err != nil {
+		return nil, err
+	} else if authority != "" {
+		changes[settingCAFile] = authority
+	}
 	if key, _ := a.settings.lookup(settingAPIKey); key != "" {
 		changes[settingAPIKey] = key
 	}
 	return changedEnvironment(a.environ, changes), nil
+}
+
+// authority returns the file of who signs the API's certificate, for processes with another working directory; "" is whom the machine
+// trusts.
+func (a *app) authority() (string, error) {
+	file, _ := a.settings.lookup(settingCAFile)
+	if file == "" {
+		return "", nil
+	}
+	file, err := filepath.Abs(file)
+	if err != nil {
+		return "", fmt.Errorf("find %s: %w", settingCAFile, err)
+	}
+	return file, nil
 }
 
 // changedEnvironment replaces and adds variables.

@@ -29,6 +29,8 @@ type serverOptions struct {
 	TLSCert         string
 	TLSKey          string
 	GossipKeyFile   string
+	HTTPTLSCert     string // files of the API's TLS
+	HTTPTLSKey      string
 	Insecure        bool  // plain text between nodes
 	InsecureHTTP    bool  // an HTTP address that is not loopback without authentication
 	Ephemeral       bool  // port chosen by the system, exits when unused
@@ -58,10 +60,12 @@ func (o *serverOptions) registerCluster(flags *pflag.FlagSet) {
 	flags.StringVar(&o.TLSCert, "tls-cert", "", "file with this node's certificate")
 	flags.StringVar(&o.TLSKey, "tls-key", "", "file with the key of --tls-cert")
 	flags.StringVar(&o.GossipKeyFile, "gossip-key-file", "", "file with 32 bytes in base64, the same on all nodes, that encrypt gossip")
+	flags.StringVar(&o.HTTPTLSCert, "http-tls-cert", "", "file with the certificate of the API at --http-addr, which is then HTTPS; read again when it changes")
+	flags.StringVar(&o.HTTPTLSKey, "http-tls-key", "", "file with the key of --http-tls-cert")
 	flags.BoolVar(&o.Insecure, "insecure", false, "plain text between nodes, for tests and one machine")
 	flags.BoolVar(&o.InsecureHTTP, "insecure-http", false, "allow an HTTP address that is not loopback without authentication")
 	bindSetting(flags, "internal-addr", "internal-advertise", "gossip-addr", "gossip-key-file", "node-name", "cluster-name", "bootstrap-expect", "join",
-		"tls-ca", "tls-cert", "tls-key", "insecure", "insecure-http")
+		"tls-ca", "tls-cert", "tls-key", "http-tls-cert", "http-tls-key", "insecure", "insecure-http")
 }
 
 // complete fills in what depends on the process.

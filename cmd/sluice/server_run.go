@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -69,6 +70,9 @@ func startServer(ctx context.Context, o serverOptions) (*server, error) {
 	if err := checkInternal(o); err != nil {
 		return nil, err
 	}
+	if (o.HTTPTLSCert == "") != (o.HTTPTLSKey == "") {
+		return nil, usagef("TLS of the API takes --http-tls-cert and --http-tls-key together")
+	}
 	s := &server{options: o, addr: o.HTTPAddr}
 	if err := s.start(ctx); err != nil {
 		return nil, err
@@ -97,7 +101,7 @@ func checkExposure(o serverOptions) error {
 	if err != nil {
 		return usagef("--http-addr %q is not HOST:PORT", o.HTTPAddr)
 	}
-	if ip := net.ParseIP(host); host == "localhost" || ip != nil && ip.IsLoopback() || o.InsecureHTTP {
+	if isLoopback(host) || o.InsecureHTTP {
 		return nil
 	}
 	return usagef("--http-addr %s is reachable from other machines, and this version has no authentication: anybody there could run commands on your agents. "+
@@ -116,19 +120,39 @@ func checkInternal(o serverOptions) error {
 	if err != nil {
 		return usagef("--internal-addr %q is not HOST:PORT", o.InternalAddr)
 	}
-	ip := net.ParseIP(host)
-	loopback := host == "localhost" || ip != nil && ip.IsLoopback()
 	switch {
 	case given == 3 && o.Insecure:
 		return usagef("--insecure is plain text between nodes, --tls-cert is TLS: leave one out")
 	case given == 3:
-		return nil
+		return checkGossip(o)
 	case given > 0:
 		return usagef("TLS between nodes takes --tls-ca, --tls-cert and --tls-key together; `sluice cluster tls init` makes the files")
-	case o.Insecure, loopback && len(o.Join) == 0:
+	case o.Insecure, isLoopback(host) && len(o.Join) == 0:
 		return nil
 	}
 	return usagef("nodes of a cluster talk over TLS: give --tls-ca, --tls-cert and --tls-key (`sluice cluster tls init` makes the files), or --insecure if the network itself is guarded")
+}
+
+func isLoopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// checkGossip refuses that nodes which were given TLS tell in clear text who and where they are, and believe whoever says so.
+func checkGossip(o serverOptions) error {
+	if o.GossipAddr == "" || o.GossipKeyFile != "" {
+		return nil
+	}
+	host, _, err := net.SplitHostPort(o.GossipAddr)
+	if err != nil {
+		return usagef("--gossip-addr %q is not HOST:PORT", o.GossipAddr)
+	}
+	if !isLoopback(host) {
+		return usagef("with TLS between nodes, gossip at %s would still be clear text: give --gossip-key-file, the same on all nodes "+
+			"(`sluice cluster tls init` makes gossip.key)", o.GossipAddr)
+	}
+	o.Logger.Warn("gossip is not encrypted, as --gossip-key-file is not given; it does not leave this machine", "address", o.GossipAddr)
+	return nil
 }
 
 // gossipKey reads the key that encrypts gossip, none if no file is named.
@@ -141,7 +165,7 @@ func gossipKey(file string) ([]byte, error) {
 		return nil, fmt.Errorf("read the gossip key: %w", err)
 	}
 	key, err := base64.StdEncoding.DecodeString(strings.TrimSpace(string(text)))
-	if err != nil || len(key) != 32 {
+	if err != nil || len(key) != gossipKeyBytes {
 		return nil, usagef("%s does not hold 32 bytes in base64; make one with: head -c 32 /dev/urandom | base64", file)
 	}
 	return key, nil
@@ -156,6 +180,10 @@ func (s *server) start(ctx context.Context) error {
 	if s.options.TLSCert != "" {
 		files = &link.Files{CA: s.options.TLSCA, Cert: s.options.TLSCert, Key: s.options.TLSKey}
 	}
+	var api *node.CertificateFiles
+	if s.options.HTTPTLSCert != "" {
+		api = &node.CertificateFiles{Cert: s.options.HTTPTLSCert, Key: s.options.HTTPTLSKey}
+	}
 	listener, err := net.Listen("tcp", s.addr)
 	if err != nil {
 		return &failure{code: exitError, err: fmt.Errorf("serve the API: %w", err), hint: "another address with --http-addr"}
@@ -163,7 +191,7 @@ func (s *server) start(ctx context.Context) error {
 	n, err := node.Start(ctx, node.Config{
 		DataDir: s.options.DataDir, Name: s.options.NodeName, Listener: listener, InternalAddr: s.options.InternalAddr, GossipAddr: s.options.GossipAddr,
 		BootstrapExpect: s.options.BootstrapExpect, Version: version(), DiskLowWater: s.options.DiskLowWater, Logger: s.options.Logger,
-		InternalAdvertise: s.options.Advertise, ClusterName: s.options.ClusterName, Join: s.options.Join, TLS: files, GossipKey: key,
+		InternalAdvertise: s.options.Advertise, ClusterName: s.options.ClusterName, Join: s.options.Join, TLS: files, GossipKey: key, HTTPTLS: api,
 	})
 	if err != nil {
 		return addressTaken(err)
@@ -243,7 +271,11 @@ func (s *server) dashboardURL() string {
 	if ip := net.ParseIP(host); ip == nil || ip.IsUnspecified() {
 		host = "127.0.0.1"
 	}
-	return "http://" + net.JoinHostPort(host, port)
+	scheme := "http://"
+	if s.options.HTTPTLSCert != "" {
+		scheme = "https://"
+	}
+	return scheme + net.JoinHostPort(host, port)
 }
 
 func (s *server) apiURL() string { return s.dashboardURL() + "/api" }
@@ -311,7 +343,9 @@ func runningServer(ctx context.Context, dataDir string) (serverFile, bool) {
 	if err != nil {
 		return serverFile{}, false
 	}
-	response, err := http.DefaultClient.Do(request)
+	// Whether it answers is all that is asked: who it is the lock tells, and its certificate may name other addresses of the machine.
+	probe := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true}
+	response, err := (&http.Client{Transport: probe}).Do(request)
 	if err != nil {
 		return serverFile{}, false
 	}

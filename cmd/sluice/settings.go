@@ -20,6 +20,7 @@ import (
 const (
 	settingAPIURL = "SLUICE_API_URL"
 	settingAPIKey = "SLUICE_API_KEY"
+	settingCAFile = "SLUICE_API_CA_FILE"
 	settingPython = "SLUICE_PYTHON"
 
 	defaultAPIURL = "http://127.0.0.1:4200/api"
@@ -38,6 +39,7 @@ type definition struct {
 // plainSettings are the settings without a flag; flags marked with bindSetting add theirs.
 var plainSettings = map[string]definition{
 	settingAPIKey:          {about: "key sent to the API", secret: true},
+	settingCAFile:          {about: "file with the certificate that signs the API's, if the machine does not trust it anyway"},
 	settingPython:          {fallback: "python3", about: "interpreter that runs flows"},
 	"SLUICE_BINARY":        {fallback: "sluice", about: "binary that the Python SDK starts for an ephemeral server"},
 	"SLUICE_LOGGING_LEVEL": {fallback: "INFO", about: "lowest level that flows log"},

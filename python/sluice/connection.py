@@ -31,7 +31,7 @@ def client() -> Client:
                 return [ephemeral.start()]
 
             addresses = relocate()
-        made = Client(Transport(addresses, token=config.get("SLUICE_API_KEY"), on_outage=_tell, relocate=relocate))
+        made = Client(Transport(addresses, token=config.get("SLUICE_API_KEY"), authority=config.get("SLUICE_API_CA_FILE"), on_outage=_tell, relocate=relocate))
         _client = (key, made)
         return made
 

@@ -80,15 +80,23 @@ class OutcomeUnknown(Exception):
 class _Connection:
     """One keep-alive connection; used by one thread at a time."""
 
-    def __init__(self, address: Address, seconds: float) -> None:
+    def __init__(self, address: Address, seconds: float, authority: str = "") -> None:
         self.address = address
         sock = socket.create_connection((address.host, address.port), timeout=seconds)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if address.secure:
             import ssl
 
-            context = ssl.create_default_context(cafile=os.environ.get("SLUICE_API_CA_FILE") or None)
-            sock = context.wrap_socket(sock, server_hostname=address.host)
+            try:
+                context = ssl.create_default_context(cafile=authority or None)
+            except (OSError, ValueError) as error:
+                sock.close()
+                raise ConfigurationError(f"SLUICE_API_CA_FILE: {authority!r} cannot be used: {error}") from error
+            try:
+                sock = context.wrap_socket(sock, server_hostname=address.host)
+            except BaseException:
+                sock.close()
+                raise
         self.sock = sock
         self.reader = sock.makefile("rb")
         self.idle_since = 0.0
@@ -172,11 +180,13 @@ class Transport:
         retry_seconds: Optional[float] = None,
         on_outage: Optional[Callable[[str], None]] = None,
         relocate: Optional[Callable[[], List[str]]] = None,
+        authority: str = "",
     ) -> None:
         if not addresses:
             raise ConfigurationError("no API address")
         self.addresses = [Address(url) for url in addresses]
         self.token = token
+        self.authority = authority  # file of who signs the certificates of https addresses; "" is whom the machine trusts
         if retry_seconds is None:
             retry_seconds = float(os.environ.get("SLUICE_API_RETRY_SECONDS") or RETRY_SECONDS)
         self.retry_seconds = retry_seconds
@@ -214,7 +224,7 @@ class Transport:
             sent = False
             try:
                 if connection is None:
-                    connection = _Connection(address, min(CONNECT_SECONDS, seconds))
+                    connection = _Connection(address, min(CONNECT_SECONDS, seconds), self.authority)
                 sent = True
                 reply, keep = connection.exchange(request, seconds, expect_body)
             except (OSError, ValueError) as error:
@@ -227,7 +237,7 @@ class Transport:
                     continue
                 if sent:
                     seen.append(True)
-                if isinstance(error, ValueError):
+                if not isinstance(error, OSError):  # a certificate that is refused is both
                     raise ConnectionError("the answer is not HTTP") from error
                 raise
             except BaseException:
@@ -333,6 +343,11 @@ def unreachable(addresses: List[Address], reason: str, waited: float) -> str:
     """The sentence for a server that does not answer."""
     where = ", ".join(address.url for address in addresses)
     tried = f" (tried for {waited:.0f} s)" if waited >= 1 else ""
+    if "CERTIFICATE_VERIFY_FAILED" in reason:
+        return (
+            f"the certificate of the Sluice server at {where} is not trusted{tried}: {reason}. Name the file with the certificate "
+            "that signs it: `sluice config set SLUICE_API_CA_FILE=/path/to/ca.pem`."
+        )
     return (
         f"no Sluice server answers at {where}{tried}: {reason}. Start one with `sluice server start`, "
         "or point to another with `sluice config set SLUICE_API_URL=http://HOST:4200/api`."

@@ -5,6 +5,7 @@ package node
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -39,6 +40,8 @@ type Config struct {
 	Name string
 	// Listener is where the HTTP API is served. The node closes it.
 	Listener net.Listener
+	// HTTPTLS names certificate and key of the API; nil is plain HTTP.
+	HTTPTLS *CertificateFiles
 	// InternalAddr is host:port of Raft, GossipAddr of gossip; port 0 is the kernel's choice. GossipAddr "" is no gossip.
 	InternalAddr, GossipAddr string
 	// InternalAdvertise is the internal address that other nodes use; "" is InternalAddr as bound.
@@ -120,6 +123,12 @@ func Start(ctx context.Context, c Config) (_ *Node, err error) {
 	if n.fsm, err = fsm.New(stateStorage{n.holder}, applyLock, c.Logger); err != nil {
 		return nil, fmt.Errorf("open the state machine: %w", err)
 	}
+	var apiTLS *tls.Config
+	if c.HTTPTLS != nil {
+		if apiTLS, err = c.HTTPTLS.serve(c.Logger); err != nil {
+			return nil, err
+		}
+	}
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	if n.services, err = newServices(n, registry); err != nil {
@@ -144,7 +153,7 @@ func Start(ctx context.Context, c Config) (_ *Node, err error) {
 	registry.MustRegister(newStatusMetrics(c, n.cluster, n.holder.Metrics, n.disk, config.TLS))
 	n.http, err = httpapi.New(httpapi.Config{
 		Proposer: proposer{n.cluster, n.disk, metrics}, Reader: reader{n.cluster, n.fsm}, Claims: n.services, Events: n.fsm.Events(), Health: n, Cluster: members{n},
-		Logger: c.Logger, Registry: registry, Version: c.Version, LeaseTTL: c.LeaseTTL,
+		Logger: c.Logger, Registry: registry, Version: c.Version, LeaseTTL: c.LeaseTTL, TLS: apiTLS,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("configure the HTTP API: %w", err)
