@@ -9,7 +9,7 @@ SEED ?=
 # Packages whose tests run the real binary as processes; they race-test nothing.
 PROCESS_TESTS := ./e2e/...
 
-.PHONY: help run build test test-deps test-race test-moves test-e2e test-python test-long lint generate bench fmt clean
+.PHONY: help run build test test-deps test-race test-moves test-e2e test-python test-long lint chaos generate bench fmt clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,10 @@ test-long: build ## the same with many more seeds, and fuzzing (about an hour)
 	SLUICE_SEEDS=100 SLUICE_PROBES=200 SLUICE_CRASH_SEEDS=200 $(GO) test -race -timeout 60m ./cluster/... ./fsm/...
 	SLUICE_E2E_LONG=1 SLUICE_E2E_BINARY=$(CURDIR)/$(BIN) $(GO) test -count=1 -parallel 8 -timeout 60m $(PROCESS_TESTS)
 	./tools/fuzz 60s
+
+chaos: build ## a system of processes under faults: SEED=n repeats one, TIME=10m, NODES=3 or 5 (Linux, root)
+	SLUICE_E2E_BINARY=$(CURDIR)/$(BIN) SLUICE_SEED=$(SEED) SLUICE_CHAOS_TIME=$(or $(TIME),1m) SLUICE_CHAOS_NODES=$(NODES) \
+		$(GO) test -count=1 -v -timeout 0 -run '^TestChaos$$' ./e2e/chaos
 
 lint: ## gofmt, go vet, staticcheck and our own rules
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo 'gofmt would change:'; gofmt -l $$(git ls-files '*.go'); exit 1; }
