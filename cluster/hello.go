@@ -57,6 +57,9 @@ func (h hello) peer() Peer { return Peer{ID: h.NodeID, Addr: h.Addr} }
 func (n *Node) askHello(ctx context.Context, to link.Target) (hello, error) {
 	var answer hello
 	err := n.askJSON(ctx, to, methodHello, n.hello(), &answer)
+	if err == nil {
+		n.met.note(answer, n.servers())
+	}
 	return answer, err
 }
 
@@ -66,6 +69,7 @@ func (n *Node) serveHello(_ context.Context, _ string, body []byte) ([]byte, err
 		return nil, fmt.Errorf("decode hello: %w", err)
 	}
 	n.former.hear(h)
+	n.met.note(h, n.servers())
 	return json.Marshal(n.hello())
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -55,6 +56,31 @@ func (n *Node) askTimed(ctx context.Context, to link.Target, into *MemberView) (
 func (v *MemberView) keep(before MemberView) {
 	v.Name, v.Contact, v.Lag = before.Name, before.Contact, before.Lag
 	v.ClockOffset, v.ClockError, v.ClockKnown = before.ClockOffset, before.ClockError, before.ClockKnown
+}
+
+// acquaintances remembers what the members last said of themselves, to name those that do not answer any more.
+type acquaintances struct {
+	mu   sync.Mutex // guards byID
+	byID map[string]hello
+}
+
+// note keeps what a member said; what strangers say is not kept.
+func (a *acquaintances) note(h hello, members []raft.Server) {
+	if !slices.ContainsFunc(members, func(s raft.Server) bool { return string(s.ID) == h.NodeID }) {
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.byID == nil {
+		a.byID = map[string]hello{}
+	}
+	a.byID[h.NodeID] = hello{Name: h.Name, HTTPAddr: h.HTTPAddr, Version: h.Version}
+}
+
+func (a *acquaintances) of(id string) hello {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.byID[id]
 }
 
 // target is where a server of the configuration is asked: gossip knows first when it has moved.

@@ -96,4 +96,9 @@ func TestMemberViews(t *testing.T) {
 	if v := views()[id]; v.Name != "at "+dead.addr || v.Contact.IsZero() || v.Problem == "" {
 		t.Errorf("the dead one is seen as %+v", v)
 	}
+	for _, m := range lead.node.Roll(testContext(t)) {
+		if m.ID == id && (m.Alive || m.Name != "at "+dead.addr || m.Version == "" || m.Problem == "") {
+			t.Errorf("the roll shows the dead one as %+v", m)
+		}
+	}
 }

@@ -432,6 +432,8 @@ func (n *Node) roll(ctx context.Context) []MemberStatus {
 			}
 			if err != nil {
 				m.Problem = err.Error()
+				h = n.met.of(m.ID)
+				m.Name, m.HTTPAddr, m.Version = h.Name, h.HTTPAddr, h.Version
 				return
 			}
 			m.Alive, m.Name, m.HTTPAddr, m.Version, m.Applied, m.Last, m.Problem = true, h.Name, h.HTTPAddr, h.Version, h.Applied, h.LastIndex, h.Problem

@@ -57,6 +57,7 @@ type Node struct {
 	stopped  atomic.Bool
 	restarts atomic.Uint64
 	reigns   reigns
+	met      acquaintances
 	problem  atomic.Value // string: what keeps raft from running or the node from joining
 
 	startOnce, stopOnce sync.Once

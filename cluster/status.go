@@ -44,6 +44,9 @@ type Status struct {
 	Problems []string
 }
 
+// NoLeaderKnown is the problem of a node without leader: one of the cluster, not of the node.
+const NoLeaderKnown = "no leader is known"
+
 // Status returns a snapshot of the node's condition. Cheap enough for every scrape.
 func (n *Node) Status() Status {
 	s := Status{NodeID: n.id, ClusterID: n.cfg.DataDir.ClusterID(), State: "stopped",
@@ -101,7 +104,7 @@ func (n *Node) Status() Status {
 	case n.stopped.Load():
 		s.Problems = append(s.Problems, "the node is shutting down")
 	case s.Leader.ID == "":
-		s.Problems = append(s.Problems, "no leader is known")
+		s.Problems = append(s.Problems, NoLeaderKnown)
 	case s.Leader.ID == n.id && !s.Leading:
 		s.Problems = append(s.Problems, "leadership is being taken over")
 	}

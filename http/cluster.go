@@ -18,6 +18,17 @@ func readCluster(s *Server, x *exchange) error {
 	return x.send(200)
 }
 
+func readClusterHealth(s *Server, x *exchange) error {
+	if s.cluster == nil {
+		return errNoCluster
+	}
+	var err error
+	if x.out, err = appendJSON(x.out, s.cluster.Health(x.ctx)); err != nil {
+		return err
+	}
+	return x.send(200)
+}
+
 type transferRequest struct{ to string }
 
 var transferSpec = body.Parameters(

@@ -123,6 +123,8 @@ type Health interface {
 type Cluster interface {
 	// Describe says who belongs to the cluster and how each is.
 	Describe(ctx context.Context) api.Cluster
+	// Health asks all members how they are and judges.
+	Health(ctx context.Context) api.ClusterHealth
 	// TransferLeadership makes the node with that id lead, "" the one closest behind.
 	TransferLeadership(ctx context.Context, to string) error
 	// RemoveMember takes a node out.

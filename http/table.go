@@ -96,6 +96,7 @@ func routes() []*route {
 		post("/agents/{id}/heartbeat", RoleAgent, agentHeartbeat),
 		post("/leases/renew", RoleAgent, renewLeases),
 		get("/cluster", RoleViewer, readCluster),
+		get("/cluster/health", RoleViewer, readClusterHealth),
 		post("/cluster/transfer_leadership", RoleAdmin, transferLeadership),
 		post("/cluster/leave", RoleAdmin, leaveCluster),
 		del("/cluster/members/{id}", RoleAdmin, removeMember),

@@ -13,6 +13,11 @@ func (c *Client) Cluster(ctx context.Context) (*api.Cluster, error) {
 	return get[api.Cluster](ctx, c, "/cluster")
 }
 
+// ClusterHealth asks the node to ask all members how they are.
+func (c *Client) ClusterHealth(ctx context.Context) (*api.ClusterHealth, error) {
+	return get[api.ClusterHealth](ctx, c, "/cluster/health")
+}
+
 // TransferLeadership makes the node with that id lead, or with "" the one closest behind the leader.
 func (c *Client) TransferLeadership(ctx context.Context, to string) error {
 	return c.send(ctx, call{method: http.MethodPost, path: "/cluster/transfer_leadership", body: api.LeadershipTransfer{To: to}})

@@ -40,6 +40,9 @@ const exitCodesHelp = `Every command ends with one of these codes:
     5    not allowed: no, bad or insufficient credentials
     6    no server could be reached, or the cluster has no leader
 
+cluster health ends with 0 when the cluster is healthy, 1 when it is degraded, 6 when it is down. cluster status ends with 1
+when no leader is known or no further node may fail.
+
 Commands that wait for a flow run (flow-run watch, deployment run --watch, deployment execute) end with how it ended:
 
     0    Completed

@@ -88,6 +88,7 @@ var dataArguments = map[string][]string{
 	"sluice storage reset-default":            {},
 	"sluice cluster members":                  {},
 	"sluice cluster status":                   {},
+	"sluice cluster health":                   {},
 	"sluice cluster leave":                    {},
 	"sluice bench lives":                      {},
 	"sluice bench seed":                       {},

@@ -80,6 +80,7 @@ type Node struct {
 	disk      *diskGuard
 	http      *httpapi.Server
 	activity  *activity
+	tls       *link.TLS     // nil: plain text between nodes
 	left      chan struct{} // closed when this node has left its cluster
 	leaveOnce sync.Once
 	stopOnce  sync.Once
@@ -138,13 +139,14 @@ func Start(ctx context.Context, c Config) (_ *Node, err error) {
 	config := cluster.Config{
 		DataDir: n.dataDir, Snapshots: snapshot.NewStore(n.holder), Observer: metrics, Version: c.Version,
 		HTTPAddr: c.Listener.Addr().String(), InternalAddr: c.InternalAddr, GossipAddr: c.GossipAddr, BootstrapExpect: c.BootstrapExpect,
-		EncodeEpoch: encodeEpoch, Lead: n.services.lead, Serve: n.services.serve(), Name: c.Name, ClusterName: c.ClusterName, InternalAdvertise: c.InternalAdvertise,
+		EncodeEpoch: encodeEpoch, Lead: n.services.lead, Serve: n.serve(), Name: c.Name, ClusterName: c.ClusterName, InternalAdvertise: c.InternalAdvertise,
 		Join: c.Join, GossipKey: c.GossipKey, Clock: c.Clock, LogBackend: c.LogBackend,
 	}
 	if c.TLS != nil {
 		if config.TLS, err = link.LoadTLS(*c.TLS, cmp.Or(c.ClusterName, cluster.DefaultName), c.Logger); err != nil {
 			return nil, err
 		}
+		n.tls = config.TLS
 	}
 	n.cluster, err = cluster.New(config, n.fsm, c.Logger)
 	if err != nil {
@@ -166,6 +168,13 @@ func Start(ctx context.Context, c Config) (_ *Node, err error) {
 		return nil, fmt.Errorf("start the cluster: %w", err)
 	}
 	return n, nil
+}
+
+// serve is what this node answers other nodes.
+func (n *Node) serve() map[string]cluster.Serve {
+	all := n.services.serve()
+	all[methodReport] = n.serveReport
+	return all
 }
 
 // WaitReady returns when a leader accepts commands and, if this node is the leader, it hands out work and has stored what every

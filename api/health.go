@@ -1,0 +1,61 @@
+package api
+
+import "time"
+
+// The verdicts on a cluster, from best to worst.
+const (
+	ClusterHealthy  = "healthy"
+	ClusterDegraded = "degraded" // it works, but somebody should look
+	ClusterDown     = "down"     // it accepts no writes, as far as the node that answers knows
+)
+
+// ClusterHealth is the answer of GET /cluster/health: how the cluster is as the node that answers sees it.
+type ClusterHealth struct {
+	Status    string `json:"status"`
+	ClusterID string `json:"cluster_id"`
+	NodeID    string `json:"node_id"` // of the node that answers
+	NodeName  string `json:"node_name"`
+	Leader    string `json:"leader"` // "" when none is known
+	Term      uint64 `json:"term"`
+	Voters    int    `json:"voters"`
+	// VotersLive answer and name no problem; LossesLeft of them may fail before there is no quorum, negative when it is lost.
+	VotersLive int            `json:"voters_live"`
+	Quorum     int            `json:"quorum"`
+	LossesLeft int            `json:"losses_left"`
+	Reasons    []HealthReason `json:"reasons"` // empty when healthy
+	Members    []MemberHealth `json:"members"`
+}
+
+// HealthReason is one thing that is not as it should be.
+type HealthReason struct {
+	Code   string `json:"code"`
+	Status string `json:"status"` // what it makes of the cluster: degraded or down
+	Member string `json:"member"` // name or id; "" when it is about the cluster
+	Text   string `json:"text"`
+	Try    string `json:"try"` // what to do next
+}
+
+// MemberHealth is how one member is. What it did not tell is null or empty.
+type MemberHealth struct {
+	ID           string     `json:"id"`
+	Name         string     `json:"name"`
+	Address      string     `json:"address"`
+	HTTPAddress  string     `json:"http_address"`
+	Version      string     `json:"version"`
+	Voter        bool       `json:"voter"`
+	Leader       bool       `json:"leader"`
+	Alive        bool       `json:"alive"`
+	Error        string     `json:"error"` // why it did not answer
+	Problems     []string   `json:"problems"`
+	Halted       string     `json:"halted"` // why it applies nothing more
+	LastIndex    uint64     `json:"last_index"`
+	AppliedIndex uint64     `json:"applied_index"`
+	Lag          uint64     `json:"lag_entries"` // behind the newest log of all that answered
+	ClockOffset  *Duration  `json:"clock_offset_seconds"`
+	ClockError   *Duration  `json:"clock_error_seconds"`
+	DiskFree     *int64     `json:"disk_free_bytes"`
+	DiskSize     *int64     `json:"disk_size_bytes"`
+	DiskLowWater *int64     `json:"disk_low_water_bytes"`
+	DiskRefuses  string     `json:"disk_refuses"` // what it refuses for want of space
+	Certificate  *time.Time `json:"certificate_expires"`
+}

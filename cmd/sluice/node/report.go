@@ -1,0 +1,57 @@
+package node
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+)
+
+// methodReport is how a node asks any other how it is.
+const methodReport = "report"
+
+// report is what a node says of itself. Fields are only added.
+type report struct {
+	Now      int64       `json:"now"` // its clock, µs
+	Version  string      `json:"version"`
+	Last     uint64      `json:"last"`
+	Applied  uint64      `json:"applied"`
+	Problems []string    `json:"problems,omitempty"`
+	Halted   string      `json:"halted,omitempty"`
+	Disk     *diskReport `json:"disk,omitempty"`
+	// Certificate is when the first of the certificates between nodes ends.
+	Certificate time.Time `json:"certificate,omitzero"`
+}
+
+type diskReport struct {
+	Free     int64  `json:"free"` // bytes, as the next two
+	Size     int64  `json:"size"`
+	LowWater int64  `json:"low"`
+	Refuses  string `json:"refuses,omitempty"`
+}
+
+// report says how this node is.
+func (n *Node) report() report {
+	s := n.cluster.Status()
+	r := report{Now: n.config.Clock.Now().UnixMicro(), Version: n.config.Version, Last: s.LastIndex, Applied: s.AppliedIndex, Problems: s.Problems}
+	if s.Halted != nil {
+		r.Halted = s.Halted.Error()
+	}
+	if now, err := n.disk.room(); err != nil {
+		r.Problems = append(r.Problems, err.Error())
+	} else {
+		r.Disk = &diskReport{Free: now.free, Size: now.size, LowWater: n.disk.low}
+		if level := n.disk.level(now.free); level > diskFine {
+			r.Disk.Refuses = level.String()
+		}
+	}
+	if n.tls != nil {
+		e := n.tls.Expiry()
+		r.Certificate = e.Node
+		if e.Authority.Before(e.Node) {
+			r.Certificate = e.Authority
+		}
+	}
+	return r
+}
+
+func (n *Node) serveReport(context.Context, []byte) ([]byte, error) { return json.Marshal(n.report()) }
