@@ -208,6 +208,13 @@ func (a *Agent) Stop() {
 	a.launcher.Stop()
 }
 
+// Busy is how many flow runs the agent executes now.
+func (a *Agent) Busy() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return len(a.executions)
+}
+
 // Kill makes a running or coming Stop kill the flow processes instead of waiting
 // for them. It returns at once.
 func (a *Agent) Kill() { a.kill() }

@@ -22,6 +22,10 @@ func baseEnvironment() environment {
 	// Of another run, if this agent itself was started by a flow.
 	delete(e.variables, "SLUICE_LEASE_TOKEN")
 	delete(e.variables, "SLUICE_FLOW_RUN_ID")
+	// What a service manager told the agent: flows must not speak for it.
+	delete(e.variables, "NOTIFY_SOCKET")
+	delete(e.variables, "WATCHDOG_PID")
+	delete(e.variables, "WATCHDOG_USEC")
 	return e
 }
 

@@ -226,7 +226,8 @@ func (f *former) say(text string) {
 	changed := f.text != text
 	f.text = text
 	f.mu.Unlock()
-	if changed && text != "" {
+	// A node that is to be alone waits for itself only.
+	if changed && text != "" && f.n.cfg.BootstrapExpect != 1 {
 		f.n.log.Info("no cluster yet", "state", text)
 	}
 }

@@ -110,6 +110,8 @@ type claimRequest struct {
 const (
 	longestWait = 30 * time.Second
 	mostGrants  = 1000
+	// drainedClaim bounds how long a claim that waited when the node began to drain looks for what it was granted.
+	drainedClaim = 5 * time.Second
 )
 
 var claimSpec = body.Strict(
@@ -147,11 +149,17 @@ func claimRuns(s *Server, x *exchange) error {
 	}
 	ctx, cancel := context.WithTimeout(x.r.Context(), longestWait+ordinary)
 	defer cancel()
-	defer context.AfterFunc(s.drain, cancel)()
-	granted, err := s.claims.Claim(ctx, Demand{
-		AgentID: id, ClaimID: in.claimID, Queues: known, Limit: int(in.limit), Wait: time.Duration(in.wait) * time.Microsecond,
-	})
+	defer context.AfterFunc(s.patience(), cancel)()
+	demand := Demand{AgentID: id, ClaimID: in.claimID, Queues: known, Limit: int(in.limit), Wait: time.Duration(in.wait) * time.Microsecond}
+	granted, err := s.claims.Claim(ctx, demand)
 	if err != nil && s.isDraining() && errors.Is(err, context.Canceled) {
+		// Asked again with its id, the claim answers what was granted meanwhile, if anything was.
+		again, cancel := context.WithTimeout(x.r.Context(), drainedClaim)
+		defer cancel()
+		demand.Wait = 0
+		granted, err = s.claims.Claim(again, demand)
+	}
+	if err != nil && s.isDraining() && errors.Is(err, context.DeadlineExceeded) {
 		// Whatever was granted meanwhile is answered to the repetition of this claim on another node.
 		return &failure{status: 503, kind: api.KindUnknownOutcome, detail: "This node is shutting down.", hint: "Repeat the claim with the same claim_id.", retryAfter: 1}
 	}

@@ -64,6 +64,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h["X-Request-Id"] = []string{x.id}
 	h["Access-Control-Allow-Origin"] = anyone
+	if s.isDraining() {
+		x.closeAfter()
+	}
 	defer func() {
 		if failed := recover(); failed != nil {
 			s.recovered(x, failed)

@@ -382,21 +382,6 @@ func checkEventsOfAllFlowRunsResume(t *testing.T, at place) {
 	})
 }
 
-func TestAClaimThatWaitsEndsWhenTheNodeDrains(t *testing.T) {
-	everywhere(t, checkAClaimThatWaitsEndsWhenTheNodeDrains)
-}
-
-func checkAClaimThatWaitsEndsWhenTheNodeDrains(t *testing.T, at place) {
-	s := newStack(t, at)
-	queue := s.must(201, "POST", "/api/work_queues/", object{"name": "q"})["id"]
-	s.must(201, "POST", "/api/agents/", object{"id": agentID, "name": "a"})
-	s.server.Drain()
-	a := s.do("POST", "/api/agents/"+agentID+"/claim", object{"work_queue_ids": []any{queue}, "limit": 1, "wait_seconds": 30, "claim_id": nobody})
-	if a.status != 503 || a.object(t)["kind"] != "unknown_outcome" {
-		t.Errorf("%d %s", a.status, a.text)
-	}
-}
-
 func TestScheduleMakesRunsOfAWindow(t *testing.T) { everywhere(t, checkScheduleMakesRunsOfAWindow) }
 
 func checkScheduleMakesRunsOfAWindow(t *testing.T, at place) {

@@ -89,8 +89,10 @@ type Server struct {
 	router   *mux.Router
 
 	http     *http.Server
-	drain    context.Context // ends when Stop begins: streams and long polls end with it
+	drain    context.Context // ends when draining begins: streams and long polls that wait then end with it
 	endDrain context.CancelFunc
+	stop     context.Context // ends when Stop begins: so do those that came while the node drained
+	endStop  context.CancelFunc
 	failed   chan error    // capacity 1: why serving ended without Stop
 	served   chan struct{} // closed when serving has ended
 	stopOnce sync.Once
@@ -109,6 +111,7 @@ func New(c Config) (*Server, error) {
 		ids: newRequestIDs(), failed: make(chan error, 1), served: make(chan struct{}),
 	}
 	s.drain, s.endDrain = context.WithCancel(context.Background())
+	s.stop, s.endStop = context.WithCancel(context.Background())
 	if s.now == nil {
 		s.now = time.Now
 	}
@@ -161,13 +164,15 @@ func (s *Server) Start(l net.Listener) {
 // Failed delivers why serving ended, if it did so without Stop: nobody can reach the node any more.
 func (s *Server) Failed() <-chan error { return s.failed }
 
-// Drain ends streams and long polls and makes /readyz say no; ordinary requests are still served.
+// Drain makes /readyz say no, answers the long polls and ends the streams that wait, and closes each connection with its next
+// answer. Requests are served as before: a load balancer takes its time to notice.
 func (s *Server) Drain() { s.endDrain() }
 
 // Stop drains, waits for requests that are being answered until ctx ends, and then closes what is left. It may be called
 // more than once and without Start.
 func (s *Server) Stop(ctx context.Context) error {
 	s.Drain()
+	s.endStop()
 	if s.http == nil {
 		return nil
 	}
@@ -181,3 +186,11 @@ func (s *Server) Stop(ctx context.Context) error {
 }
 
 func (s *Server) isDraining() bool { return s.drain.Err() != nil }
+
+// patience ends when a request that comes now should wait no longer: when the node begins to drain, or, while it does, when it stops.
+func (s *Server) patience() context.Context {
+	if s.isDraining() {
+		return s.stop
+	}
+	return s.drain
+}

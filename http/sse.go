@@ -64,8 +64,19 @@ func (s *sse) comment() error {
 // streamContext ends with the request and when the node drains.
 func (x *exchange) streamContext() (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(x.r.Context())
-	stop := context.AfterFunc(x.server.drain, cancel)
+	stop := context.AfterFunc(x.server.patience(), cancel)
 	return ctx, func() { stop(); cancel() }
+}
+
+// reconnectMillis is how soon the client of a stream that this node ends should connect again. Its stream goes on elsewhere.
+const reconnectMillis = "100"
+
+// goodbye tells the client of a stream, when this node ends it, to connect again soon: browsers would wait for seconds.
+func (s *sse) goodbye() {
+	if s.x.server.isDraining() {
+		s.x.out = append(s.x.out[:0], ": this node is shutting down\nretry: "+reconnectMillis+"\n\n"...)
+		_ = s.flush() // the last thing there is to say
+	}
 }
 
 // resumeFrom is the cursor of the last event the client got, "" for none.
@@ -98,6 +109,7 @@ func streamEvents(s *Server, x *exchange) error {
 			subscription, _ = s.subscribe("", watch.TopicFlowRun)
 			out.event(api.EventReset, "", func(b []byte) []byte { return append(b, "{}"...) })
 		case err != nil:
+			out.goodbye()
 			return nil // the client or this node goes away
 		case !e.Deleted:
 			out.event(api.EventFlowRun, e.Cursor.String(), func(b []byte) []byte { return appendRunEvent(b, e.FlowRun) })

@@ -131,6 +131,7 @@ type grantingClaims struct {
 	reader   Reader
 	presence Presence
 	lost     []LostLease
+	waits    chan struct{} // receives when a claim begins to wait
 }
 
 func (c *grantingClaims) Claim(ctx context.Context, d Demand) (Granted, error) {
@@ -155,6 +156,10 @@ func (c *grantingClaims) Claim(ctx context.Context, d Demand) (Granted, error) {
 	if len(wish.Picks) == 0 && d.Wait > 0 {
 		wait, cancel := context.WithTimeout(ctx, d.Wait)
 		defer cancel()
+		select {
+		case c.waits <- struct{}{}:
+		default:
+		}
 		<-wait.Done()
 		return Granted{Index: view.Index()}, ctx.Err()
 	}
@@ -200,7 +205,7 @@ func newStack(t testing.TB, at place, change ...func(*Config)) *stack {
 	node, stopNodes := startNodes(ctx, t, at)
 	s := &stack{t: t, node: node, fault: &faults{}, health: &switchedHealth{checks: []Check{{Name: "leader", OK: true}}}}
 	proposer, reader := testProposer{node.node, s.fault}, testReader{node.node, node.machine}
-	s.claims = &grantingClaims{proposer: proposer, reader: reader}
+	s.claims = &grantingClaims{proposer: proposer, reader: reader, waits: make(chan struct{}, 10)}
 	config := Config{
 		Proposer: proposer, Reader: reader, Claims: s.claims, Events: node.machine.Events(), Health: s.health, Logger: testLogger(),
 		Registry: prometheus.NewRegistry(), Version: "1.2.3", StrictHold: 50 * time.Millisecond,

@@ -90,6 +90,9 @@ func streamFlowRun(s *Server, x *exchange) error {
 	}
 	run.out = x.sse()
 	run.serve()
+	if ctx.Err() != nil {
+		run.out.goodbye()
+	}
 	return nil
 }
 

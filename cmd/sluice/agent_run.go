@@ -26,6 +26,16 @@ func runAgent(ctx context.Context, a *app, o agentOptions) error {
 		return err
 	}
 	o.Ready()
+	manager := a.serviceManager(o.Logger)
+	manager.ready(fmt.Sprintf("agent %s looks for work", running.Name()))
+	defer manager.watch(func(context.Context) error {
+		manager.status(fmt.Sprintf("agent %s executes %d flow runs", running.Name(), running.Busy()))
+		return nil
+	})()
+	stopping := context.AfterFunc(ctx, func() {
+		manager.stopping(fmt.Sprintf("waiting up to %s for %d flow runs to end", o.Drain, running.Busy()))
+	})
+	defer stopping()
 	stop := hurryOnSecondSignal(ctx, running)
 	defer stop()
 	if err := running.Wait(ctx); err != nil {
@@ -61,7 +71,7 @@ func (a *app) startAgent(ctx context.Context, o agentOptions, address string) (*
 		queues = append(queues, q.ID)
 	}
 	running, err := agent.New(agent.Config{
-		Name: o.Name, Version: version(), WorkQueueIDs: queues, Limit: o.Limit, APIURL: address, APICAFile: authority, Python: interpreter, PythonPath: sdk,
+		Name: o.Name, Version: version(), WorkQueueIDs: queues, Limit: o.Limit, DrainTimeout: o.Drain, APIURL: address, APICAFile: authority, Python: interpreter, PythonPath: sdk,
 		SpoolDir: filepath.Join(a.home(), "spool"), API: c, Logger: slog.New(console.New(a.out, console.Options{Level: level, Format: console.Format(a.logFormat)})), Output: a.out,
 	})
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -31,10 +32,11 @@ type serverOptions struct {
 	GossipKeyFile   string
 	HTTPTLSCert     string // files of the API's TLS
 	HTTPTLSKey      string
-	Insecure        bool  // plain text between nodes
-	InsecureHTTP    bool  // an HTTP address that is not loopback without authentication
-	Ephemeral       bool  // port chosen by the system, exits when unused
-	DiskLowWater    int64 // bytes
+	Insecure        bool          // plain text between nodes
+	InsecureHTTP    bool          // an HTTP address that is not loopback without authentication
+	Ephemeral       bool          // port chosen by the system, exits when unused
+	DiskLowWater    int64         // bytes
+	DrainDelay      time.Duration // how long a stopping node serves on
 	Logger          *slog.Logger
 	// Ready is called once the node serves, with the base addresses that clients on this machine use.
 	Ready func(apiURL, dashboardURL string)
@@ -62,9 +64,10 @@ func (o *serverOptions) registerCluster(flags *pflag.FlagSet) {
 	flags.StringVar(&o.GossipKeyFile, "gossip-key-file", "", "file with 32 bytes in base64, the same on all nodes, that encrypt gossip")
 	flags.StringVar(&o.HTTPTLSCert, "http-tls-cert", "", "file with the certificate of the API at --http-addr, which is then HTTPS; read again when it changes")
 	flags.StringVar(&o.HTTPTLSKey, "http-tls-key", "", "file with the key of --http-tls-cert")
+	flags.DurationVar(&o.DrainDelay, "drain-delay", 5*time.Second, "how long a node that was told to stop serves on, not ready any more: longer than load balancers take to notice; a node without others does not wait")
 	flags.BoolVar(&o.Insecure, "insecure", false, "plain text between nodes, for tests and one machine")
 	flags.BoolVar(&o.InsecureHTTP, "insecure-http", false, "allow an HTTP address that is not loopback without authentication")
-	bindSetting(flags, "internal-addr", "internal-advertise", "gossip-addr", "gossip-key-file", "node-name", "cluster-name", "bootstrap-expect", "join",
+	bindSetting(flags, "internal-addr", "internal-advertise", "gossip-addr", "gossip-key-file", "drain-delay", "node-name", "cluster-name", "bootstrap-expect", "join",
 		"tls-ca", "tls-cert", "tls-key", "http-tls-cert", "http-tls-key", "insecure", "insecure-http")
 }
 
@@ -74,6 +77,8 @@ func (o *serverOptions) complete(a *app) error {
 		o.DataDir = filepath.Join(a.home(), "data")
 	}
 	switch {
+	case o.DrainDelay < 0:
+		return usagef("--drain-delay is %s; it must not be negative", o.DrainDelay)
 	case o.BootstrapExpect < 0:
 		return usagef("--bootstrap-expect is %d; it is at least 1", o.BootstrapExpect)
 	case o.BootstrapExpect == 0 && len(o.Join) == 0:
@@ -96,6 +101,9 @@ func newServerCommand(a *app, name string) *cobra.Command {
 		Long: `Start one node of a cluster. Alone, it is a cluster of one. Several nodes found a cluster together when each is started
 with --bootstrap-expect N and --join with the internal addresses of the others. The same command line starts a node again, and
 starts further nodes, which join. Nodes talk over mutual TLS (sluice cluster tls init), or with --insecure in plain text.
+
+SIGTERM and Ctrl-C drain the node: /readyz says no, another node takes the leadership, long polls and streams end, and for
+--drain-delay it serves on while load balancers notice. A second signal stops it at once.
 
 With --ephemeral the node chooses its port, prints one JSON line with its address, and exits when nothing has used it for
 15 seconds; when the data directory is in use already, it prints the address of the server that uses it. A node started
@@ -156,8 +164,9 @@ is still there when it is started again.`,
 // agentOptions is what the flags of agent start say.
 type agentOptions struct {
 	Queues []api.WorkQueue
-	Name   string // "" is made from host and process
-	Limit  int    // how many runs at once; 0 is the agent's default
+	Name   string        // "" is made from host and process
+	Limit  int           // how many runs at once; 0 is the agent's default
+	Drain  time.Duration // how long a stopping agent waits for its runs; 0 is the agent's default
 	Logger *slog.Logger
 	// Ready is called once the agent is registered.
 	Ready func()
@@ -170,7 +179,10 @@ func newAgentCommand(a *app) *cobra.Command {
 		Use:   "start QUEUE...",
 		Short: "Start an agent",
 		Long: `Start an agent, which claims runs from work queues and executes them. Queues are given by name or id and looked up once:
-renaming one does not disturb the agent. SIGTERM and Ctrl-C let running flows end; a second one stops them.`,
+renaming one does not disturb the agent.
+
+SIGTERM and Ctrl-C drain it: it takes no more runs and waits up to --drain-timeout for those it executes; then they are stopped
+and become Crashed. A second signal stops them at once.`,
 		Example:           "  sluice agent start tutorial_queue\n  sluice agent start 3461754d-e411-4155-9bc7-a0145b6974a0",
 		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: completeNames(a, workQueueNames),
@@ -182,6 +194,9 @@ renaming one does not disturb the agent. SIGTERM and Ctrl-C let running flows en
 			options.Logger = logger
 			if options.Limit < 0 {
 				return usagef("--limit is %d; it must not be negative", options.Limit)
+			}
+			if options.Drain <= 0 {
+				return usagef("--drain-timeout is %s; it must be positive (a second SIGTERM or Ctrl-C stops the agent at once)", options.Drain)
 			}
 			address, _ := a.settings.lookup(settingAPIURL)
 			if !hideWelcome {
@@ -209,6 +224,8 @@ renaming one does not disturb the agent. SIGTERM and Ctrl-C let running flows en
 	flags.BoolVar(&hideWelcome, "hide-welcome", false, "do not print the welcome")
 	flags.StringVar(&options.Name, "name", "", "name of the agent (default host and process)")
 	flags.IntVar(&options.Limit, "limit", 0, "how many runs it executes at once (default 16)")
+	flags.DurationVar(&options.Drain, "drain-timeout", 30*time.Second, "how long an agent that was told to stop waits for its runs")
+	bindSetting(flags, "drain-timeout")
 	return group("agent", "Run agents", "Run agents, which claim flow runs from work queues and execute them.",
 		"  sluice agent start tutorial_queue", start, newSuperviseCommand(a))
 }

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"runtime/debug"
 	"strconv"
@@ -41,6 +42,11 @@ func runServer(ctx context.Context, a *app, o serverOptions) error {
 	if o.Ready != nil {
 		o.Ready(s.apiURL(), s.dashboardURL())
 	}
+	manager := a.serviceManager(o.Logger)
+	manager.ready("serving " + s.apiURL())
+	defer manager.watch(func(ctx context.Context) error { return askLive(ctx, s.dashboardURL()) })()
+	stopping := context.AfterFunc(ctx, func() { manager.stopping("draining") })
+	defer stopping()
 	if err := s.wait(ctx); err != nil {
 		return &failure{code: exitError, err: err} // also after Ctrl-C: what went wrong while stopping is to be seen
 	}
@@ -191,7 +197,7 @@ func (s *server) start(ctx context.Context) error {
 	n, err := node.Start(ctx, node.Config{
 		DataDir: s.options.DataDir, Name: s.options.NodeName, Listener: listener, InternalAddr: s.options.InternalAddr, GossipAddr: s.options.GossipAddr,
 		BootstrapExpect: s.options.BootstrapExpect, Version: version(), DiskLowWater: s.options.DiskLowWater, Logger: s.options.Logger,
-		InternalAdvertise: s.options.Advertise, ClusterName: s.options.ClusterName, Join: s.options.Join, TLS: files, GossipKey: key, HTTPTLS: api,
+		DrainDelay: s.options.DrainDelay, InternalAdvertise: s.options.Advertise, ClusterName: s.options.ClusterName, Join: s.options.Join, TLS: files, GossipKey: key, HTTPTLS: api,
 	})
 	if err != nil {
 		return addressTaken(err)
@@ -223,6 +229,7 @@ func (s *server) wait(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
+			s.drain()
 			return s.end()
 		case <-s.node.Left():
 			s.options.Logger.Info("this node has left its cluster and stops")
@@ -258,6 +265,13 @@ func (s *server) startAgain(ctx context.Context) error {
 		case <-time.After(time.Second):
 		}
 	}
+}
+
+// drain lets clients and leadership go elsewhere before the server stops. A second signal ends the wait.
+func (s *server) drain() {
+	hurry, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	s.node.Drain(hurry)
 }
 
 func (s *server) stop() error {
@@ -339,17 +353,27 @@ func runningServer(ctx context.Context, dataDir string) (serverFile, bool) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(f.APIURL, "/api")+"/livez", nil)
-	if err != nil {
+	// The lock is tried last, as a server that starts at this very moment fails on a lock that is being tried.
+	if err := askLive(ctx, strings.TrimSuffix(f.APIURL, "/api")); err != nil || !locked(dataDir, f.PID) {
 		return serverFile{}, false
 	}
-	// Whether it answers is all that is asked: who it is the lock tells, and its certificate may name other addresses of the machine.
+	return f, true
+}
+
+// askLive asks a server of this machine whether it answers. Who it is others tell, and its certificate may name other addresses.
+func askLive(ctx context.Context, base string) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, base+"/livez", nil)
+	if err != nil {
+		return fmt.Errorf("ask %s whether it lives: %w", base, err)
+	}
 	probe := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true}
 	response, err := (&http.Client{Transport: probe}).Do(request)
 	if err != nil {
-		return serverFile{}, false
+		return fmt.Errorf("ask %s whether it lives: %w", base, err)
 	}
 	_ = response.Body.Close()
-	// The lock is tried last, as a server that starts at this very moment fails on a lock that is being tried.
-	return f, response.StatusCode == http.StatusOK && locked(dataDir, f.PID)
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("ask %s whether it lives: it answers %s", base, response.Status)
+	}
+	return nil
 }

@@ -61,7 +61,9 @@ type Config struct {
 	DiskLowWater int64
 	// LeaseTTL is how long an owner of a run may be silent before its lease expires. Default 12 s.
 	LeaseTTL time.Duration
-	Logger   *slog.Logger
+	// DrainDelay is how long Drain goes on serving after this node said that it is not ready: as long as load balancers take to notice.
+	DrainDelay time.Duration
+	Logger     *slog.Logger
 
 	// Clock and LogBackend replace the system's clock and the file of the Raft log, for fault injection.
 	Clock      cluster.Clock
@@ -224,6 +226,33 @@ func (n *Node) Failed() <-chan error { return n.http.Failed() }
 
 // Addr returns the address on which the API is served.
 func (n *Node) Addr() string { return n.config.Listener.Addr().String() }
+
+// Drain lets clients turn to other nodes before Stop: this one is not ready any more, answers the long polls and ends the streams
+// that wait, hands the leadership over, and serves on for Config.DrainDelay or until ctx ends. A node without others does not wait.
+func (n *Node) Drain(ctx context.Context) {
+	status := n.cluster.Status()
+	if status.Voters < 2 {
+		return
+	}
+	n.log.Info("draining: other nodes take over", "delay", n.config.DrainDelay)
+	n.http.Drain()
+	delay := time.NewTimer(n.config.DrainDelay)
+	defer delay.Stop()
+	if status.State == "leader" {
+		handing, cancel := context.WithTimeout(ctx, handOver)
+		defer cancel()
+		if err := n.cluster.TransferLeadership(handing, ""); err != nil {
+			n.log.Warn("the leadership was not handed over yet", "error", err) // Stop tries again
+		}
+	}
+	select {
+	case <-delay.C:
+	case <-ctx.Done():
+	}
+}
+
+// handOver bounds one attempt of a draining leader to make another node lead.
+const handOver = 5 * time.Second
 
 // Stop ends the node in the order in which its parts need each other. It is idempotent and returns when nothing runs any
 // more; ctx bounds the wait for requests that are being answered.
