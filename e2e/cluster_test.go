@@ -34,7 +34,7 @@ func newNodes(t *testing.T, size int, flags ...string) *nodes {
 	}
 	for _, address := range internal {
 		c.all = append(c.all, newServer(t, append([]string{"--internal-addr", address, "--bootstrap-expect", fmt.Sprint(size),
-			"--join", strings.Join(internal, ",")}, flags...)...))
+			"--join", strings.Join(internal, ","), "--drain-delay", "0s"}, flags...)...))
 	}
 	return c
 }
