@@ -12,6 +12,25 @@ type ClusterMember struct {
 	Alive        bool   `json:"alive"` // it answered just now
 	AppliedIndex uint64 `json:"applied_index"`
 	Problem      string `json:"problem"` // "" when there is none
+	// Supports are the cluster versions in which the node can take part, zero when it does not answer.
+	Supports VersionRange `json:"supports"`
+	// Halted is why the node applies nothing more, "" while it does. Diverged says that its state differs from the other nodes'.
+	Halted   string `json:"halted"`
+	Diverged bool   `json:"diverged"`
+	// Checkpoint is the last hash of its state that the node noted: nodes at the same index must have the same.
+	Checkpoint Checkpoint `json:"checkpoint"`
+}
+
+// VersionRange is a range of cluster versions.
+type VersionRange struct {
+	Min uint64 `json:"min"`
+	Max uint64 `json:"max"`
+}
+
+// Checkpoint is the hash of a state at a Raft index; index 0 when none was made yet.
+type Checkpoint struct {
+	Index uint64 `json:"index"`
+	Hash  string `json:"hash"`
 }
 
 // Cluster is the answer of GET /cluster.
@@ -20,6 +39,8 @@ type Cluster struct {
 	NodeID    string `json:"node_id"` // of the node that answers
 	Leader    string `json:"leader"`  // "" when none is known
 	Term      uint64 `json:"term"`
+	// ClusterVersion is what all nodes together can do; it rises by itself when every node supports more.
+	ClusterVersion uint64 `json:"cluster_version"`
 	// Quorum is how many voters must agree; LossesLeft is how many more may fail, negative when a quorum is lost already.
 	Quorum     int             `json:"quorum"`
 	LossesLeft int             `json:"losses_left"`

@@ -47,6 +47,8 @@ type Config struct {
 	Name string
 	// Version of the binary, gossiped. Default "dev".
 	Version string
+	// Versions are the cluster versions in which this node can take part. Default what the binary supports; tests of upgrades set it.
+	Versions command.Versions
 	// HTTPAddr is the address of this node's API as told to others; informative. Default none.
 	HTTPAddr string
 
@@ -85,6 +87,14 @@ type Config struct {
 	// EncodeEpoch returns the command that a new leader proposes first: it begins epoch number term, led by nodeID, and
 	// stores clusterID unless the state has one already.
 	EncodeEpoch func(term uint64, nodeID, clusterID string) []byte
+	// EncodeVersion returns the command that raises the cluster version. nil: it is never raised.
+	EncodeVersion func(version uint64) []byte
+	// EncodeCheckpoint returns the command by which all nodes note the hash of their state. nil: states are not compared.
+	EncodeCheckpoint func() []byte
+	// CheckpointEntries and CheckpointInterval are after how many entries, and how long after the last while anything is written,
+	// states are compared. Default 10000 and 60 s.
+	CheckpointEntries  uint64
+	CheckpointInterval time.Duration
 	// Lead runs the services only a leader runs. It is called once per epoch, after the epoch command was applied, and
 	// ctx ends with the epoch; the next epoch waits until it returned. An error before that gives leadership up (a sole
 	// voter calls again after EpochRetry). May be nil.
@@ -153,6 +163,9 @@ func (c *Config) defaults() {
 	}
 	or(&c.ClusterName, DefaultName)
 	or(&c.Version, "dev")
+	or(&c.Versions, command.Supported())
+	or(&c.CheckpointEntries, 10_000)
+	or(&c.CheckpointInterval, time.Minute)
 	or(&c.InternalAddr, "127.0.0.1:"+DefaultInternalPort)
 	c.Membership.defaults()
 	or(&c.EpochRetry, 5*time.Second)
@@ -183,6 +196,7 @@ func (c Config) Validate() error {
 	bad(c.DataDir == nil, "DataDir is missing")
 	bad(c.Snapshots == nil, "Snapshots is missing")
 	bad(c.EncodeEpoch == nil, "EncodeEpoch is missing")
+	bad(c.Versions.Min < 1 || c.Versions.Min > c.Versions.Max, "Versions are %d to %d, must begin at 1 or higher and not end before", c.Versions.Min, c.Versions.Max)
 	bad(len(c.ClusterName) > 64, "ClusterName %q is longer than 64 bytes", c.ClusterName)
 	if c.Transport == nil {
 		errs = append(errs, checkAddr("InternalAddr", c.InternalAddr))

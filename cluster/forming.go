@@ -300,6 +300,8 @@ func (f *former) look(ctx context.Context) {
 type pledgeRequest struct {
 	ClusterID string `json:"cluster_id"`
 	Seq       int64  `json:"seq"`
+	// Begins is the version at which the cluster would begin.
+	Begins uint64 `json:"begins,omitempty"`
 }
 
 // found asks all chosen nodes for their promise and founds the cluster when it has every one. It goes on with the next round, also
@@ -316,7 +318,7 @@ func (f *former) found(ctx context.Context, plan Founding) {
 	for i, p := range plan.Voters {
 		if p.ID != n.id {
 			all.Go(func() {
-				problems[i] = n.askJSON(ctx, p.target(), methodPledge, pledgeRequest{plan.ClusterID, f.nextSeq()}, nil)
+				problems[i] = n.askJSON(ctx, p.target(), methodPledge, pledgeRequest{plan.ClusterID, f.nextSeq(), n.cfg.Versions.Min}, nil)
 			})
 		}
 	}
@@ -370,6 +372,11 @@ func (n *Node) servePledge(_ context.Context, from string, body []byte) ([]byte,
 	if err := json.Unmarshal(body, &q); err != nil {
 		return nil, fmt.Errorf("decode pledge: %w", err)
 	}
+	// Whichever of the founders leads first decides where the cluster begins, so it must be the same for all.
+	if begins := max(1, q.Begins); begins != n.cfg.Versions.Min {
+		return nil, fmt.Errorf("%w: node %s would begin a cluster at version %d, node %s (sluice %s) at version %d: found a cluster with one release of sluice, and upgrade it then",
+			ErrRefused, from, begins, n.id, n.cfg.Version, n.cfg.Versions.Min)
+	}
 	r := n.run.Load()
 	if r == nil {
 		return nil, ErrStopped
@@ -400,6 +407,11 @@ func (n *Node) serveRelease(_ context.Context, from string, body []byte) ([]byte
 // join asks the leader of an existing cluster to take this node in.
 func (f *former) join(ctx context.Context, member hello) error {
 	n := f.n
+	if member.ClusterVersion != 0 {
+		if err := checkMember("this node", n.cfg.Version, n.cfg.Versions, member.ClusterVersion); err != nil {
+			return err
+		}
+	}
 	if n.cfg.DataDir.allegiance() != member.ClusterID {
 		if err := n.cfg.DataDir.setPledge(Pledge{ClusterID: member.ClusterID}); err != nil {
 			return err
@@ -408,7 +420,7 @@ func (f *former) join(ctx context.Context, member hello) error {
 	ctx, cancel := context.WithTimeout(ctx, n.cfg.LeaderHold)
 	defer cancel()
 	return n.askJSON(ctx, link.Target{ID: member.Leader.ID, Addr: member.Leader.target().Addr}, methodJoin,
-		joinRequest{Peer: Peer{ID: n.id, Addr: n.port.Advertised()}, ClusterID: member.ClusterID, Version: n.cfg.Version}, nil)
+		joinRequest{Peer: Peer{ID: n.id, Addr: n.port.Advertised()}, ClusterID: member.ClusterID, Version: n.cfg.Version, Versions: n.cfg.Versions}, nil)
 }
 
 // company makes gossip meet whom it has lost, and lets a member that was taken out while it was down join again. It returns whether
@@ -435,6 +447,7 @@ func (f *former) company(ctx context.Context, welcome bool) bool {
 	var gossips []string
 	for _, h := range answers {
 		gossips = append(gossips, h.GossipAddr)
+		n.noteVersion(h)
 		if h.ClusterID != n.cfg.DataDir.ClusterID() || h.Leader.ID == "" || welcome || n.leaving.Load() {
 			continue
 		}

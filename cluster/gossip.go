@@ -24,6 +24,8 @@ type Member struct {
 	RaftAddr   string `json:"r"`
 	HTTPAddr   string `json:"h,omitempty"`
 	Version    string `json:"v"`
+	MinVersion uint64 `json:"lo,omitempty"` // the cluster versions it supports
+	MaxVersion uint64 `json:"hi,omitempty"`
 	GossipAddr string `json:"-"` // host:port as memberlist knows it
 }
 

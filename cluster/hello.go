@@ -14,6 +14,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/sluice-dev/sluice/cluster/link"
+	"github.com/sluice-dev/sluice/fsm/command"
 )
 
 // hello is what two nodes tell each other when one asks the other who it is.
@@ -24,6 +25,9 @@ type hello struct {
 	GossipAddr string `json:"gossip,omitempty"`
 	HTTPAddr   string `json:"http,omitempty"`
 	Version    string `json:"version,omitempty"`
+	// Versions are the cluster versions that the node supports, ClusterVersion the one its state has.
+	Versions       command.Versions `json:"versions,omitzero"`
+	ClusterVersion uint64           `json:"cluster_version,omitempty"`
 	// Seq grows with every hello of a node, also over its restarts as far as its clock does.
 	Seq int64 `json:"seq"`
 
@@ -49,6 +53,12 @@ type hello struct {
 	Problem   string   `json:"problem,omitempty"`
 	// Now is the node's clock in µs when it said this; 0 of versions that did not say.
 	Now int64 `json:"now,omitempty"`
+	// Halted is why the node applies nothing more; Problem says it too.
+	Halted string `json:"halted,omitempty"`
+	// Noted is the node's last checkpoint. Agreed is what a majority noted, from a leader only.
+	Noted    Checkpoint `json:"noted,omitzero"`
+	Agreed   Checkpoint `json:"agreed,omitzero"`
+	Diverged bool       `json:"diverged,omitempty"`
 }
 
 func (h hello) peer() Peer { return Peer{ID: h.NodeID, Addr: h.Addr} }
@@ -63,13 +73,17 @@ func (n *Node) askHello(ctx context.Context, to link.Target) (hello, error) {
 	return answer, err
 }
 
-func (n *Node) serveHello(_ context.Context, _ string, body []byte) ([]byte, error) {
+func (n *Node) serveHello(_ context.Context, from string, body []byte) ([]byte, error) {
 	var h hello
 	if err := json.Unmarshal(body, &h); err != nil {
 		return nil, fmt.Errorf("decode hello: %w", err)
 	}
 	n.former.hear(h)
 	n.met.note(h, n.servers())
+	n.noteVersion(h)
+	if leader, self, known := n.leader(); known && !self && leader.ID == from && h.ClusterID == n.cfg.DataDir.ClusterID() && h.Agreed.Index != 0 {
+		n.compareWith(h.Agreed)
+	}
 	return json.Marshal(n.hello())
 }
 
@@ -96,7 +110,12 @@ func (n *Node) askJSON(ctx context.Context, to link.Target, method string, quest
 func (n *Node) hello() hello {
 	d := n.cfg.DataDir
 	h := hello{NodeID: n.id, Name: n.cfg.Name, HTTPAddr: n.cfg.HTTPAddr, Version: n.cfg.Version, ClusterID: d.ClusterID(), Expect: n.cfg.BootstrapExpect,
-		Seq: n.former.nextSeq(), Applied: n.machine.inner.AppliedIndex(), Now: n.cfg.Clock.Now().UnixMicro()}
+		Seq: n.former.nextSeq(), Applied: n.machine.inner.AppliedIndex(), Versions: n.cfg.Versions, ClusterVersion: n.machine.inner.ClusterVersion(),
+		Diverged: n.Diverged() != "", Now: n.cfg.Clock.Now().UnixMicro()}
+	h.Noted.Index, h.Noted.Hash = n.machine.inner.Checkpoint()
+	if v := n.agreed.Load(); v != nil && n.leading() != nil {
+		h.Agreed = v.agreed
+	}
 	if n.port != nil {
 		h.Addr = n.port.Advertised()
 	}
@@ -118,7 +137,7 @@ func (n *Node) hello() hello {
 		h.Members = append(h.Members, string(s.ID))
 	}
 	if err := n.machine.halted(); err != nil {
-		h.Problem = err.Error()
+		h.Problem, h.Halted = err.Error(), err.Error()
 	} else {
 		h.Problem = n.trouble()
 	}

@@ -88,7 +88,7 @@ func (n *Node) leadLoop(ctx context.Context, r *run) {
 				continue
 			}
 			n.log.Error("epoch failed, giving up leadership", "error", err)
-			if terr := r.transfer(ctx); terr != nil {
+			if terr := n.handOver(ctx, r); terr != nil {
 				n.log.Warn("leadership could not be handed over, trying again", "error", terr, "after", n.cfg.EpochRetry)
 				retry = time.After(n.cfg.EpochRetry)
 			}
@@ -106,7 +106,7 @@ func (n *Node) leadLoop(ctx context.Context, r *run) {
 
 // reign begins an epoch and stays until ctx ends or something fails.
 func (n *Node) reign(ctx context.Context, r *run) error {
-	if err := n.machine.halted(); err != nil {
+	if err := n.unfit(); err != nil {
 		return err
 	}
 	number := r.raft.CurrentTerm()
@@ -143,7 +143,10 @@ func (n *Node) reign(ctx context.Context, r *run) error {
 		defer work.Wait()
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
-		c := &reconciler{n: n, run: r}
+		n.raising.Store(0)
+		n.agreed.Store(nil)
+		n.crew.Store(nil)
+		c := &reconciler{n: n, run: r, term: number, checkpointed: time.Now()}
 		work.Go(func() { c.loop(ctx) })
 	}
 	if n.cfg.Lead != nil {
@@ -177,7 +180,8 @@ func (n *Node) leader() (p Peer, self, ok bool) {
 		return Peer{}, false, false
 	}
 	addr, id := r.raft.LeaderWithID()
-	if id == "" {
+	// A sole voter always wins its election; that does not make it lead.
+	if id == "" || string(id) == n.id && n.unfit() != nil {
 		return Peer{}, false, false
 	}
 	return Peer{ID: string(id), Addr: string(addr)}, string(id) == n.id, true
@@ -185,9 +189,26 @@ func (n *Node) leader() (p Peer, self, ok bool) {
 
 func (n *Node) halted() error { return n.machine.halted() }
 
+// unfit returns why this node must not lead, nil when it may.
+func (n *Node) unfit() error {
+	if err := n.machine.halted(); err != nil {
+		return err
+	}
+	if text := n.Diverged(); text != "" {
+		return errors.New(text)
+	}
+	return nil
+}
+
 func (n *Node) trouble() string {
 	if !n.up.Load() {
 		return "the node is starting"
+	}
+	if text := n.Diverged(); text != "" {
+		return text
+	}
+	if err := n.outdated.Load(); err != nil {
+		return (*err).Error()
 	}
 	if h := n.store.Health(); h.Latched {
 		return fmt.Sprintf("a write to the raft log has not returned within %s", n.cfg.WriteTimeout)

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/sluice-dev/sluice/fsm/command"
 )
 
 // MembershipPolicy says when the leader changes who votes.
@@ -39,6 +41,11 @@ type condition struct {
 	healthy bool   // it follows this leader, and closely
 	since   time.Time
 	silent  time.Time // since when it does not answer; zero when it does
+
+	problem  bool // it says that something is wrong with it
+	last     uint64
+	versions command.Versions // that it supports
+	noted    Checkpoint
 }
 
 type changeKind int
@@ -100,8 +107,12 @@ func plan(servers []raft.Server, leader string, conditions map[string]condition,
 type reconciler struct {
 	n          *Node
 	run        *run
+	term       uint64
 	conditions map[string]condition
 	seen       map[string]MemberView
+
+	checkpointed time.Time // when the last checkpoint was proposed
+	dispute      string    // as logged last
 }
 
 // reconcileEvery is how often the leader looks at the members.
@@ -121,6 +132,11 @@ func (c *reconciler) loop(ctx context.Context) {
 		}
 		servers := c.n.servers()
 		c.look(ctx, servers)
+		if c.n.leading() == nil || ctx.Err() != nil {
+			continue
+		}
+		c.raiseVersion(ctx, servers)
+		c.compare(ctx, servers)
 		if len(servers) < 2 {
 			continue
 		}
@@ -150,7 +166,9 @@ func (c *reconciler) look(ctx context.Context, servers []raft.Server) {
 		if id == c.n.id {
 			view.Alive, view.Name, view.Contact, view.ClockKnown, view.Problem = true, c.n.cfg.Name, time.Now(), true, c.n.trouble()
 			mu.Lock()
-			found[id] = condition{alive: true, healthy: true, addr: c.n.port.Advertised(), since: c.conditions[id].since}
+			self := condition{alive: true, healthy: true, addr: c.n.port.Advertised(), since: c.conditions[id].since, versions: c.n.cfg.Versions}
+			self.noted.Index, self.noted.Hash = c.n.machine.inner.Checkpoint()
+			found[id] = self
 			mu.Unlock()
 			continue
 		}
@@ -165,7 +183,7 @@ func (c *reconciler) look(ctx context.Context, servers []raft.Server) {
 					is.silent = now
 				}
 			} else {
-				is = condition{alive: true, addr: h.Addr}
+				is = condition{alive: true, addr: h.Addr, problem: h.Problem != "", last: h.LastIndex, versions: h.Versions.OrFirst(), noted: h.Noted}
 				is.healthy = h.Leader.ID == c.n.id && h.Term == term && h.Problem == "" && h.LastIndex+c.n.cfg.Membership.MaxTrailing >= last && h.Applied > 0
 				if is.since = before.since; !before.healthy {
 					is.since = now
@@ -187,6 +205,48 @@ func (c *reconciler) look(ctx context.Context, servers []raft.Server) {
 	if ctx.Err() == nil || errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		c.n.views.Store(&views)
 	}
+	c.n.crew.Store(&crewList{servers, found})
+}
+
+// crewList is the configuration and how its servers were when the leader last looked.
+type crewList struct {
+	servers    []raft.Server
+	conditions map[string]condition
+}
+
+// successor returns the voter that should lead next when raft's own choice, the one that is closest behind, might be one that must
+// not lead; nil leaves it to raft.
+func (l *crewList) successor(self string) *raft.Server {
+	if l == nil {
+		return nil
+	}
+	var best *raft.Server
+	ill := false
+	for i, s := range l.servers {
+		c := l.conditions[string(s.ID)]
+		switch {
+		case string(s.ID) == self || s.Suffrage != raft.Voter:
+		case !c.alive || c.problem:
+			ill = true
+		case best == nil || c.last > l.conditions[string(best.ID)].last:
+			best = &l.servers[i]
+		}
+	}
+	if !ill {
+		return nil
+	}
+	return best
+}
+
+// handOver makes another voter lead, one that is fit for it as far as this node knows.
+func (n *Node) handOver(ctx context.Context, r *run) error {
+	to := n.crew.Load().successor(n.id)
+	if to == nil {
+		return r.transfer(ctx)
+	}
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	return r.wait(ctx, r.raft.LeadershipTransferToServer(to.ID, to.Address))
 }
 
 // membershipTimeout bounds one change of the configuration.
@@ -231,8 +291,9 @@ func (n *Node) changeMembership(ctx context.Context, r *run, decide func([]raft.
 
 type joinRequest struct {
 	Peer
-	ClusterID string `json:"cluster_id"`
-	Version   string `json:"version"`
+	ClusterID string           `json:"cluster_id"`
+	Version   string           `json:"version"`
+	Versions  command.Versions `json:"versions,omitzero"`
 }
 
 // serveJoin takes a node in, without a vote at first.
@@ -251,6 +312,9 @@ func (n *Node) serveJoin(ctx context.Context, from string, body []byte) ([]byte,
 		return nil, fmt.Errorf("%w: this is cluster %s, not %s", ErrRefused, n.cfg.DataDir.ClusterID(), q.ClusterID)
 	}
 	err := n.changeMembership(ctx, t.run, func(servers []raft.Server) (*change, error) {
+		if err := checkMember("node "+q.ID, q.Version, q.Versions.OrFirst(), n.entryVersion()); err != nil {
+			return nil, err
+		}
 		for _, s := range servers {
 			if string(s.ID) != q.ID && string(s.Address) == q.Addr {
 				// Raft refuses two servers at one address. Who answers there now is the node that asks: the other has moved or is lost.
@@ -286,7 +350,7 @@ func (n *Node) removeHere(ctx context.Context, body []byte) ([]byte, error) {
 	}
 	if id == n.id && !t.run.soleVoter(id) {
 		// Somebody else removes it: a leader that removes itself leaves the others to an election.
-		if err := t.run.transfer(ctx); err != nil {
+		if err := n.handOver(ctx, t.run); err != nil {
 			return nil, fmt.Errorf("hand leadership over before leaving: %w", err)
 		}
 		return nil, ErrNotLeader
@@ -380,6 +444,9 @@ func (n *Node) transferHere(ctx context.Context, body []byte) ([]byte, error) {
 		return nil, fmt.Errorf("%w: there is no other voter", ErrRefused)
 	case to == "":
 		future = t.run.raft.LeadershipTransfer()
+		if s := n.crew.Load().successor(n.id); s != nil {
+			future = t.run.raft.LeadershipTransferToServer(s.ID, s.Address)
+		}
 	default:
 		i := slices.IndexFunc(n.servers(), func(s raft.Server) bool { return string(s.ID) == to && s.Suffrage == raft.Voter })
 		if i < 0 {
@@ -406,6 +473,13 @@ type MemberStatus struct {
 	Applied  uint64 `json:"applied_index,omitempty"`
 	Last     uint64 `json:"last_index,omitempty"`
 	Problem  string `json:"problem,omitempty"`
+	// Halted is why it applies nothing more; Problem says it too. Diverged says that its state differs from the others'.
+	Halted   string           `json:"halted,omitempty"`
+	Diverged bool             `json:"diverged,omitempty"`
+	Supports command.Versions `json:"supports"`
+	// ClusterVersion and Noted are what its state says.
+	ClusterVersion uint64     `json:"cluster_version,omitempty"`
+	Noted          Checkpoint `json:"noted,omitzero"`
 }
 
 // Roll asks all members how they are. A member that does not answer within a second is not alive.
@@ -437,6 +511,7 @@ func (n *Node) roll(ctx context.Context) []MemberStatus {
 				return
 			}
 			m.Alive, m.Name, m.HTTPAddr, m.Version, m.Applied, m.Last, m.Problem = true, h.Name, h.HTTPAddr, h.Version, h.Applied, h.LastIndex, h.Problem
+			m.Halted, m.Diverged, m.Supports, m.ClusterVersion, m.Noted = h.Halted, h.Diverged, h.Versions.OrFirst(), h.ClusterVersion, h.Noted
 		})
 	}
 	all.Wait()

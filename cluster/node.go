@@ -41,6 +41,7 @@ type Node struct {
 	trans   transport
 	gossip  *gossip
 	suspect chan struct{} // capacity 1: raft must restart from disk
+	deposed chan struct{} // capacity 1: this node must not lead any more
 	learned chan struct{} // capacity 1: the cluster id is known now
 
 	run  atomic.Pointer[run]  // nil while raft is not running
@@ -51,9 +52,14 @@ type Node struct {
 	life     context.Context // of supervisor, governor and leadLoop
 	endLife  context.CancelFunc
 	workers  sync.WaitGroup
-	joined   atomic.Bool // the cluster id is persisted
-	leaving  atomic.Bool // Leave was called: the node must not join again by itself
-	changing sync.Mutex  // held while the configuration is changed
+	joined   atomic.Bool              // the cluster id is persisted
+	raising  atomic.Uint64            // highest cluster version this node has proposed
+	outdated atomic.Pointer[error]    // why this node cannot take part in its cluster's version
+	agreed   atomic.Pointer[verdict]  // on the leader: what the members' states have in common
+	diverged atomic.Pointer[string]   // how this node's state differs from the others'
+	crew     atomic.Pointer[crewList] // on the leader: how the members were when it last looked
+	leaving  atomic.Bool              // Leave was called: the node must not join again by itself
+	changing sync.Mutex               // held while the configuration is changed
 	stopped  atomic.Bool
 	restarts atomic.Uint64
 	reigns   reigns
@@ -75,7 +81,7 @@ func New(cfg Config, sm StateMachine, log *slog.Logger) (*Node, error) {
 		return nil, errors.New("cluster configuration: the state machine is missing")
 	}
 	cfg.defaults()
-	n := &Node{cfg: cfg, id: cfg.DataDir.NodeID(), suspect: make(chan struct{}, 1), learned: make(chan struct{}, 1), stopDone: make(chan struct{})}
+	n := &Node{cfg: cfg, id: cfg.DataDir.NodeID(), suspect: make(chan struct{}, 1), deposed: make(chan struct{}, 1), learned: make(chan struct{}, 1), stopDone: make(chan struct{})}
 	n.log = log.With("node", n.id)
 	n.machine = newMachine(sm, n.stateRestored, n.stateApplied)
 	n.machine.observer = n.cfg.Observer
@@ -138,7 +144,7 @@ func (n *Node) start(ctx context.Context) (err error) {
 		undo = append(undo, func() error { n.tcp.CloseStreams(); return n.tcp.Close() })
 		t = n.tcp
 	}
-	if n.trans, err = keepOpen(t); err != nil {
+	if n.trans, err = keepOpen(t, n.unfit); err != nil {
 		return err
 	}
 	if err := n.bootstrap(); err != nil {
@@ -219,7 +225,8 @@ func (n *Node) handlers() map[string]link.Handler {
 
 // identity is how this node introduces itself. Raft is talked only with the one cluster to which this node belongs or is promised.
 func (n *Node) identity(kind link.Kind) link.Identity {
-	id := link.Identity{Cluster: n.cfg.ClusterName, ClusterID: n.cfg.DataDir.ClusterID(), NodeID: n.id}
+	id := link.Identity{Cluster: n.cfg.ClusterName, ClusterID: n.cfg.DataDir.ClusterID(), NodeID: n.id,
+		MinVersion: n.cfg.Versions.Min, MaxVersion: n.cfg.Versions.Max}
 	if kind == link.Raft {
 		id.ClusterID = n.cfg.DataDir.allegiance()
 	}
@@ -236,7 +243,8 @@ func (n *Node) admit(kind link.Kind, peer link.Identity) error {
 			return fmt.Errorf("node %s belongs to no cluster yet", id)
 		}
 	}
-	return nil
+	// A node that missed the raise must not meet entries that it cannot apply.
+	return checkMember("node "+peer.NodeID, "", versions(peer), n.machine.inner.ClusterVersion())
 }
 
 // advertisedIP is the address that this node should tell others, "" when that is not known as a number.
@@ -262,7 +270,7 @@ func (n *Node) appended(d time.Duration, entries, bytes int) {
 // self is what this node gossips.
 func (n *Node) self() Member {
 	return Member{ID: n.id, Cluster: n.cfg.DataDir.ClusterID(), RaftAddr: string(n.trans.LocalAddr()),
-		HTTPAddr: n.cfg.HTTPAddr, Version: n.cfg.Version}
+		HTTPAddr: n.cfg.HTTPAddr, Version: n.cfg.Version, MinVersion: n.cfg.Versions.Min, MaxVersion: n.cfg.Versions.Max}
 }
 
 // learnClusterID persists the cluster id as soon as the state has one.
@@ -333,9 +341,9 @@ func (n *Node) stop(ctx context.Context) error {
 		<-r.leadDone
 		// A successor takes over at once instead of after an election timeout.
 		if polite.Err() == nil && r.raft.State() == raft.Leader && !r.soleVoter(n.id) {
-			err := r.transfer(polite)
+			err := n.handOver(polite, r)
 			for tries := 1; err != nil && tries < transferTries && polite.Err() == nil && r.raft.State() == raft.Leader; tries++ {
-				err = r.transfer(polite)
+				err = n.handOver(polite, r)
 			}
 			if err != nil {
 				n.log.Warn("leadership was not handed over", "error", err)

@@ -128,6 +128,7 @@ func (n *Node) suspectLog() {
 
 // stateRestored runs on raft's apply goroutine after a snapshot has replaced the state.
 func (n *Node) stateRestored() {
+	n.diverged.Store(nil)
 	index, at, err := position(n.cfg.Snapshots)
 	if err != nil {
 		n.store.Suspect("the position of the restored state could not be read: " + err.Error())
@@ -173,15 +174,38 @@ func (n *Node) supervise(ctx context.Context) {
 		case <-n.machine.halts:
 			n.log.Error("state machine halted; this node applies nothing more", "error", n.machine.halted())
 			n.proposer.failAll(n.machine.halted())
-			if r := n.run.Load(); r != nil && r.raft.State() == raft.Leader {
-				if err := r.transfer(ctx); err != nil {
-					n.log.Warn("leadership could not be handed over", "error", err)
-				}
-			}
+			n.stepDown(ctx)
 			n.notify()
+		case <-n.deposed:
+			n.stepDown(ctx)
 		case <-ctx.Done():
 			return
 		}
+	}
+}
+
+// stepDown ends the leadership of a node that must not lead. Raft knows no other way to give up leadership than to hand it over; when
+// nobody takes it, a restart makes this node a follower.
+func (n *Node) stepDown(ctx context.Context) {
+	r := n.run.Load()
+	if r == nil || r.raft.State() != raft.Leader || r.soleVoter(n.id) || n.unfit() == nil {
+		return
+	}
+	err := n.handOver(ctx, r)
+	for tries := 1; err != nil && tries < transferTries && ctx.Err() == nil && r.raft.State() == raft.Leader; tries++ {
+		err = n.handOver(ctx, r)
+	}
+	if err != nil && ctx.Err() == nil && r.raft.State() == raft.Leader {
+		n.log.Warn("leadership could not be handed over, raft restarts", "error", err)
+		n.restart(ctx)
+	}
+}
+
+// unfitNow has the supervisor end this node's leadership.
+func (n *Node) unfitNow() {
+	select {
+	case n.deposed <- struct{}{}:
+	default:
 	}
 }
 

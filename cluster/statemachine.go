@@ -21,6 +21,12 @@ type StateMachine interface {
 	AppliedIndex() uint64
 	// WaitApplied returns when AppliedIndex is at least index.
 	WaitApplied(ctx context.Context, index uint64) error
+	// Halted returns why the machine applies nothing more, also when that was before the process began; nil while it works.
+	Halted() error
+	// ClusterVersion is the version of the cluster as far as it was applied, at least 1.
+	ClusterVersion() uint64
+	// Checkpoint is the hash of the state that was noted last, and at which entry; 0 for none.
+	Checkpoint() (index uint64, hash string)
 	// ClusterID is the id that the cluster's first epoch command stored, "" before that.
 	ClusterID() string
 }
@@ -29,10 +35,10 @@ type StateMachine interface {
 // the node about restored snapshots.
 type machine struct {
 	inner    StateMachine
-	restored func()        // a snapshot has replaced the state
-	applied  func()        // a batch was applied
-	observer Observer      // may be nil
-	halt     atomic.Value  // error
+	restored func()   // a snapshot has replaced the state
+	applied  func()   // a batch was applied
+	observer Observer // may be nil
+	halt     atomic.Pointer[error]
 	halts    chan struct{} // capacity 1, signalled once
 	installs atomic.Uint64 // snapshots of other nodes that replaced the state
 	compacts atomic.Uint64
@@ -40,20 +46,28 @@ type machine struct {
 }
 
 func newMachine(inner StateMachine, restored, applied func()) *machine {
-	return &machine{inner: inner, restored: restored, applied: applied, halts: make(chan struct{}, 1)}
+	m := &machine{inner: inner, restored: restored, applied: applied, halts: make(chan struct{}, 1)}
+	if err := inner.Halted(); err != nil {
+		m.stop(err)
+	}
+	return m
 }
 
 // halted returns why the state machine applies nothing more, or nil.
 func (m *machine) halted() error {
-	if err, ok := m.halt.Load().(error); ok {
-		return err
+	if err := m.halt.Load(); err != nil {
+		return *err
 	}
 	return nil
 }
 
 func (m *machine) stop(err error) {
-	if m.halt.CompareAndSwap(nil, fmt.Errorf("%w: %w", ErrHalted, err)) {
-		m.halts <- struct{}{}
+	err = fmt.Errorf("%w: %w", ErrHalted, err)
+	if m.halt.CompareAndSwap(nil, &err) {
+		select {
+		case m.halts <- struct{}{}:
+		default: // a halt that passed was not looked at yet
+		}
 	}
 }
 
@@ -81,6 +95,9 @@ func (m *machine) ApplyBatch(logs []*raft.Log) (out []any) {
 	out = m.inner.ApplyBatch(logs)
 	if m.observer != nil {
 		m.observer.Apply(time.Since(begin), len(logs))
+	}
+	if err := m.inner.Halted(); err != nil {
+		m.stop(err)
 	}
 	for i, o := range out {
 		if r, ok := o.(*command.EntryResult); ok && r.Err != nil {
@@ -133,6 +150,10 @@ func (m *machine) Restore(rc io.ReadCloser) error {
 		return err
 	}
 	m.installs.Add(1)
+	// What halted the machine may lie behind the new state.
+	if m.inner.Halted() == nil {
+		m.halt.Store(nil)
+	}
 	m.restored()
 	return nil
 }

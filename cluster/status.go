@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/sluice-dev/sluice/fsm/command"
 )
 
 // Status is what a node knows about itself, for readiness, metrics and operators.
@@ -25,11 +27,20 @@ type Status struct {
 	LogBytes     int64
 	LastContact  time.Time // with the leader; zero on a leader
 
-	LastAppend  time.Duration // the last log append, fsync included
-	DiskErr     error         // last log write error; nil once a later write succeeded
-	DiskErrAt   time.Time
-	Latched     bool  // a log write hangs; the node has refused all since
-	Halted      error // the state machine applies nothing more
+	LastAppend time.Duration // the last log append, fsync included
+	DiskErr    error         // last log write error; nil once a later write succeeded
+	DiskErrAt  time.Time
+	Latched    bool  // a log write hangs; the node has refused all since
+	Halted     error // the state machine applies nothing more
+	// ClusterVersion is the version of the cluster as applied here, Supports the range of this node.
+	ClusterVersion uint64
+	Supports       command.Versions
+	// Checkpoint is the last hash of the state that was noted here. Diverged says how it differs from the others', Dispute, on a
+	// leader, that states differ and no majority says which is right.
+	Checkpoint Checkpoint
+	Diverged   string
+	Dispute    string
+
 	Restarts    uint64
 	Reigns      uint64 // leaders that this node came to know since it started
 	Waiting     int    // calls that wait for an entry
@@ -50,10 +61,12 @@ const NoLeaderKnown = "no leader is known"
 // Status returns a snapshot of the node's condition. Cheap enough for every scrape.
 func (n *Node) Status() Status {
 	s := Status{NodeID: n.id, ClusterID: n.cfg.DataDir.ClusterID(), State: "stopped",
-		AppliedIndex: n.machine.inner.AppliedIndex(), Halted: n.machine.halted(), Restarts: n.restarts.Load(), Reigns: n.reigns.count.Load()}
+		AppliedIndex: n.machine.inner.AppliedIndex(), Halted: n.machine.halted(), Restarts: n.restarts.Load(), Reigns: n.reigns.count.Load(),
+		ClusterVersion: n.machine.inner.ClusterVersion(), Supports: n.cfg.Versions, Diverged: n.Diverged()}
 	s.Compacted, s.Compactions = n.machine.compactions()
 	s.SnapshotsSending, s.SnapshotsSent = n.governor.transfers()
 	s.SnapshotsInstalled = n.machine.installs.Load()
+	s.Checkpoint.Index, s.Checkpoint.Hash = n.machine.inner.Checkpoint()
 	if r := n.run.Load(); r != nil {
 		switch r.raft.State() {
 		case raft.Follower:
@@ -86,6 +99,9 @@ func (n *Node) Status() Status {
 	s.Leader, _, _ = n.leader()
 	if t := n.leading(); t != nil {
 		s.Leading, s.Epoch = true, t.number
+		if v := n.agreed.Load(); v != nil {
+			s.Dispute = v.dispute
+		}
 	}
 	s.Waiting, s.WaitingByte = n.proposer.backlog()
 	if why := n.trouble(); why != "" {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"io"
 	"maps"
 	"slices"
@@ -18,13 +19,16 @@ import (
 )
 
 // toy is a state machine in memory together with its snapshot store. It outlives nodes, as a database on disk would.
-// Commands are words; each is kept with its index. "epoch ..." sets epoch and cluster id, "poison" halts.
+// Commands are words; each is kept with its index. "epoch ..." sets epoch and cluster id, "raise N" the cluster version, "checkpoint"
+// notes the hash of all words, "poison" halts, and "poison ID" only the node that is told to be the one.
 type toy struct {
 	mu      sync.Mutex
 	s       toyState
 	changed signal
 	// onApply, when set, is called before each batch is applied.
 	onApply func()
+	victim  string    // whom "poison ID" halts
+	halt    error     // survives restarts, as the product's mark does
 	synced  *toyState // what a crash leaves: the state at the last local snapshot
 }
 
@@ -35,6 +39,8 @@ type toyState struct {
 	Config      raft.Configuration
 	ConfigIndex uint64
 	Cluster     string
+	Version     uint64
+	Noted       Checkpoint
 	Epoch       uint64
 	Words       []toyWord
 	Sessions    map[string][][]byte // session/seq → results
@@ -46,7 +52,7 @@ type toyWord struct {
 	Index uint64
 }
 
-func newToy() *toy { return &toy{s: toyState{Sessions: map[string][][]byte{}}} }
+func newToy() *toy { return &toy{s: toyState{Version: 1, Sessions: map[string][][]byte{}}} }
 
 // copy returns the state as it is now.
 func (t *toy) copy() *toy {
@@ -95,6 +101,10 @@ func (t *toy) ApplyBatch(logs []*raft.Log) []any {
 	defer t.mu.Unlock()
 	out := make([]any, len(logs))
 	for i, l := range logs {
+		if t.halt != nil {
+			out[i] = &command.EntryResult{Err: t.halt}
+			continue
+		}
 		if l.Index <= t.s.Index {
 			panic(fmt.Sprintf("entry %d applied again at %d", l.Index, t.s.Index))
 		}
@@ -102,6 +112,7 @@ func (t *toy) ApplyBatch(logs []*raft.Log) []any {
 			r := t.apply(l)
 			out[i] = r
 			if r.Err != nil {
+				t.halt = r.Err
 				continue
 			}
 		} else {
@@ -130,8 +141,20 @@ func (t *toy) apply(l *raft.Log) *command.EntryResult {
 		for _, c := range b.Commands {
 			w := string(c)
 			switch {
-			case w == "poison":
-				return &command.EntryResult{Err: command.ErrHalted}
+			case w == "poison", w == "poison "+t.victim:
+				return &command.EntryResult{Err: fmt.Errorf("%w at entry %d", command.ErrHalted, l.Index)}
+			case strings.HasPrefix(w, "raise "):
+				var v uint64
+				if _, err := fmt.Sscanf(w, "raise %d", &v); err != nil {
+					return &command.EntryResult{Err: err}
+				}
+				t.s.Version = max(t.s.Version, v)
+			case w == "checkpoint":
+				h := fnv.New64a()
+				for _, w := range t.s.Words {
+					fmt.Fprintln(h, w.Word, w.Index)
+				}
+				t.s.Noted = Checkpoint{l.Index, fmt.Sprintf("%x", h.Sum64())}
 			case strings.HasPrefix(w, "epoch "):
 				var node, cluster string
 				var term uint64
@@ -157,6 +180,24 @@ func (t *toy) AppliedIndex() uint64 {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.s.Index
+}
+
+func (t *toy) Halted() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.halt
+}
+
+func (t *toy) ClusterVersion() uint64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.s.Version
+}
+
+func (t *toy) Checkpoint() (uint64, string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.s.Noted.Index, t.s.Noted.Hash
 }
 
 func (t *toy) ClusterID() string {
@@ -217,6 +258,7 @@ func (t *toy) Restore(rc io.ReadCloser) error {
 	}
 	t.mu.Lock()
 	t.s, t.synced = s, s.clone()
+	t.halt = nil
 	t.mu.Unlock()
 	t.changed.fire()
 	return nil

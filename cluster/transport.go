@@ -15,6 +15,23 @@ import (
 type transport struct {
 	raft.Transport
 	raft.WithPreVote
+	unfit func() error // why this node must not lead
+}
+
+// RequestVote implements raft.Transport: a node that must not lead asks nobody for a vote. It still gives its own.
+func (t transport) RequestVote(id raft.ServerID, target raft.ServerAddress, args *raft.RequestVoteRequest, resp *raft.RequestVoteResponse) error {
+	if err := t.unfit(); err != nil {
+		return fmt.Errorf("this node must not lead: %w", err)
+	}
+	return t.Transport.RequestVote(id, target, args, resp)
+}
+
+// RequestPreVote implements raft.WithPreVote.
+func (t transport) RequestPreVote(id raft.ServerID, target raft.ServerAddress, args *raft.RequestPreVoteRequest, resp *raft.RequestPreVoteResponse) error {
+	if err := t.unfit(); err != nil {
+		return fmt.Errorf("this node must not lead: %w", err)
+	}
+	return t.WithPreVote.RequestPreVote(id, target, args, resp)
 }
 
 // AppendEntriesPipeline implements raft.Transport: without pipelining, whatever the transport. Raft's pipeline can
@@ -23,12 +40,12 @@ func (transport) AppendEntriesPipeline(raft.ServerID, raft.ServerAddress) (raft.
 	return nil, raft.ErrPipelineReplicationNotSupported
 }
 
-func keepOpen(t raft.Transport) (transport, error) {
+func keepOpen(t raft.Transport, unfit func() error) (transport, error) {
 	pv, ok := t.(raft.WithPreVote)
 	if !ok {
 		return transport{}, fmt.Errorf("transport %T does not support pre-vote", t)
 	}
-	return transport{t, pv}, nil
+	return transport{t, pv, unfit}, nil
 }
 
 // ioTimeout bounds a message of raft, and a dial.

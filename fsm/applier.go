@@ -28,6 +28,8 @@ type applier struct {
 	env       *command.Envelope
 	ids       uint32 // next ordinal of a derived id within the entry
 	events    []watch.Event
+	// system says that the cluster version or the checkpoint changed.
+	system bool
 }
 
 // apply applies one encoded command and returns its encoded result.

@@ -17,6 +17,7 @@ func (a *applier) leaderEpoch(c *command.LeaderEpoch) (*command.Result, error) {
 		return nil, err
 	}
 	if id == "" && c.ClusterId != "" {
+		a.system = true
 		// A cluster begins at the lowest version that its founder supports.
 		if err := errors.Join(a.tx.SetClusterID(c.ClusterId), a.tx.SetClusterVersion(max(1, uint64(c.ClusterVersion)))); err != nil {
 			return nil, err
@@ -50,6 +51,7 @@ func (a *applier) raiseVersion(version uint64) (*command.Result, error) {
 	if err != nil || version <= now {
 		return &command.Result{}, err
 	}
+	a.system = true
 	if err := a.tx.SetClusterVersion(version); err != nil {
 		return nil, err
 	}
@@ -61,6 +63,7 @@ func (a *applier) raiseVersion(version uint64) (*command.Result, error) {
 
 // checkpoint notes the hash of the state at this entry.
 func (a *applier) checkpoint() (*command.Result, error) {
+	a.system = true
 	_, err := a.tx.SetCheckpoint(a.index)
 	return &command.Result{}, err
 }

@@ -55,6 +55,7 @@ type FSM struct {
 
 	applied atomic.Uint64
 	version atomic.Uint64 // of the cluster, as applied
+	noted   atomic.Pointer[checkpoint]
 	halted  atomic.Pointer[Halt]
 
 	mu      sync.Mutex
@@ -92,7 +93,7 @@ func New(storage Storage, lock *sync.Mutex, log *slog.Logger, options ...Option)
 		return nil, err
 	}
 	f.events = watch.NewBuffer(EventsKept, EventBytesKept, incarnation, index)
-	if err := errors.Join(f.learnVersion(storage.Current()), f.recall()); err != nil {
+	if err := errors.Join(f.learn(storage.Current()), f.recall()); err != nil {
 		return nil, err
 	}
 	storage.OnInstall(f.installed)
@@ -206,7 +207,7 @@ func (f *FSM) commit(logs []*raft.Log, answers []any) (bad int, err error) {
 	batch := store.NewBatch()
 	defer batch.Close()
 	tx := state.NewTx(batch)
-	events, bad, err := f.applyAll(tx, logs, answers)
+	events, system, bad, err := f.applyAll(tx, logs, answers)
 	if err == nil {
 		if err = tx.Flush(); err == nil {
 			err = store.Commit(batch, false)
@@ -216,8 +217,10 @@ func (f *FSM) commit(logs []*raft.Log, answers []any) (bad int, err error) {
 		f.cache.reset()
 		return bad, err
 	}
-	if err := f.learnVersion(store); err != nil {
-		f.log.Error("read the cluster version", "error", err)
+	if system {
+		if err := f.learn(store); err != nil {
+			f.log.Error("read the cluster version", "error", err)
+		}
 	}
 	// In this order: who waited for an index must not be given the view of before it.
 	f.dropShared()
@@ -227,12 +230,13 @@ func (f *FSM) commit(logs []*raft.Log, answers []any) (bad int, err error) {
 	return 0, nil
 }
 
-// applyAll returns what the entries cause, or why the entry with the place bad could not be applied.
-func (f *FSM) applyAll(tx *state.Tx, logs []*raft.Log, answers []any) (events []watch.Event, bad int, err error) {
+// applyAll returns what the entries cause, and whether version or checkpoint changed; or why the entry with the place bad could not be
+// applied.
+func (f *FSM) applyAll(tx *state.Tx, logs []*raft.Log, answers []any) (events []watch.Event, system bool, bad int, err error) {
 	defer f.recovered(&err)
 	now, err := tx.LastTime()
 	if err != nil {
-		return nil, 0, err
+		return nil, false, 0, err
 	}
 	for i, l := range logs {
 		bad = i
@@ -240,24 +244,25 @@ func (f *FSM) applyAll(tx *state.Tx, logs []*raft.Log, answers []any) (events []
 		case raft.LogCommand:
 			entry, err := command.DecodeEntry(l.Data)
 			if err != nil {
-				return nil, bad, err
+				return nil, false, bad, err
 			}
 			now = max(now, entry.Stamp)
 			a := &applier{tx: tx, cache: &f.cache, supported: f.versions, index: l.Index, now: now}
 			result, err := a.applyEntry(entry)
 			if err != nil {
-				return nil, bad, err
+				return nil, false, bad, err
 			}
 			answers[i] = result
 			events = append(events, a.events...)
+			system = system || a.system
 		case raft.LogConfiguration:
 			if err := snapshot.WriteConfiguration(tx.Batch(), l.Index, raft.DecodeConfiguration(l.Data)); err != nil {
-				return nil, bad, err
+				return nil, false, bad, err
 			}
 		}
 	}
 	last := logs[len(logs)-1]
-	return events, bad, errors.Join(tx.SetLastTime(now), snapshot.WriteApplied(tx.Batch(), last.Index, last.Term))
+	return events, system, bad, errors.Join(tx.SetLastTime(now), snapshot.WriteApplied(tx.Batch(), last.Index, last.Term))
 }
 
 // applyEntry applies the batches of an entry, each at most once.
@@ -327,7 +332,7 @@ func (f *FSM) installed(store kv.Store) {
 	}
 	index, _ := meta.Last()
 	f.applied.Store(index)
-	if err := f.learnVersion(store); err != nil {
+	if err := f.learn(store); err != nil {
 		f.halt(0, err)
 		return
 	}

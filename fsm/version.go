@@ -55,11 +55,33 @@ func (f *FSM) Versions() command.Versions { return f.versions }
 // ClusterVersion is the version of the cluster as far as this node has applied.
 func (f *FSM) ClusterVersion() uint64 { return f.version.Load() }
 
-// learnVersion reads the cluster version of a store that became the current one or was written to. The apply lock is held.
-func (f *FSM) learnVersion(r kv.Reader) error {
-	version, err := state.NewView(r, 0, nil).ClusterVersion()
+// Checkpoint returns the hash of the state that was noted last and its entry; 0 when none was.
+func (f *FSM) Checkpoint() (index uint64, hash string) {
+	if c := f.noted.Load(); c != nil {
+		return c.index, c.hash
+	}
+	return 0, ""
+}
+
+type checkpoint struct {
+	index uint64
+	hash  string
+}
+
+// learn reads what the machine keeps in memory of a store that became the current one, or in which it changed. The apply lock is held.
+func (f *FSM) learn(r kv.Reader) error {
+	view := state.NewView(r, 0, nil)
+	version, err := view.ClusterVersion()
 	if err != nil {
 		return err
+	}
+	index, hash, err := view.Checkpoint()
+	if err != nil {
+		return err
+	}
+	f.noted.Store(nil)
+	if index != 0 {
+		f.noted.Store(&checkpoint{index, hash.String()})
 	}
 	if f.version.Swap(version) != version && f.onVersion != nil {
 		f.onVersion(version)

@@ -141,6 +141,8 @@ func outcome(r *command.Result, notFoundText, conflictText string) error {
 		return conflict(or(r.Message, "Another process holds the lease on this flow run."), "Wait until its lease ends, or cancel the run.")
 	case command.Result_TERMINAL:
 		return conflict(or(r.Message, "This run has already terminated."), "")
+	case command.Result_UNSUPPORTED:
+		return conflict(r.Message, "Upgrade every node first; `sluice cluster status` shows which one holds the cluster's version back.")
 	case command.Result_NO_SPACE:
 		return &failure{
 			status: http.StatusInsufficientStorage, kind: api.KindTooLarge, detail: or(r.Message, "There is no space left for this."),

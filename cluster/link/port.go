@@ -40,6 +40,9 @@ type Identity struct {
 	Cluster   string `json:"cluster"`              // the cluster's name
 	ClusterID string `json:"cluster_id,omitempty"` // "" while the node belongs to none
 	NodeID    string `json:"node_id"`
+	// MinVersion and MaxVersion are the cluster versions that the node supports, for Admit.
+	MinVersion uint64 `json:"min_version,omitempty"`
+	MaxVersion uint64 `json:"max_version,omitempty"`
 }
 
 type greeting struct {

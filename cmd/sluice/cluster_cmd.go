@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -54,6 +55,7 @@ func memberList(members []api.ClusterMember) list[api.ClusterMember] {
 			{header: "Address", cell: func(m api.ClusterMember, _ bool) string { return m.Address }},
 			{header: "API", cell: func(m api.ClusterMember, _ bool) string { return m.HTTPAddress }},
 			{header: "Version", cell: func(m api.ClusterMember, _ bool) string { return m.Version }},
+			{header: "Supports", cell: func(m api.ClusterMember, _ bool) string { return versionRange(m.Supports) }},
 			{header: "Applied", right: true, cell: func(m api.ClusterMember, _ bool) string { return strconv.FormatUint(m.AppliedIndex, 10) }},
 			{header: "Problem", fold: true, sgr: sgrRed, cell: func(m api.ClusterMember, _ bool) string { return m.Problem }},
 		},
@@ -65,12 +67,56 @@ func memberList(members []api.ClusterMember) list[api.ClusterMember] {
 
 func memberRole(m api.ClusterMember) string {
 	switch {
+	case m.Halted != "":
+		return "halted"
+	case m.Diverged:
+		return "diverged"
 	case m.Leader:
 		return "leader"
 	case m.Voter:
 		return "voter"
 	}
 	return "non-voter"
+}
+
+// versionRange names the cluster versions that a node supports, "" for one that did not say.
+func versionRange(v api.VersionRange) string {
+	switch {
+	case v == api.VersionRange{}:
+		return ""
+	case v.Min == v.Max:
+		return strconv.FormatUint(v.Min, 10)
+	}
+	return fmt.Sprintf("%d-%d", v.Min, v.Max)
+}
+
+// versionLine says the cluster's version and what keeps it from rising.
+func versionLine(cluster *api.Cluster) string {
+	next, silent := uint64(0), false
+	for _, m := range cluster.Members {
+		next = max(next, m.Supports.Max)
+		silent = silent || !m.Alive
+	}
+	text := strconv.FormatUint(cluster.ClusterVersion, 10)
+	if next <= cluster.ClusterVersion {
+		if silent {
+			return text
+		}
+		return text + ", the newest that the nodes support"
+	}
+	var holders []string
+	for _, m := range cluster.Members {
+		switch {
+		case !m.Alive:
+			holders = append(holders, "node "+memberName(m)+" does not answer")
+		case m.Supports.Max < next:
+			holders = append(holders, fmt.Sprintf("node %s (sluice %s) supports %s", memberName(m), m.Version, versionRange(m.Supports)))
+		}
+	}
+	if len(holders) == 0 {
+		return fmt.Sprintf("%s, about to become %d", text, next)
+	}
+	return fmt.Sprintf("%s; it becomes %d when every node supports that: %s", text, next, strings.Join(holders, ", "))
 }
 
 func memberName(m api.ClusterMember) string {
@@ -118,6 +164,7 @@ func showCluster(a *app, cluster *api.Cluster) error {
 	}
 	a.say("Cluster:  %s", cluster.ClusterID)
 	a.say("Leader:   %s, term %d", leader, cluster.Term)
+	a.say("Version:  %s", versionLine(cluster))
 	a.say("Nodes:    %d, of which %d must agree", len(cluster.Members), cluster.Quorum)
 	switch {
 	case cluster.LossesLeft < 0:

@@ -19,11 +19,16 @@ var _ httpapi.Cluster = members{}
 func (m members) Describe(ctx context.Context) api.Cluster {
 	s := m.node.cluster.Status()
 	c := api.Cluster{ClusterID: s.ClusterID, NodeID: s.NodeID, Leader: s.Leader.ID, Term: s.Term, Members: []api.ClusterMember{},
-		Problems: append([]string{}, s.Problems...)}
+		Problems:       append([]string{}, s.Problems...),
+		ClusterVersion: s.ClusterVersion}
+	if s.Dispute != "" {
+		c.Problems = append(c.Problems, s.Dispute)
+	}
 	voters, alive := 0, 0
 	for _, r := range m.node.cluster.Roll(ctx) {
 		c.Members = append(c.Members, api.ClusterMember{ID: r.ID, Name: r.Name, Address: r.Address, HTTPAddress: r.HTTPAddr, Version: r.Version,
-			Voter: r.Voter, Leader: r.Leader, Alive: r.Alive, AppliedIndex: r.Applied, Problem: r.Problem})
+			Voter: r.Voter, Leader: r.Leader, Alive: r.Alive, AppliedIndex: r.Applied, Problem: r.Problem,
+			Supports: api.VersionRange(r.Supports), Halted: r.Halted, Diverged: r.Diverged, Checkpoint: api.Checkpoint(r.Noted)})
 		if r.Voter {
 			voters++
 			if r.Alive && r.Problem == "" {

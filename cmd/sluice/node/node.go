@@ -56,6 +56,9 @@ type Config struct {
 	GossipKey []byte
 	// Version of the binary, for people.
 	Version string
+	// Versions are the cluster versions in which the node can take part; the default is what the binary supports. Only tests of
+	// upgrades set it, to run a node as another release would be.
+	Versions command.Versions
 	// DiskLowWater is the free space, in bytes, below which logs are refused; at half of it new runs are, at a quarter
 	// every write. Default 256 MiB. Lower: a full disk stops the node without warning.
 	DiskLowWater int64
@@ -94,6 +97,9 @@ func Start(ctx context.Context, c Config) (_ *Node, err error) {
 	if c.DiskLowWater == 0 {
 		c.DiskLowWater = 256 << 20
 	}
+	if c.Versions == (command.Versions{}) {
+		c.Versions = command.Supported()
+	}
 	if c.LeaseTTL == 0 {
 		c.LeaseTTL = 12 * time.Second
 	}
@@ -123,7 +129,7 @@ func Start(ctx context.Context, c Config) (_ *Node, err error) {
 		return nil, fmt.Errorf("open the state: %w", err)
 	}
 	n.disk.stopped = func() bool { return errors.Is(n.fsm.Halted(), pebblekv.ErrFailed) }
-	if n.fsm, err = fsm.New(stateStorage{n.holder}, applyLock, c.Logger); err != nil {
+	if n.fsm, err = fsm.New(stateStorage{n.holder}, applyLock, c.Logger, fsm.WithVersions(c.Versions), fsm.WithRelease(c.Version)); err != nil {
 		return nil, fmt.Errorf("open the state machine: %w", err)
 	}
 	var apiTLS *tls.Config
@@ -141,7 +147,8 @@ func Start(ctx context.Context, c Config) (_ *Node, err error) {
 	config := cluster.Config{
 		DataDir: n.dataDir, Snapshots: snapshot.NewStore(n.holder), Observer: metrics, Version: c.Version,
 		HTTPAddr: c.Listener.Addr().String(), InternalAddr: c.InternalAddr, GossipAddr: c.GossipAddr, BootstrapExpect: c.BootstrapExpect,
-		EncodeEpoch: encodeEpoch, Lead: n.services.lead, Serve: n.serve(), Name: c.Name, ClusterName: c.ClusterName, InternalAdvertise: c.InternalAdvertise,
+		EncodeEpoch: encodeEpoch(c.Versions), EncodeVersion: encodeVersion, EncodeCheckpoint: encodeCheckpoint, Versions: c.Versions,
+		Lead: n.services.lead, Serve: n.serve(), Name: c.Name, ClusterName: c.ClusterName, InternalAdvertise: c.InternalAdvertise,
 		Join: c.Join, GossipKey: c.GossipKey, Clock: c.Clock, LogBackend: c.LogBackend,
 	}
 	if c.TLS != nil {
@@ -319,20 +326,41 @@ func (n *Node) Checks(context.Context) []httpapi.Check {
 	if err := n.fsm.Halted(); err != nil {
 		state.OK, state.Text = false, err.Error()
 	}
+	if s.Diverged != "" {
+		state.OK, state.Text = false, s.Diverged
+	}
 	checks := []httpapi.Check{leader, n.disk.check(), state}
 	for _, p := range s.Problems {
+		if p == s.Diverged || s.Halted != nil && p == s.Halted.Error() {
+			continue // it is what the state's check says
+		}
 		checks = append(checks, httpapi.Check{Name: "raft", Text: p})
 	}
 	return checks
 }
 
-func encodeEpoch(term uint64, nodeID, clusterID string) []byte {
+func encodeEpoch(supported command.Versions) func(term uint64, nodeID, clusterID string) []byte {
+	return func(term uint64, nodeID, clusterID string) []byte {
+		return encodeOwn(&command.Envelope{Actor: "node " + nodeID, Command: &command.Envelope_LeaderEpoch{
+			LeaderEpoch: &command.LeaderEpoch{Term: term, NodeId: nodeID, ClusterId: clusterID, ClusterVersion: uint32(supported.Min)}}})
+	}
+}
+
+func encodeVersion(version uint64) []byte {
+	return encodeOwn(&command.Envelope{Actor: "server", Command: &command.Envelope_RaiseVersion{RaiseVersion: &command.RaiseVersion{Version: uint32(version)}}})
+}
+
+func encodeCheckpoint() []byte {
+	return encodeOwn(&command.Envelope{Actor: "server", Command: &command.Envelope_Checkpoint{Checkpoint: &command.Checkpoint{}}})
+}
+
+// encodeOwn encodes a command of the cluster itself: numbers and short texts, which always encode.
+func encodeOwn(e *command.Envelope) []byte {
 	seed := api.NewID()
-	data, err := command.Encode(&command.Envelope{Actor: "node " + nodeID, Seed: seed[:], Command: &command.Envelope_LeaderEpoch{
-		LeaderEpoch: &command.LeaderEpoch{Term: term, NodeId: nodeID, ClusterId: clusterID}}})
+	e.Seed = seed[:]
+	data, err := command.Encode(e)
 	if err != nil {
-		// Three short texts always encode: ids are made here and in cluster.
-		panic(fmt.Sprintf("encode the epoch command: %v", err))
+		panic(fmt.Sprintf("encode %T: %v", e.Command, err))
 	}
 	return data
 }

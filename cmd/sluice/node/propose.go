@@ -44,7 +44,7 @@ func (p proposer) ProposeBulk(ctx context.Context, commands ...*command.Envelope
 
 func (p proposer) observe(ctx context.Context, lane string, send send, commands []*command.Envelope) ([]*command.Result, uint64, error) {
 	began := time.Now()
-	results, index, err := propose(ctx, send, commands)
+	results, index, err := propose(ctx, p.cluster, send, commands)
 	p.metrics.proposed(lane, began, err)
 	return results, index, err
 }
@@ -52,7 +52,15 @@ func (p proposer) observe(ctx context.Context, lane string, send send, commands 
 // send is one of the cluster's ways to propose.
 type send func(context.Context, [][]byte) ([][]byte, uint64, error)
 
-func propose(ctx context.Context, send send, commands []*command.Envelope) ([]*command.Result, uint64, error) {
+func propose(ctx context.Context, c *cluster.Node, send send, commands []*command.Envelope) ([]*command.Result, uint64, error) {
+	needed := uint64(0)
+	for _, c := range commands {
+		needed = max(needed, command.Requires(c))
+	}
+	// A version that was applied here stays: whoever appends the command later has it behind itself in the log.
+	if err := c.CheckVersion(ctx, needed); err != nil {
+		return nil, 0, &api.Error{Kind: api.KindConflict, Message: err.Error(), Hint: "upgrade every node, or remove those that are lost: sluice cluster members"}
+	}
 	encoded := make([][]byte, len(commands))
 	for i, c := range commands {
 		data, err := command.Encode(c)
@@ -117,6 +125,9 @@ func (r reader) View(ctx context.Context, consistency httpapi.Consistency, minIn
 	unavailable := func(err error) error {
 		return &api.Error{Kind: api.KindUnavailable, Message: "this node cannot answer a read now: " + err.Error(),
 			Hint: "repeat the request, or read with ?consistency=stale"}
+	}
+	if text := r.cluster.Diverged(); text != "" {
+		return nil, 0, &api.Error{Kind: api.KindUnavailable, Message: "this node cannot answer a read: " + text, Hint: "ask another node"}
 	}
 	if r.fsm.Building() {
 		return nil, 0, unavailable(errBuilding)

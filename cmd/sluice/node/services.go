@@ -163,7 +163,7 @@ func (p epochProposer) Propose(ctx context.Context, commands ...*command.Envelop
 	send := func(ctx context.Context, encoded [][]byte) ([][]byte, uint64, error) {
 		return p.cluster.ProposeAsLeader(ctx, p.epoch, encoded)
 	}
-	return propose(ctx, send, commands)
+	return propose(ctx, p.cluster, send, commands)
 }
 
 // admit refuses what the disk has no room for. Ending leases, naming late runs and the epoch's own block specs go on to the

@@ -2,6 +2,7 @@ package node
 
 import (
 	"cmp"
+	"errors"
 	"runtime"
 	"runtime/debug"
 	"time"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/sluice-dev/sluice/cluster"
 	"github.com/sluice-dev/sluice/cluster/link"
+	"github.com/sluice-dev/sluice/fsm"
 	"github.com/sluice-dev/sluice/fsm/kv/pebblekv"
 )
 
@@ -67,7 +69,11 @@ var (
 	descSending     = desc("sluice_raft_snapshots_sending", "Snapshots that this node is sending to others.")
 	descSent        = desc("sluice_raft_snapshots_sent_total", "Snapshots whose sending to others has ended, well or not.")
 	descInstalled   = desc("sluice_raft_snapshots_installed_total", "Snapshots of other nodes that replaced this node's state.")
-	descHalted      = desc("sluice_node_halted", "1 when the state machine applies nothing more; /readyz?verbose says why.")
+	descHalted      = desc("sluice_node_halted", "1 when the state machine applies nothing more, with the kind of obstacle; /readyz?verbose names the entry and what to do.", "reason")
+	descDiverged    = desc("sluice_node_diverged", "1 when this node's state differs from what a majority has: it serves no reads and does not lead.")
+	descVersion     = desc("sluice_cluster_version", "Version of the cluster as this node has applied it; equal on all nodes but for a moment.")
+	descCheckpoint  = desc("sluice_state_checkpoint_index", "Newest entry at which this node noted the hash of its state, for comparison.")
+	descDispute     = desc("sluice_cluster_states_differ", "1 while the nodes' states differ and no majority says which is right (on the leader).")
 	descProblems    = desc("sluice_node_problems", "What keeps this node from being healthy; 0 is good. /readyz?verbose names them.")
 	descFree        = desc("sluice_disk_free_bytes", "Free bytes of the file system that holds the data directory.")
 	descSize        = desc("sluice_disk_size_bytes", "Size of the file system that holds the data directory.")
@@ -95,7 +101,7 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 func (c *statusMetrics) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{descBuild, descNode, descLeader, descHasLeader, descTerm, descEpoch, descReigns, descVoters, descCommit, descApplied,
 		descCommitLag, descLast, descLogEntries, descLogBytes, descWaiting, descRestarts, descStuck, descContact, descCompacted, descCompactions, descSending,
-		descSent, descInstalled, descHalted, descProblems, descFree, descSize, descLowWater, descGuard, descStateDisk, descCertificate,
+		descSent, descInstalled, descHalted, descDiverged, descVersion, descCheckpoint, descDispute, descProblems, descFree, descSize, descLowWater, descGuard, descStateDisk, descCertificate,
 		descMemberUp, descMemberProblem, descMemberVoter, descMemberLag, descMemberContact, descMemberClock, descMemberClockBy, descVotersLive, descTolerated} {
 		ch <- d
 	}
@@ -141,7 +147,13 @@ func (c *statusMetrics) Collect(ch chan<- prometheus.Metric) {
 	gauge(descSending, float64(s.SnapshotsSending))
 	counter(descSent, s.SnapshotsSent)
 	counter(descInstalled, s.SnapshotsInstalled)
-	gauge(descHalted, one(s.Halted != nil))
+	gauge(descHalted, one(s.Halted != nil), haltReason(s.Halted))
+	gauge(descDiverged, one(s.Diverged != ""))
+	gauge(descVersion, float64(s.ClusterVersion))
+	gauge(descCheckpoint, float64(s.Checkpoint.Index))
+	if s.Leading {
+		gauge(descDispute, one(s.Dispute != ""))
+	}
 	gauge(descProblems, float64(len(s.Problems)))
 	if room, err := c.disk.room(); err == nil {
 		gauge(descFree, float64(room.free))
@@ -189,6 +201,17 @@ func behind(applied, commit uint64) uint64 {
 		return 0
 	}
 	return commit - applied
+}
+
+// haltReason is the kind of obstacle that halted the state machine, "" while it works.
+func haltReason(err error) string {
+	if h, ok := errors.AsType[*fsm.Halt](err); ok {
+		return string(h.Reason)
+	}
+	if err != nil {
+		return "unknown"
+	}
+	return ""
 }
 
 func seconds(t time.Time) float64 { return float64(t.UnixMilli()) / 1000 }
