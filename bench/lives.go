@@ -34,18 +34,9 @@ type LivesResult struct {
 // Lives runs whole lives of flow runs from many callers at once: create, Pending, Running, one task run with Running and
 // Completed, two log lines, Completed. Eight requests each, the next sent when the one before was answered.
 func Lives(ctx context.Context, c LivesConfig) (LivesResult, error) {
-	first, err := dial(c.Hosts[0])
+	flow, err := createFlow(c.Hosts[0], "bench-lives")
 	if err != nil {
 		return LivesResult{}, err
-	}
-	_, answer, err := first.post("/api/flows/", []byte(`{"name":"bench-lives"}`))
-	first.close()
-	if err != nil {
-		return LivesResult{}, err
-	}
-	flow := field(answer, "id")
-	if flow == "" {
-		return LivesResult{}, fmt.Errorf("create a flow: %s", answer)
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.Duration)
 	defer cancel()

@@ -5,8 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -26,19 +24,16 @@ type Machine struct {
 
 // NewMachine starts a server. Close ends everything.
 func NewMachine(ctx context.Context, binary, dir string) (*Machine, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	addr, err := freeAddress()
 	if err != nil {
-		return nil, fmt.Errorf("find a free port: %w", err)
+		return nil, err
 	}
-	m := &Machine{binary: binary, dir: dir, addr: l.Addr().String()}
-	if err := l.Close(); err != nil {
-		return nil, fmt.Errorf("find a free port: %w", err)
-	}
+	m := &Machine{binary: binary, dir: dir, addr: addr}
 	m.server = m.command("server", "start", "--data-dir", filepath.Join(dir, "data"), "--http-addr", m.addr, "--internal-addr", "127.0.0.1:0", "--gossip-addr", "127.0.0.1:0", "--log-level", "error")
 	if err := m.server.Start(); err != nil {
 		return nil, fmt.Errorf("start a server: %w", err)
 	}
-	if err := m.waitReady(ctx); err != nil {
+	if err := waitReady(ctx, m.addr); err != nil {
 		m.Close()
 		return nil, err
 	}
@@ -55,24 +50,6 @@ func (m *Machine) command(args ...string) *exec.Cmd {
 
 // API returns the address of the API.
 func (m *Machine) API() string { return "http://" + m.addr + "/api" }
-
-func (m *Machine) waitReady(ctx context.Context) error {
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); {
-		response, err := http.Get("http://" + m.addr + "/readyz")
-		if err == nil {
-			_ = response.Body.Close()
-			if response.StatusCode == http.StatusOK {
-				return nil
-			}
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(10 * time.Millisecond):
-		}
-	}
-	return errors.New("the server was not ready within 20 s")
-}
 
 // RunCLI runs one command of the binary in dir and returns its standard output.
 func (m *Machine) RunCLI(dir string, args ...string) (string, error) {

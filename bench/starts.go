@@ -57,8 +57,7 @@ func Starts(ctx context.Context, api, deployment string, n int) (StartsResult, e
 			}
 		}
 	}
-	ms := func(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
-	return StartsResult{Runs: n, Start50ms: ms(starts.quantile(0.5)), Start99ms: ms(starts.quantile(0.99)), End50ms: ms(ends.quantile(0.5))}, nil
+	return StartsResult{Runs: n, Start50ms: milliseconds(starts.quantile(0.5)), Start99ms: milliseconds(starts.quantile(0.99)), End50ms: milliseconds(ends.quantile(0.5))}, nil
 }
 
 // Burst creates n runs at once and waits until all have completed.
