@@ -34,6 +34,8 @@ type former struct {
 
 	trying string    // the cluster that this node tries to found, for loop alone
 	since  time.Time // since when
+	// refused is the cluster that did not take this node in at the last attempt, for loop alone.
+	refused string
 
 	mu    sync.Mutex // guards what follows
 	seq   int64
@@ -277,10 +279,15 @@ func (f *former) look(ctx context.Context) {
 			text += ": " + strings.ReplaceAll(problem.Error(), "\n", "; ")
 		}
 	}
-	f.say(text)
+	// What keeps it out stays in sight while it tries again.
+	if m != moveJoin || f.refused != join.ClusterID {
+		f.say(text)
+	}
+	f.refused = ""
 	switch m {
 	case moveJoin:
 		if err := f.join(ctx, join); err != nil {
+			f.refused = join.ClusterID
 			f.say(fmt.Sprintf("cluster %s was not joined: %v", join.ClusterID, err))
 		}
 	case moveFound:

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"io"
+	"math"
 	"sync"
+	"time"
 
 	"github.com/hashicorp/raft"
 )
@@ -12,8 +14,15 @@ import (
 // transferFactor raises the log's budget while a snapshot is sent, so that the receiver finds the log it needs afterwards.
 const transferFactor = 8
 
+// settleLimit bounds how long the log stays long for a receiver that does not catch up after its transfer.
+const settleLimit = 5 * time.Minute
+
 // governor bounds the Raft log by bytes; raft itself counts entries only. It acts after every eighth of the budget that
 // was appended.
+//
+// While a snapshot is sent, and afterwards until its receiver has what the log held when the transfer ended, the log is bounded by
+// its raised bytes alone. Else the receiver finds the log compacted, by raft's own count of entries or by the bytes of an ordinary
+// day, beyond the snapshot it has just installed, and fetches another one, for ever when the writes go on.
 type governor struct {
 	n       *Node
 	grown   chan struct{} // capacity 1
@@ -22,6 +31,8 @@ type governor struct {
 	holders int           // who needs a longer log: snapshot transfers running, and others
 	sending int           // snapshot transfers running
 	sent    uint64        // and ended
+	settle  uint64        // the log's last index when the last transfer ended; 0 when all members have it
+	until   time.Time     // settle is given up then
 }
 
 func newGovernor(n *Node) *governor { return &governor{n: n, grown: make(chan struct{}, 1)} }
@@ -47,14 +58,14 @@ func (g *governor) poke() {
 	}
 }
 
-// budget is how many bytes the log may have now.
-func (g *governor) budget() int64 {
+// budget is how many bytes and entries the log may have now.
+func (g *governor) budget() (bytes int64, entries uint64) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.holders > 0 {
-		return g.n.cfg.LogBytes * transferFactor
+	if g.holders > 0 || g.settle > 0 && time.Now().Before(g.until) {
+		return g.n.cfg.LogBytes * transferFactor, math.MaxUint64
 	}
-	return g.n.cfg.LogBytes
+	return g.n.cfg.LogBytes, g.n.cfg.TrailingLogs
 }
 
 // transfers counts the snapshots that are being sent and those that were.
@@ -79,17 +90,38 @@ func (g *governor) transfer() (ended func()) {
 	})
 }
 
-// hold raises the budget until release is called.
+// hold raises the budget until release was called and the members have caught up. When it returns, nothing that is appended from now on
+// is compacted but by the raised budget.
 func (g *governor) hold() (release func()) {
 	g.mu.Lock()
 	g.holders++
 	g.mu.Unlock()
+	if r := g.n.run.Load(); r != nil {
+		g.retain(r)
+	}
 	return sync.OnceFunc(func() {
+		last, err := g.n.store.LastIndex()
 		g.mu.Lock()
 		g.holders--
+		if err == nil {
+			g.settle, g.until = last, time.Now().Add(settleLimit)
+		}
 		g.mu.Unlock()
 		g.poke()
 	})
+}
+
+// reached tells that every member that answers has the log up to index.
+func (g *governor) reached(index uint64) {
+	g.mu.Lock()
+	done := g.settle > 0 && g.holders == 0 && (index >= g.settle || time.Now().After(g.until))
+	if done {
+		g.settle = 0
+	}
+	g.mu.Unlock()
+	if done {
+		g.poke()
+	}
 }
 
 func (g *governor) loop(ctx context.Context) {
@@ -103,15 +135,11 @@ func (g *governor) loop(ctx context.Context) {
 	}
 }
 
-// check sets how many entries fit into half of the budget as trailing log and compacts when the budget is exceeded; the
-// other half is what accumulates until then.
-func (g *governor) check(ctx context.Context) {
-	r := g.n.run.Load()
-	if r == nil {
-		return
-	}
-	budget := g.budget()
-	trailing := min(g.n.cfg.TrailingLogs, max(1, g.n.store.TrailingWithin(budget/2)))
+// retain tells raft how many entries to keep when it compacts: what fits into half of the budget, which it returns. The other half is
+// what accumulates until then.
+func (g *governor) retain(r *run) (budget int64) {
+	budget, entries := g.budget()
+	trailing := min(entries, max(1, g.n.store.TrailingWithin(budget/2)))
 	rc := r.raft.ReloadableConfig()
 	if rc.TrailingLogs != trailing {
 		rc.TrailingLogs = trailing
@@ -119,6 +147,16 @@ func (g *governor) check(ctx context.Context) {
 			g.n.log.Warn("trailing log could not be set", "entries", trailing, "error", err)
 		}
 	}
+	return budget
+}
+
+// check compacts when the budget is exceeded.
+func (g *governor) check(ctx context.Context) {
+	r := g.n.run.Load()
+	if r == nil {
+		return
+	}
+	budget := g.retain(r)
 	if g.n.store.Bytes() <= budget*7/8 || g.n.machine.halted() != nil {
 		return
 	}

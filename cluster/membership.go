@@ -159,6 +159,7 @@ func (c *reconciler) look(ctx context.Context, servers []raft.Server) {
 	var all sync.WaitGroup
 	found := map[string]condition{}
 	views := make([]MemberView, len(servers))
+	least := last // what every member that answers has
 	for i, s := range servers {
 		id := string(s.ID)
 		view := &views[i]
@@ -194,6 +195,9 @@ func (c *reconciler) look(ctx context.Context, servers []raft.Server) {
 			}
 			mu.Lock()
 			found[id] = is
+			if is.alive {
+				least = min(least, h.LastIndex)
+			}
 			mu.Unlock()
 		})
 	}
@@ -206,6 +210,7 @@ func (c *reconciler) look(ctx context.Context, servers []raft.Server) {
 		c.n.views.Store(&views)
 	}
 	c.n.crew.Store(&crewList{servers, found})
+	c.n.governor.reached(least)
 }
 
 // crewList is the configuration and how its servers were when the leader last looked.
@@ -318,7 +323,7 @@ func (n *Node) serveJoin(ctx context.Context, from string, body []byte) ([]byte,
 		for _, s := range servers {
 			if string(s.ID) != q.ID && string(s.Address) == q.Addr {
 				// Raft refuses two servers at one address. Who answers there now is the node that asks: the other has moved or is lost.
-				return nil, fmt.Errorf("%w: the address %s belongs to node %s in the cluster's configuration; remove that node if it is lost", ErrRefused, q.Addr, s.ID)
+				return nil, fmt.Errorf("%w: the address %s belongs to node %s in the cluster's configuration; if that node is lost: sluice cluster remove %s", ErrRefused, q.Addr, s.ID, s.ID)
 			}
 			if string(s.ID) == q.ID && string(s.Address) == q.Addr {
 				return nil, nil

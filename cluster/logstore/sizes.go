@@ -2,6 +2,7 @@ package logstore
 
 import (
 	"fmt"
+	"math"
 
 	"github.com/hashicorp/raft"
 )
@@ -61,8 +62,11 @@ func (z *sizes) dropBack(index uint64) {
 	}
 }
 
-// trailing returns how many of the newest entries fit into budget bytes.
+// trailing returns how many of the newest entries fit into budget bytes, without a bound when all do.
 func (z *sizes) trailing(budget int64) uint64 {
+	if z.total <= budget {
+		return math.MaxUint64
+	}
 	n := uint64(0)
 	for i := len(z.bytes) - 1; i >= 0; i-- {
 		budget -= int64(z.bytes[i])

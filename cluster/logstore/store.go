@@ -533,7 +533,8 @@ func (s *Store) Bytes() int64 {
 	return s.sizes.total
 }
 
-// TrailingWithin returns how many of the newest entries fit into budget bytes.
+// TrailingWithin returns how many of the newest entries fit into budget bytes. While all do there is no bound, math.MaxUint64: entries
+// to come may fit as well.
 func (s *Store) TrailingWithin(budget int64) uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
