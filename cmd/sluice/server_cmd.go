@@ -36,6 +36,7 @@ type serverOptions struct {
 	InsecureHTTP    bool          // an HTTP address that is not loopback without authentication
 	Ephemeral       bool          // port chosen by the system, exits when unused
 	DiskLowWater    int64         // bytes
+	LogBytes        int64         // of the Raft log
 	DrainDelay      time.Duration // how long a stopping node serves on
 	Logger          *slog.Logger
 	// Ready is called once the node serves, with the base addresses that clients on this machine use.
@@ -65,9 +66,10 @@ func (o *serverOptions) registerCluster(flags *pflag.FlagSet) {
 	flags.StringVar(&o.HTTPTLSCert, "http-tls-cert", "", "file with the certificate of the API at --http-addr, which is then HTTPS; read again when it changes")
 	flags.StringVar(&o.HTTPTLSKey, "http-tls-key", "", "file with the key of --http-tls-cert")
 	flags.DurationVar(&o.DrainDelay, "drain-delay", 5*time.Second, "how long a node that was told to stop serves on, not ready any more: longer than load balancers take to notice; a node without others does not wait")
+	flags.Int64Var(&o.LogBytes, "raft-log-bytes", 256<<20, "bytes of the Raft log on disk; a node that fell further behind fetches the whole state; eight times as much while it does")
 	flags.BoolVar(&o.Insecure, "insecure", false, "plain text between nodes, for tests and one machine")
 	flags.BoolVar(&o.InsecureHTTP, "insecure-http", false, "allow an HTTP address that is not loopback without authentication")
-	bindSetting(flags, "internal-addr", "internal-advertise", "gossip-addr", "gossip-key-file", "drain-delay", "node-name", "cluster-name", "bootstrap-expect", "join",
+	bindSetting(flags, "raft-log-bytes", "internal-addr", "internal-advertise", "gossip-addr", "gossip-key-file", "drain-delay", "node-name", "cluster-name", "bootstrap-expect", "join", "raft-log-bytes",
 		"tls-ca", "tls-cert", "tls-key", "http-tls-cert", "http-tls-key", "insecure", "insecure-http")
 }
 

@@ -62,6 +62,8 @@ type Config struct {
 	// DiskLowWater is the free space, in bytes, below which logs are refused; at half of it new runs are, at a quarter
 	// every write. Default 256 MiB. Lower: a full disk stops the node without warning.
 	DiskLowWater int64
+	// LogBytes bounds the Raft log; 0 is the cluster's default.
+	LogBytes int64
 	// LeaseTTL is how long an owner of a run may be silent before its lease expires. Default 12 s.
 	LeaseTTL time.Duration
 	// DrainDelay is how long Drain goes on serving after this node said that it is not ready: as long as load balancers take to notice.
@@ -149,7 +151,7 @@ func Start(ctx context.Context, c Config) (_ *Node, err error) {
 		HTTPAddr: c.Listener.Addr().String(), InternalAddr: c.InternalAddr, GossipAddr: c.GossipAddr, BootstrapExpect: c.BootstrapExpect,
 		EncodeEpoch: encodeEpoch(c.Versions), EncodeVersion: encodeVersion, EncodeCheckpoint: encodeCheckpoint, Versions: c.Versions,
 		Lead: n.services.lead, Serve: n.serve(), Name: c.Name, ClusterName: c.ClusterName, InternalAdvertise: c.InternalAdvertise,
-		Join: c.Join, GossipKey: c.GossipKey, Clock: c.Clock, LogBackend: c.LogBackend,
+		Join: c.Join, GossipKey: c.GossipKey, Clock: c.Clock, LogBackend: c.LogBackend, LogBytes: c.LogBytes,
 	}
 	if c.TLS != nil {
 		if config.TLS, err = link.LoadTLS(*c.TLS, cmp.Or(c.ClusterName, cluster.DefaultName), c.Logger); err != nil {

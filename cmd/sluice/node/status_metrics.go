@@ -57,6 +57,7 @@ var (
 	descCommit      = desc("sluice_raft_commit_index", "Index of the newest committed entry.")
 	descApplied     = desc("sluice_raft_applied_index", "Index of the newest entry in the state.")
 	descCommitLag   = desc("sluice_raft_commit_lag_entries", "Committed entries that are not in this node's state yet. One or two on an idle node are Raft's own, which never get there.")
+	descFirst       = desc("sluice_raft_first_index", "Index of the oldest entry in the log; a node that needs an older one fetches the whole state.")
 	descLast        = desc("sluice_raft_last_index", "Index of the newest entry in the log.")
 	descLogEntries  = desc("sluice_raft_log_entries", "Entries in the Raft log.")
 	descLogBytes    = desc("sluice_raft_log_bytes", "Bytes of entries in the Raft log.")
@@ -100,7 +101,7 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 // Describe implements prometheus.Collector.
 func (c *statusMetrics) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{descBuild, descNode, descLeader, descHasLeader, descTerm, descEpoch, descReigns, descVoters, descCommit, descApplied,
-		descCommitLag, descLast, descLogEntries, descLogBytes, descWaiting, descRestarts, descStuck, descContact, descCompacted, descCompactions, descSending,
+		descCommitLag, descFirst, descLast, descLogEntries, descLogBytes, descWaiting, descRestarts, descStuck, descContact, descCompacted, descCompactions, descSending,
 		descSent, descInstalled, descHalted, descDiverged, descVersion, descCheckpoint, descDispute, descProblems, descFree, descSize, descLowWater, descGuard, descStateDisk, descCertificate,
 		descMemberUp, descMemberProblem, descMemberVoter, descMemberLag, descMemberContact, descMemberClock, descMemberClockBy, descVotersLive, descTolerated} {
 		ch <- d
@@ -127,6 +128,7 @@ func (c *statusMetrics) Collect(ch chan<- prometheus.Metric) {
 	gauge(descCommit, float64(s.CommitIndex))
 	gauge(descApplied, float64(s.AppliedIndex))
 	gauge(descCommitLag, float64(behind(s.AppliedIndex, s.CommitIndex)))
+	gauge(descFirst, float64(s.FirstIndex))
 	gauge(descLast, float64(s.LastIndex))
 	gauge(descLogBytes, float64(s.LogBytes))
 	if s.FirstIndex > 0 {
