@@ -69,7 +69,7 @@ func (o *serverOptions) registerCluster(flags *pflag.FlagSet) {
 	flags.Int64Var(&o.LogBytes, "raft-log-bytes", 256<<20, "bytes of the Raft log on disk; a node that fell further behind fetches the whole state; eight times as much while it does")
 	flags.BoolVar(&o.Insecure, "insecure", false, "plain text between nodes, for tests and one machine")
 	flags.BoolVar(&o.InsecureHTTP, "insecure-http", false, "allow an HTTP address that is not loopback without authentication")
-	bindSetting(flags, "raft-log-bytes", "internal-addr", "internal-advertise", "gossip-addr", "gossip-key-file", "drain-delay", "node-name", "cluster-name", "bootstrap-expect", "join", "raft-log-bytes",
+	bindSetting(flags, "internal-addr", "internal-advertise", "gossip-addr", "gossip-key-file", "drain-delay", "node-name", "cluster-name", "bootstrap-expect", "join", "raft-log-bytes",
 		"tls-ca", "tls-cert", "tls-key", "http-tls-cert", "http-tls-key", "insecure", "insecure-http")
 }
 
