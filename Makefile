@@ -9,7 +9,7 @@ SEED ?=
 # Packages whose tests run the real binary as processes; they race-test nothing.
 PROCESS_TESTS := ./e2e/...
 
-.PHONY: help run build test test-deps test-race test-moves test-e2e test-python test-long lint chaos generate bench fmt clean
+.PHONY: help run cluster build test test-deps test-race test-moves test-e2e test-python test-long lint chaos generate bench fmt clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,6 +19,9 @@ build: ## build bin/sluice
 
 run: build ## build and start `sluice dev`: server, agent, sample deployment and queue in one process
 	$(BIN) dev
+
+cluster: build ## build and start three nodes, two agents and HAProxy on this machine, at 127.0.0.1:4200
+	@CLUSTER_DIR=$(CLUSTER_DIR) CLUSTER_HOST=$(CLUSTER_HOST) CLUSTER_PORT=$(CLUSTER_PORT) ./tools/cluster
 
 test: lint test-race test-moves test-python test-e2e ## everything a change must pass (about 10 minutes on 2 cores)
 
