@@ -51,6 +51,9 @@ type hello struct {
 	LastIndex uint64   `json:"last,omitempty"`
 	Applied   uint64   `json:"applied,omitempty"`
 	Problem   string   `json:"problem,omitempty"`
+	// StateIndex and StateTerm are where the state stands in the log.
+	StateIndex uint64 `json:"state_index,omitempty"`
+	StateTerm  uint64 `json:"state_term,omitempty"`
 	// Now is the node's clock in µs when it said this; 0 of versions that did not say.
 	Now int64 `json:"now,omitempty"`
 	// Halted is why the node applies nothing more; Problem says it too.
@@ -133,6 +136,9 @@ func (n *Node) hello() hello {
 		h.Stateless = h.Term == 0 && h.LastIndex == 0 && h.Applied == 0
 	}
 	h.Leader, _, _ = n.leader()
+	if index, at, err := position(n.cfg.Snapshots); err == nil {
+		h.StateIndex, h.StateTerm = index, at
+	}
 	for _, s := range n.servers() {
 		h.Members = append(h.Members, string(s.ID))
 	}

@@ -97,6 +97,13 @@ func (n *Node) leadLoop(ctx context.Context, r *run) {
 			if r.raft.State() == raft.Leader && now == nil {
 				begin()
 			}
+		case q := <-r.restores:
+			end()
+			err := n.restore(ctx, r, q)
+			if r.raft.State() == raft.Leader && ctx.Err() == nil {
+				begin()
+			}
+			q.done <- err
 		case <-ctx.Done():
 			end()
 			return

@@ -41,6 +41,7 @@ type condition struct {
 	healthy bool   // it follows this leader, and closely
 	since   time.Time
 	silent  time.Time // since when it does not answer; zero when it does
+	strayed bool      // its state is none of this history
 
 	problem  bool // it says that something is wrong with it
 	last     uint64
@@ -140,6 +141,11 @@ func (c *reconciler) loop(ctx context.Context) {
 		if len(servers) < 2 {
 			continue
 		}
+		for id, is := range c.conditions {
+			if is.strayed {
+				c.n.shedLog(ctx, c.run, id)
+			}
+		}
 		next := plan(servers, c.n.id, c.conditions, c.n.cfg.Membership, time.Now())
 		if next == nil || ctx.Err() != nil {
 			continue
@@ -184,8 +190,8 @@ func (c *reconciler) look(ctx context.Context, servers []raft.Server) {
 					is.silent = now
 				}
 			} else {
-				is = condition{alive: true, addr: h.Addr, problem: h.Problem != "", last: h.LastIndex, versions: h.Versions.OrFirst(), noted: h.Noted}
-				is.healthy = h.Leader.ID == c.n.id && h.Term == term && h.Problem == "" && h.LastIndex+c.n.cfg.Membership.MaxTrailing >= last && h.Applied > 0
+				is = condition{alive: true, addr: h.Addr, problem: h.Problem != "", last: h.LastIndex, versions: h.Versions.OrFirst(), noted: h.Noted, strayed: c.n.strayed(c.run, h)}
+				is.healthy = !is.strayed && h.Leader.ID == c.n.id && h.Term == term && h.Problem == "" && h.LastIndex+c.n.cfg.Membership.MaxTrailing >= last && h.Applied > 0
 				if is.since = before.since; !before.healthy {
 					is.since = now
 				}

@@ -22,6 +22,7 @@ type run struct {
 	leadDone chan struct{}
 	down     chan struct{} // closed when raft has ended
 	awaited  atomic.Int64  // futures that raft has not answered
+	restores chan *restoring
 
 	observer *raft.Observer
 	observed chan raft.Observation
@@ -37,7 +38,7 @@ func (n *Node) startRun() error {
 	if err := n.store.Reconcile(index, at); err != nil {
 		return err
 	}
-	r := &run{stable: n.store.Stable(), leadDone: make(chan struct{}), down: make(chan struct{}), watched: make(chan struct{}),
+	r := &run{stable: n.store.Stable(), leadDone: make(chan struct{}), down: make(chan struct{}), watched: make(chan struct{}), restores: make(chan *restoring),
 		observed: make(chan raft.Observation, 16)}
 	rc := n.cfg.raftConfig(raft.ServerID(n.id), newHLogger(n.log, "raft"))
 	if r.raft, err = raft.NewRaft(rc, n.machine, n.store, r.stable, n.snaps, n.trans); err != nil {
