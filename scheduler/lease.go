@@ -286,7 +286,7 @@ func (l *leases) run(ctx context.Context) error {
 }
 
 // runOnce expires what has passed its deadline. It looks once a second: exact enough, and it tells when this process itself
-// stood still, because then the owners could not reach it.
+// stood still, because then the owners could not reach it, or when the clock jumped forward, as it does on a machine that was suspended.
 func (l *leases) runOnce(ctx context.Context) (time.Duration, error) {
 	if l.core.jumps.check() {
 		l.grace()

@@ -3,7 +3,6 @@ package scheduler
 import (
 	"errors"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -290,33 +289,6 @@ func TestTheConfiguredTTLCountsEverywhere(t *testing.T) {
 		r.pass(2 * time.Second)
 		if s := r.flowRun(run).State; s.Type != row.StateType_SCHEDULED {
 			r.t.Errorf("5.5 s into the epoch: %v", s)
-		}
-	})
-}
-
-// skewed is a clock that a test sets forward.
-type skewed struct{ by atomic.Int64 }
-
-func (c *skewed) Now() time.Time { return time.Now().Add(time.Duration(c.by.Load())) }
-
-func TestAProcessThatStoodStillExpiresNothing(t *testing.T) {
-	t.Parallel()
-	within(t, func(r *rig) {
-		clock := &skewed{}
-		r.clock = clock
-		r.start()
-		run, a, _ := r.granted()
-		r.report(run, row.StateType_RUNNING)
-		r.pass(5 * time.Second)
-		clock.by.Store(int64(time.Minute)) // to the services: a minute without running
-		r.pass(10 * time.Second)
-		if s := r.flowRun(run).State; s.Type != row.StateType_RUNNING {
-			r.t.Fatalf("the agent had no chance to renew: %v", s)
-		}
-		r.renew(a, r.held(run))
-		r.pass(14 * time.Second)
-		if s := r.flowRun(run).State; s.Type != row.StateType_FAILED {
-			r.t.Errorf("%v", s)
 		}
 	})
 }

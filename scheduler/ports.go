@@ -65,6 +65,8 @@ type Observer interface {
 	Claimed(lateness time.Duration)
 	// LeaseExpired says that a lease ran out.
 	LeaseExpired()
+	// ClockJumped says that the wall clock moved by that much at once.
+	ClockJumped(by time.Duration)
 	// RunsMade says how many runs were made from schedules.
 	RunsMade(n int)
 }
@@ -72,10 +74,11 @@ type Observer interface {
 // noObserver is used when none is configured.
 type noObserver struct{}
 
-func (noObserver) Claimable(time.Duration) {}
-func (noObserver) Claimed(time.Duration)   {}
-func (noObserver) LeaseExpired()           {}
-func (noObserver) RunsMade(int)            {}
+func (noObserver) Claimable(time.Duration)   {}
+func (noObserver) Claimed(time.Duration)     {}
+func (noObserver) LeaseExpired()             {}
+func (noObserver) ClockJumped(time.Duration) {}
+func (noObserver) RunsMade(int)              {}
 
 // Epoch is one leader's reign.
 type Epoch struct {

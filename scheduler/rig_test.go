@@ -38,8 +38,9 @@ type rig struct {
 	t        *testing.T
 	machine  *fsm.FSM
 	clock    Clock
-	leaseTTL time.Duration // of the next epoch; 0: the default
-	log      *slog.Logger  // of the next epoch
+	elapsed  func() time.Duration // nil: the bubble's
+	leaseTTL time.Duration        // of the next epoch; 0: the default
+	log      *slog.Logger         // of the next epoch
 	services *Services
 	observed observed
 
@@ -47,6 +48,7 @@ type rig struct {
 	index  uint64
 	term   uint64
 	epoch  uint64
+	ahead  time.Duration                 // of the bubble's clock: what entries are stamped with
 	faults func(*command.Envelope) fault // asked for each leader-made proposal; may be nil
 	// around is called for each leader-made proposal and has it applied; may be nil.
 	around func(e *command.Envelope, apply func())
@@ -75,6 +77,7 @@ type observed struct {
 	claimed   []time.Duration
 	expired   int
 	made      int
+	jumps     []time.Duration
 }
 
 func (o *observed) Claimable(d time.Duration) {
@@ -93,6 +96,12 @@ func (o *observed) LeaseExpired() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.expired++
+}
+
+func (o *observed) ClockJumped(by time.Duration) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.jumps = append(o.jumps, by)
 }
 
 func (o *observed) RunsMade(n int) {
@@ -139,7 +148,7 @@ func (r *rig) apply(commands ...*command.Envelope) ([]*command.Result, uint64) {
 		batch.Commands = append(batch.Commands, data)
 	}
 	r.index++
-	entry := command.AppendEntry(nil, command.Entry{Stamp: time.Now().UnixMicro(), Batches: []command.Batch{batch}})
+	entry := command.AppendEntry(nil, command.Entry{Stamp: time.Now().Add(r.ahead).UnixMicro(), Batches: []command.Batch{batch}})
 	answer := r.machine.Apply(&raft.Log{Index: r.index, Term: 1, Type: raft.LogCommand, Data: entry}).(*command.EntryResult)
 	if answer.Err != nil {
 		r.t.Error(answer.Err)
@@ -232,20 +241,34 @@ func randomly(seed, n uint64) func(*command.Envelope) fault {
 // start begins a new epoch.
 func (r *rig) start() {
 	r.t.Helper()
+	r.services = nil
+	if err := r.lead(); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// lead tries to begin a new epoch on the node of the last one.
+func (r *rig) lead() error {
+	r.t.Helper()
 	r.mu.Lock()
 	r.term++
 	term := r.term
 	r.mu.Unlock()
 	_, index := r.apply(&command.Envelope{Command: &command.Envelope_LeaderEpoch{LeaderEpoch: &command.LeaderEpoch{Term: term, NodeId: "n1", ClusterId: "c"}}})
-	services, err := New(Config{View: func() (View, error) { return r.machine.View() }, Events: r.machine.Events(), Clock: r.clock, Observer: &r.observed, LeaseTTL: r.leaseTTL, Logger: r.log})
-	if err != nil {
-		r.t.Fatal(err)
+	if r.services == nil {
+		services, err := New(Config{View: func() (View, error) { return r.machine.View() }, Events: r.machine.Events(), Clock: r.clock, Elapsed: r.elapsed,
+			Observer: &r.observed, LeaseTTL: r.leaseTTL, Logger: r.log})
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		r.services = services
 	}
-	if err := services.Start(r.t.Context(), Epoch{Index: index, Proposer: leader{r, term}}); err != nil {
-		r.t.Fatal(err)
+	if err := r.services.Start(r.t.Context(), Epoch{Index: index, Proposer: leader{r, term}}); err != nil {
+		return err
 	}
-	r.services, r.epoch = services, index
+	r.epoch = index
 	synctest.Wait()
+	return nil
 }
 
 // stop ends the epoch; nothing leads afterwards.

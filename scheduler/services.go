@@ -21,6 +21,8 @@ type Config struct {
 	View   func() (View, error)
 	Events Events
 	Clock  Clock
+	// Elapsed is the monotonic clock: time since some moment. Jumps of Clock are found by it. nil: the system's.
+	Elapsed func() time.Duration
 	// LeaseTTL is how long a lease lives without being renewed; owners renew every third of it. Default 12 s.
 	LeaseTTL time.Duration
 	// Observer is told what happens; nil: nobody.
@@ -37,6 +39,8 @@ type Services struct {
 	mu     sync.Mutex // guards what follows
 	cancel context.CancelFunc
 	done   chan struct{}
+	// refused is when, by Config.Elapsed, an epoch was refused for the clock; 0: never.
+	refused time.Duration
 }
 
 // New returns services that do not run yet.
@@ -60,6 +64,10 @@ func New(cfg Config) (*Services, error) {
 	if cfg.LeaseTTL == 0 {
 		cfg.LeaseTTL = 12 * time.Second
 	}
+	if cfg.Elapsed == nil {
+		began := time.Now()
+		cfg.Elapsed = func() time.Duration { return time.Since(began) }
+	}
 	if cfg.Observer == nil {
 		cfg.Observer = noObserver{}
 	}
@@ -70,12 +78,16 @@ func New(cfg Config) (*Services, error) {
 }
 
 // Start begins an epoch: everything is rebuilt from the state before it returns. The epoch's command must be applied on this
-// node. The services end with ctx or by Stop, whichever comes first; Stop must be called in any case.
+// node. The services end with ctx or by Stop, whichever comes first; Stop must be called in any case. ErrClockBehind says that
+// another node should lead.
 func (s *Services) Start(ctx context.Context, epoch Epoch) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.done != nil {
 		return errors.New("start scheduler: it runs already, stop it first")
+	}
+	if err := s.checkClock(); err != nil {
+		return fmt.Errorf("start scheduler: %w", err)
 	}
 	first, err := s.begin(epoch)
 	if err != nil {
@@ -192,14 +204,17 @@ func (s *Services) begin(epoch Epoch) (*session, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the state's time: %w", err)
 	}
-	if behind := time.UnixMicro(floor).Sub(s.cfg.Clock.Now()); behind > jumpLimit {
-		s.cfg.Logger.Warn("this node's clock is behind the former leader's", "by", behind)
-	}
 	c := &core{epoch: epoch, open: s.cfg.View, clock: s.cfg.Clock, leaseTTL: s.cfg.LeaseTTL, observer: s.cfg.Observer, log: s.cfg.Logger,
-		jumps: newJumps(s.cfg.Clock, s.cfg.Logger), unwelcome: map[protoreflect.Name]bool{}}
+		unwelcome: map[protoreflect.Name]bool{}}
+	c.jumps = newJumps(s.cfg, c.leaseTTL+c.beat())
 	c.latest.Store(floor)
 	now := &session{core: c, events: events, from: view.Index(), materializer: newMaterializer(c), leases: newLeases(c), late: newLate(c), purge: newPurge(c)}
 	now.dispatcher, now.retire = newDispatcher(c, now.leases), newRetire(c, now.leases)
+	c.jumps.moved = func() {
+		now.materializer.wake.set()
+		now.dispatcher.wake.set()
+		now.late.wake.set()
+	}
 	return now, errors.Join(now.materializer.rebuild(view), now.leases.rebuild(view), now.dispatcher.rebuild(view))
 }
 

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -160,72 +159,6 @@ func (s *services) serveRenew(ctx context.Context, body []byte) ([]byte, error) 
 		}
 	}
 	return json.Marshal(answers)
-}
-
-// beats merges the heartbeats that reach a follower: one message to the leader is on its way, and those that come meanwhile share the
-// next one.
-type beats struct {
-	ask  func(ctx context.Context, all []renewal) ([]scheduler.Renewed, error)
-	life context.Context
-
-	mu   sync.Mutex // guards what follows
-	next *beatRound
-	busy bool
-	work sync.WaitGroup
-}
-
-type beatRound struct {
-	all     []renewal
-	answers []scheduler.Renewed
-	err     error
-	done    chan struct{}
-}
-
-func (b *beats) send(ctx context.Context, r renewal) (scheduler.Renewed, error) {
-	b.mu.Lock()
-	if b.life.Err() != nil {
-		b.mu.Unlock()
-		return scheduler.Renewed{}, cluster.ErrStopped
-	}
-	if b.next == nil {
-		b.next = &beatRound{done: make(chan struct{})}
-	}
-	round := b.next
-	place := len(round.all)
-	round.all = append(round.all, r)
-	if !b.busy {
-		b.busy = true
-		b.work.Go(b.loop)
-	}
-	b.mu.Unlock()
-	select {
-	case <-round.done:
-	case <-ctx.Done():
-		return scheduler.Renewed{}, ctx.Err()
-	}
-	switch {
-	case round.err != nil:
-		return scheduler.Renewed{}, round.err
-	case len(round.answers) != len(round.all):
-		return scheduler.Renewed{}, fmt.Errorf("the leader answers %d of %d renewals", len(round.answers), len(round.all))
-	}
-	return round.answers[place], nil
-}
-
-func (b *beats) loop() {
-	for {
-		b.mu.Lock()
-		round := b.next
-		b.next = nil
-		if round == nil {
-			b.busy = false
-			b.mu.Unlock()
-			return
-		}
-		b.mu.Unlock()
-		round.answers, round.err = b.ask(b.life, round.all)
-		close(round.done)
-	}
 }
 
 // presence is scheduler.Services.Presence on whichever node leads.

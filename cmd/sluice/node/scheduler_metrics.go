@@ -13,6 +13,7 @@ type schedulerMetrics struct {
 	claimable, claimed prometheus.Histogram
 	claims             prometheus.Counter
 	expired, made      prometheus.Counter
+	jumps              *prometheus.CounterVec
 	stats              func() *scheduler.Stats // nil while this node does not lead
 }
 
@@ -33,13 +34,17 @@ var (
 )
 
 func newSchedulerMetrics() *schedulerMetrics {
-	return &schedulerMetrics{
+	m := &schedulerMetrics{
 		claimable: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "sluice_scheduler_claimable_lateness_seconds", Help: "From due to offered to the queues.", Buckets: lateness}),
 		claimed:   prometheus.NewHistogram(prometheus.HistogramOpts{Name: "sluice_scheduler_claim_lateness_seconds", Help: "From due to granted to an agent.", Buckets: lateness}),
 		claims:    prometheus.NewCounter(prometheus.CounterOpts{Name: "sluice_claims_total", Help: "Flow runs granted to agents."}),
 		expired:   prometheus.NewCounter(prometheus.CounterOpts{Name: "sluice_scheduler_leases_expired_total", Help: "Leases whose owner fell silent."}),
+		jumps:     prometheus.NewCounterVec(prometheus.CounterOpts{Name: "sluice_clock_jumps_total", Help: "Jumps of the wall clock by more than 30 s, by direction (on the leader)."}, []string{"direction"}),
 		made:      prometheus.NewCounter(prometheus.CounterOpts{Name: "sluice_scheduler_runs_made_total", Help: "Flow runs made from schedules."}),
 	}
+	m.jumps.WithLabelValues("forward")
+	m.jumps.WithLabelValues("backward")
+	return m
 }
 
 func (m *schedulerMetrics) Claimable(d time.Duration) { m.claimable.Observe(d.Seconds()) }
@@ -50,9 +55,18 @@ func (m *schedulerMetrics) Claimed(d time.Duration) {
 func (m *schedulerMetrics) LeaseExpired()  { m.expired.Inc() }
 func (m *schedulerMetrics) RunsMade(n int) { m.made.Add(float64(n)) }
 
+// ClockJumped implements scheduler.Observer.
+func (m *schedulerMetrics) ClockJumped(by time.Duration) {
+	direction := "forward"
+	if by < 0 {
+		direction = "backward"
+	}
+	m.jumps.WithLabelValues(direction).Inc()
+}
+
 // Describe implements prometheus.Collector.
 func (m *schedulerMetrics) Describe(ch chan<- *prometheus.Desc) {
-	for _, c := range []prometheus.Collector{m.claimable, m.claimed, m.claims, m.expired, m.made} {
+	for _, c := range []prometheus.Collector{m.claimable, m.claimed, m.claims, m.expired, m.made, m.jumps} {
 		c.Describe(ch)
 	}
 	for _, d := range []*prometheus.Desc{descDepth, descOldest, descDemand, descPaused, descQueueLive, descOldestDue, descDue, descReason, descAgents, descAgentsLive} {
@@ -62,7 +76,7 @@ func (m *schedulerMetrics) Describe(ch chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (m *schedulerMetrics) Collect(ch chan<- prometheus.Metric) {
-	for _, c := range []prometheus.Collector{m.claimable, m.claimed, m.claims, m.expired, m.made} {
+	for _, c := range []prometheus.Collector{m.claimable, m.claimed, m.claims, m.expired, m.made, m.jumps} {
 		c.Collect(ch)
 	}
 	s := m.stats()
