@@ -127,6 +127,15 @@ func (n *Node) Status() Status {
 	return s
 }
 
+// RaftStats are the numbers that raft keeps of itself, for people who know it; empty while it does not run.
+func (n *Node) RaftStats() map[string]string {
+	r := n.run.Load()
+	if r == nil {
+		return map[string]string{}
+	}
+	return r.raft.Stats()
+}
+
 func (p *proposer) backlog() (calls int, bytes int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -1,6 +1,8 @@
 package httpapi
 
 import (
+	"net/http"
+
 	"github.com/sluice-dev/sluice/api"
 	"github.com/sluice-dev/sluice/http/internal/body"
 )
@@ -27,6 +29,22 @@ func readClusterHealth(s *Server, x *exchange) error {
 		return err
 	}
 	return x.send(200)
+}
+
+// readDebugBundle streams the bundle. When it fails midway the answer ends without its last file.
+func readDebugBundle(s *Server, x *exchange) error {
+	if s.cluster == nil {
+		return errNoCluster
+	}
+	x.Header().Set("Content-Type", "application/gzip")
+	x.Header().Set("Cache-Control", "no-store")
+	x.Header().Set("X-Accel-Buffering", "no") // a proxy must not hold back what shows progress
+	control := http.NewResponseController(x.ResponseWriter)
+	if err := s.cluster.DebugBundle(x.ctx, x, func() { _ = control.Flush() }); err != nil { // not every writer flushes
+		s.logger.Warn("a debug bundle ended early", "error", err)
+		panic(http.ErrAbortHandler)
+	}
+	return nil
 }
 
 type transferRequest struct{ to string }

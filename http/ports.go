@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"context"
+	"io"
 	"time"
 
 	"github.com/sluice-dev/sluice/api"
@@ -125,6 +126,8 @@ type Cluster interface {
 	Describe(ctx context.Context) api.Cluster
 	// Health asks all members how they are and judges.
 	Health(ctx context.Context) api.ClusterHealth
+	// DebugBundle writes a compressed tar of what support needs, from all members that answer, calling flush after each file.
+	DebugBundle(ctx context.Context, w io.Writer, flush func()) error
 	// TransferLeadership makes the node with that id lead, "" the one closest behind.
 	TransferLeadership(ctx context.Context, to string) error
 	// RemoveMember takes a node out.

@@ -97,6 +97,7 @@ func routes() []*route {
 		post("/leases/renew", RoleAgent, renewLeases),
 		get("/cluster", RoleViewer, readCluster),
 		get("/cluster/health", RoleViewer, readClusterHealth),
+		get("/cluster/debug_bundle", RoleAdmin, readDebugBundle).with(streaming),
 		post("/cluster/transfer_leadership", RoleAdmin, transferLeadership),
 		post("/cluster/leave", RoleAdmin, leaveCluster),
 		del("/cluster/members/{id}", RoleAdmin, removeMember),

@@ -66,6 +66,7 @@ func newRootCommand(a *app) *cobra.Command {
 		newServerCommand(a, "orion"),
 		newAgentCommand(a),
 		newClusterCommand(a),
+		newDebugCommand(a),
 		newDeploymentCommand(a),
 		newWorkQueueCommand(a),
 		newFlowRunCommand(a),

@@ -13,6 +13,7 @@ import (
 	"github.com/sluice-dev/sluice/agent"
 	"github.com/sluice-dev/sluice/api"
 	"github.com/sluice-dev/sluice/cluster"
+	"github.com/sluice-dev/sluice/cmd/sluice/node"
 )
 
 // serverOptions is what the flags of server start and dev say.
@@ -39,6 +40,7 @@ type serverOptions struct {
 	LogBytes        int64         // of the Raft log
 	DrainDelay      time.Duration // how long a stopping node serves on
 	Logger          *slog.Logger
+	Settings        map[string]node.Setting // for the debug bundle
 	// Ready is called once the node serves, with the base addresses that clients on this machine use.
 	Ready func(apiURL, dashboardURL string)
 }
@@ -90,6 +92,7 @@ func (o *serverOptions) complete(a *app) error {
 	case o.BootstrapExpect > 1 && len(o.Join) == 0:
 		return usagef("--bootstrap-expect %d needs --join with the internal address of at least one of the others", o.BootstrapExpect)
 	}
+	o.Settings = a.settings.tell()
 	logger, err := a.logger()
 	o.Logger = logger
 	return err

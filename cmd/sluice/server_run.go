@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -60,7 +61,11 @@ type server struct {
 	options serverOptions
 	addr    string // host:port, as bound
 	node    *node.Node
+	recent  *node.RecentLog
 }
+
+// recentLogBytes is how much of the log a node keeps in memory for debug bundles.
+const recentLogBytes = 512 << 10
 
 // gcPercent lets a server's heap, a few dozen MB, grow to three times what is alive before it is collected: at full load that is
 // six percent of the processor for some 30 MB. GOGC in the environment overrides it.
@@ -79,7 +84,9 @@ func startServer(ctx context.Context, o serverOptions) (*server, error) {
 	if (o.HTTPTLSCert == "") != (o.HTTPTLSKey == "") {
 		return nil, usagef("TLS of the API takes --http-tls-cert and --http-tls-key together")
 	}
-	s := &server{options: o, addr: o.HTTPAddr}
+	recent := node.NewRecentLog(recentLogBytes)
+	o.Logger = slog.New(slog.NewMultiHandler(o.Logger.Handler(), slog.NewTextHandler(recent, nil)))
+	s := &server{options: o, addr: o.HTTPAddr, recent: recent}
 	if err := s.start(ctx); err != nil {
 		return nil, err
 	}
@@ -198,6 +205,7 @@ func (s *server) start(ctx context.Context) error {
 		DataDir: s.options.DataDir, Name: s.options.NodeName, Listener: listener, InternalAddr: s.options.InternalAddr, GossipAddr: s.options.GossipAddr,
 		BootstrapExpect: s.options.BootstrapExpect, Version: version(), DiskLowWater: s.options.DiskLowWater, LogBytes: s.options.LogBytes, Logger: s.options.Logger,
 		DrainDelay: s.options.DrainDelay, InternalAdvertise: s.options.Advertise, ClusterName: s.options.ClusterName, Join: s.options.Join, TLS: files, GossipKey: key, HTTPTLS: api,
+		RecentLog: s.recent, Settings: s.options.Settings,
 	})
 	if err != nil {
 		return addressTaken(err)

@@ -13,6 +13,8 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/sluice-dev/sluice/cmd/sluice/node"
 )
 
 // A setting is named SLUICE_SOMETHING. It comes from, in this order: its flag, the environment, the file of --config, the
@@ -131,6 +133,33 @@ func (s *settings) lookup(name string) (value, source string) {
 		value = withAPIPath(value)
 	}
 	return value, source
+}
+
+// tell returns all settings and their sources for others to read: what is secret is only said to be set.
+func (s *settings) tell() map[string]node.Setting {
+	all := make(map[string]node.Setting, len(s.known))
+	for name, known := range s.known {
+		value, source := s.lookup(name)
+		if known.secret && value != "" {
+			value = "(set, not shown)"
+		}
+		if name == settingAPIURL {
+			value = withoutPasswords(value)
+		}
+		all[name] = node.Setting{Value: value, Source: source}
+	}
+	return all
+}
+
+// withoutPasswords hides the passwords that addresses may carry.
+func withoutPasswords(list string) string {
+	addresses := strings.Split(list, ",")
+	for i, address := range addresses {
+		if parsed, err := url.Parse(strings.TrimSpace(address)); err == nil {
+			addresses[i] = parsed.Redacted()
+		}
+	}
+	return strings.Join(addresses, ",")
 }
 
 // withAPIPath completes addresses that name only a server, like the one of its dashboard: everything of the API is below /api.

@@ -12,6 +12,21 @@ import (
 // CertificateFiles names the PEM files of a certificate, with those between it and its authority, and of its key.
 type CertificateFiles struct{ Cert, Key string }
 
+// certificates says when each certificate in force ends.
+func (n *Node) certificates() map[string]time.Time {
+	ends := map[string]time.Time{}
+	if n.tls != nil {
+		e := n.tls.Expiry()
+		ends["node"], ends["authority"] = e.Node, e.Authority
+	}
+	if n.apiTLS != nil {
+		if cert, err := n.apiTLS.GetCertificate(nil); err == nil {
+			ends["api"] = cert.Leaf.NotAfter
+		}
+	}
+	return ends
+}
+
 // serve returns the TLS of the API. New files at the same place count from the next connection on.
 func (f CertificateFiles) serve(log *slog.Logger) (*tls.Config, error) {
 	cert, err := reload.New([]string{f.Cert, f.Key}, func() (*tls.Certificate, error) {

@@ -73,6 +73,17 @@ type Config struct {
 	// Clock and LogBackend replace the system's clock and the file of the Raft log, for fault injection.
 	Clock      cluster.Clock
 	LogBackend logstore.Backend
+
+	// RecentLog holds the node's last log lines, and Settings where each of its settings comes from, without secrets, for the debug
+	// bundle. Both may be nil.
+	RecentLog *RecentLog
+	Settings  map[string]Setting
+}
+
+// Setting is a setting of the process and its source.
+type Setting struct {
+	Value  string `json:"value"`
+	Source string `json:"source"`
 }
 
 // Node is one running server node.
@@ -87,7 +98,10 @@ type Node struct {
 	disk      *diskGuard
 	http      *httpapi.Server
 	activity  *activity
-	tls       *link.TLS     // nil: plain text between nodes
+	tls       *link.TLS   // nil: plain text between nodes
+	apiTLS    *tls.Config // nil: plain HTTP
+	registry  *prometheus.Registry
+	started   time.Time
 	left      chan struct{} // closed when this node has left its cluster
 	leaveOnce sync.Once
 	stopOnce  sync.Once
@@ -113,7 +127,7 @@ func Start(ctx context.Context, c Config) (_ *Node, err error) {
 			c.Name = host
 		}
 	}
-	n := &Node{config: c, log: c.Logger, left: make(chan struct{})}
+	n := &Node{config: c, log: c.Logger, started: time.Now(), left: make(chan struct{})}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, n.Stop(context.WithoutCancel(ctx)))
@@ -134,13 +148,13 @@ func Start(ctx context.Context, c Config) (_ *Node, err error) {
 	if n.fsm, err = fsm.New(stateStorage{n.holder}, applyLock, c.Logger, fsm.WithVersions(c.Versions), fsm.WithRelease(c.Version)); err != nil {
 		return nil, fmt.Errorf("open the state machine: %w", err)
 	}
-	var apiTLS *tls.Config
 	if c.HTTPTLS != nil {
-		if apiTLS, err = c.HTTPTLS.serve(c.Logger); err != nil {
+		if n.apiTLS, err = c.HTTPTLS.serve(c.Logger); err != nil {
 			return nil, err
 		}
 	}
 	registry := prometheus.NewRegistry()
+	n.registry = registry
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	if n.services, err = newServices(n, registry); err != nil {
 		return nil, err
@@ -163,10 +177,10 @@ func Start(ctx context.Context, c Config) (_ *Node, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("configure the cluster: %w", err)
 	}
-	registry.MustRegister(newStatusMetrics(c, n.cluster, n.holder.Metrics, n.disk, config.TLS))
+	registry.MustRegister(newStatusMetrics(n))
 	n.http, err = httpapi.New(httpapi.Config{
 		Proposer: proposer{n.cluster, n.disk, metrics}, Reader: reader{n.cluster, n.fsm}, Claims: n.services, Events: n.fsm.Events(), Health: n, Cluster: members{n},
-		Logger: c.Logger, Registry: registry, Version: c.Version, LeaseTTL: c.LeaseTTL, TLS: apiTLS,
+		Logger: c.Logger, Registry: registry, Version: c.Version, LeaseTTL: c.LeaseTTL, TLS: n.apiTLS,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("configure the HTTP API: %w", err)
@@ -184,7 +198,7 @@ func Start(ctx context.Context, c Config) (_ *Node, err error) {
 // serve is what this node answers other nodes.
 func (n *Node) serve() map[string]cluster.Serve {
 	all := n.services.serve()
-	all[methodReport] = n.serveReport
+	all[methodReport], all[methodDebug] = n.serveReport, n.serveDebug
 	return all
 }
 

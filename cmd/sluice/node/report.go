@@ -18,7 +18,7 @@ type report struct {
 	Problems []string    `json:"problems,omitempty"`
 	Halted   string      `json:"halted,omitempty"`
 	Disk     *diskReport `json:"disk,omitempty"`
-	// Certificate is when the first of the certificates between nodes ends.
+	// Certificate is when the first of its certificates ends.
 	Certificate time.Time `json:"certificate,omitzero"`
 }
 
@@ -44,11 +44,9 @@ func (n *Node) report() report {
 			r.Disk.Refuses = level.String()
 		}
 	}
-	if n.tls != nil {
-		e := n.tls.Expiry()
-		r.Certificate = e.Node
-		if e.Authority.Before(e.Node) {
-			r.Certificate = e.Authority
+	for _, end := range n.certificates() {
+		if r.Certificate.IsZero() || end.Before(r.Certificate) {
+			r.Certificate = end
 		}
 	}
 	return r

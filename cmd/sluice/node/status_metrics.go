@@ -10,7 +10,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/sluice-dev/sluice/cluster"
-	"github.com/sluice-dev/sluice/cluster/link"
 	"github.com/sluice-dev/sluice/fsm"
 	"github.com/sluice-dev/sluice/fsm/kv/pebblekv"
 )
@@ -21,13 +20,14 @@ type statusMetrics struct {
 	members func() []cluster.MemberView
 	store   func() pebblekv.Metrics
 	disk    *diskGuard
-	expiry  func() link.Expiry // nil without TLS
+	ends    func() map[string]time.Time
 	about   prometheus.Metric
 	node    prometheus.Labels // of sluice_node_info, without the cluster's id
 }
 
-// newStatusMetrics describes the node of this configuration.
-func newStatusMetrics(c Config, n *cluster.Node, store func() pebblekv.Metrics, disk *diskGuard, tls *link.TLS) *statusMetrics {
+// newStatusMetrics describes the node.
+func newStatusMetrics(n *Node) *statusMetrics {
+	c := n.config
 	revision := "unknown"
 	if info, ok := debug.ReadBuildInfo(); ok {
 		for _, s := range info.Settings {
@@ -36,13 +36,9 @@ func newStatusMetrics(c Config, n *cluster.Node, store func() pebblekv.Metrics, 
 			}
 		}
 	}
-	m := &statusMetrics{status: n.Status, members: n.MemberViews, store: store, disk: disk,
+	return &statusMetrics{status: n.cluster.Status, members: n.cluster.MemberViews, store: n.holder.Metrics, disk: n.disk, ends: n.certificates,
 		about: prometheus.MustNewConstMetric(descBuild, prometheus.GaugeValue, 1, c.Version, revision, runtime.Version()),
-		node:  prometheus.Labels{"node_id": n.ID(), "node": c.Name, "cluster": cmp.Or(c.ClusterName, cluster.DefaultName)}}
-	if tls != nil {
-		m.expiry = tls.Expiry
-	}
-	return m
+		node:  prometheus.Labels{"node_id": n.cluster.ID(), "node": c.Name, "cluster": cmp.Or(c.ClusterName, cluster.DefaultName)}}
 }
 
 var (
@@ -81,7 +77,7 @@ var (
 	descLowWater    = desc("sluice_disk_low_water_bytes", "Free bytes below which this node refuses logs; at half of it new runs, at a quarter every write.")
 	descGuard       = desc("sluice_disk_guard_level", "What this node refuses for want of disk space: 0 nothing, 1 logs and stored values, 2 also new runs, 3 every write.")
 	descStateDisk   = desc("sluice_state_disk_bytes", "Bytes of the state on disk.")
-	descCertificate = desc("sluice_tls_certificate_expiry_timestamp_seconds", "When a certificate between nodes ends: the node's own, or that of the authority that signed it.", "certificate")
+	descCertificate = desc("sluice_tls_certificate_expiry_timestamp_seconds", "When a certificate in force ends: node and authority are those between nodes, api that of the API.", "certificate")
 
 	descMemberUp      = desc("sluice_raft_member_up", "1 when the member answered the leader's last question (on the leader).", "member", "member_id")
 	descMemberProblem = desc("sluice_raft_member_problem", "1 when the member names a problem or does not answer (on the leader).", "member", "member_id")
@@ -164,10 +160,8 @@ func (c *statusMetrics) Collect(ch chan<- prometheus.Metric) {
 	}
 	gauge(descLowWater, float64(c.disk.low))
 	gauge(descStateDisk, float64(c.store().DiskBytes))
-	if c.expiry != nil {
-		e := c.expiry()
-		gauge(descCertificate, seconds(e.Node), "node")
-		gauge(descCertificate, seconds(e.Authority), "authority")
+	for name, end := range c.ends() {
+		gauge(descCertificate, seconds(end), name)
 	}
 	c.collectMembers(gauge)
 }
