@@ -36,6 +36,9 @@ func (n *Node) report() report {
 	if s.Halted != nil {
 		r.Halted = s.Halted.Error()
 	}
+	if s.Dispute != "" {
+		r.Problems = append(r.Problems, s.Dispute)
+	}
 	if now, err := n.disk.room(); err != nil {
 		r.Problems = append(r.Problems, err.Error())
 	} else {
