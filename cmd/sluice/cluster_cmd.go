@@ -39,6 +39,10 @@ func newClusterMembers(a *app) *cobra.Command {
 			if err != nil {
 				return fmt.Errorf("list the nodes: %w", err)
 			}
+			if len(cluster.Members) == 0 {
+				return &failure{code: exitUnreachable, err: fmt.Errorf("this node belongs to no cluster: %s", strings.Join(cluster.Problems, "; ")),
+					hint: "ask a node that does: --api http://HOST:PORT/api"}
+			}
 			return printList(a, memberList(cluster.Members))
 		},
 	}
