@@ -44,8 +44,20 @@ func unknown(cause error) error {
 	if errors.Is(cause, ErrUnknownOutcome) {
 		return cause
 	}
-	return fmt.Errorf("%w: %w", ErrUnknownOutcome, cause)
+	return unknownOutcome{cause}
 }
+
+// unknownOutcome is ErrUnknownOutcome and whatever its cause is but ErrNotDone: that the last attempt was not done says nothing of
+// those before.
+type unknownOutcome struct{ cause error }
+
+func (e unknownOutcome) Error() string { return ErrUnknownOutcome.Error() + ": " + e.cause.Error() }
+
+func (e unknownOutcome) Is(target error) bool {
+	return target == ErrUnknownOutcome || target != ErrNotDone && errors.Is(e.cause, target)
+}
+
+func (e unknownOutcome) As(target any) bool { return errors.As(e.cause, target) }
 
 // certainty sorts what raft answered to an append.
 type certainty int

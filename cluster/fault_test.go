@@ -286,6 +286,27 @@ func TestErrorsTellDoneFromUnknown(t *testing.T) {
 	})
 }
 
+func TestAnUnknownOutcomeIsNothingElse(t *testing.T) {
+	t.Parallel()
+	err := fmt.Errorf("wrapped: %w", unknown(notDone(fmt.Errorf("%w: dial", ErrNoLeader))))
+	if !errors.Is(err, ErrUnknownOutcome) || errors.Is(err, ErrNotDone) || !errors.Is(err, ErrNoLeader) {
+		t.Errorf("%v: unknown %t, not done %t, no leader %t", err, errors.Is(err, ErrUnknownOutcome), errors.Is(err, ErrNotDone), errors.Is(err, ErrNoLeader))
+	}
+	if again := unknown(err); again != err {
+		t.Errorf("it is said twice: %v", again)
+	}
+	if want := "wrapped: outcome unknown: not done: no leader: dial"; err.Error() != want {
+		t.Errorf("%q, not %q", err, want)
+	}
+	var none *os.PathError
+	if errors.As(err, &none) {
+		t.Error("it has a cause that it has not")
+	}
+	if err := unknown(&os.PathError{Op: "x"}); !errors.As(err, &none) {
+		t.Error("its cause cannot be had")
+	}
+}
+
 func TestSessions(t *testing.T) {
 	t.Parallel()
 	s := newSingle(t)
@@ -527,6 +548,17 @@ func TestStartRefusals(t *testing.T) {
 			}
 		}
 	})
+}
+
+func TestAShortLogDoesNotShortenWhatIsKept(t *testing.T) {
+	t.Parallel()
+	s := newSingle(t)
+	n := s.start(t)
+	defer s.stop(t)
+	n.governor.check(testContext(t))
+	if kept := n.run.Load().raft.ReloadableConfig().TrailingLogs; kept != n.cfg.TrailingLogs {
+		t.Errorf("%d entries are kept for slow followers, not %d", kept, n.cfg.TrailingLogs)
+	}
 }
 
 func TestLogGovernor(t *testing.T) {
