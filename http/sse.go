@@ -43,6 +43,12 @@ func (s *sse) event(name, id string, appendData func([]byte) []byte) {
 	s.x.out = append(b, "\n\n"...)
 }
 
+// position tells the client where its stream is without an event: what happens from here on is not lost to a client that
+// has seen nothing yet when it must go on at another node.
+func (s *sse) position(id string) {
+	s.x.out = append(append(append(s.x.out, "id: "...), id...), "\n\n"...)
+}
+
 func (s *sse) flush() error {
 	if len(s.x.out) == 0 {
 		return nil
@@ -99,6 +105,7 @@ func streamEvents(s *Server, x *exchange) error {
 	if missed {
 		out.event(api.EventReset, "", func(b []byte) []byte { return append(b, "{}"...) })
 	}
+	out.position(subscription.After().String())
 	if err := out.comment(); err != nil {
 		return nil // the client is gone
 	}
@@ -108,6 +115,7 @@ func streamEvents(s *Server, x *exchange) error {
 		case errors.Is(err, watch.ErrReset):
 			subscription, _ = s.subscribe("", watch.TopicFlowRun)
 			out.event(api.EventReset, "", func(b []byte) []byte { return append(b, "{}"...) })
+			out.position(subscription.After().String())
 		case err != nil:
 			out.goodbye()
 			return nil // the client or this node goes away

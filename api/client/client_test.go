@@ -304,6 +304,25 @@ func TestNoDefaultStorageIsNil(t *testing.T) {
 	}
 }
 
+func TestAStreamThatBroughtNoEventYetGoesOnWhereItBegan(t *testing.T) {
+	t.Parallel()
+	breaking := serve(t, answer("id: 7\n\n: \n\n"))
+	resumedFrom := make(chan string, 1)
+	resuming := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		resumedFrom <- r.Header.Get("Last-Event-ID")
+		_, _ = io.WriteString(w, "id: 8\nevent: flow_run\ndata: {}\n\n")
+	})
+	c := connect(t, client.Config{Addresses: []string{breaking.api(), resuming.api()}})
+	var events []client.Event
+	err := c.StreamFlowRunEvents(t.Context(), "", func(e client.Event) error {
+		events = append(events, e)
+		return client.ErrStop
+	})
+	if from := <-resumedFrom; err != nil || from != "7" || len(events) != 1 || events[0].ID != "8" {
+		t.Errorf("resumed after %q with %v: %v", from, events, err)
+	}
+}
+
 func TestAStreamResumesOnAnotherAddress(t *testing.T) {
 	t.Parallel()
 	const first = ": hello\n\nid: 1\nevent: state\ndata: {\"name\":\ndata: \"Running\"}\n\n"

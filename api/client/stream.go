@@ -64,6 +64,9 @@ func (c *Client) stream(ctx context.Context, path, cursor string, handle func(Ev
 			if event.ID != "" {
 				cursor = event.ID
 			}
+			if event.Data == nil { // only where the stream is
+				return nil
+			}
 			return handle(event)
 		})
 		if errors.Is(err, ErrStop) {
@@ -134,7 +137,7 @@ func (c *Client) streamOnce(ctx context.Context, address, path, cursor string, h
 	return unknown, unreachable(c.addresses, address, err)
 }
 
-// readEvents parses server-sent events. alive is called for each line. It returns why the stream ended, io.EOF at its end.
+// readEvents parses server-sent events; one without data only tells an id. alive is called for each line. It returns why the stream ended, io.EOF at its end.
 func readEvents(body io.Reader, alive func(), handle func(Event) error) error {
 	reader := bufio.NewReaderSize(body, 64<<10)
 	var event Event
@@ -149,6 +152,8 @@ func readEvents(body io.Reader, alive func(), handle func(Event) error) error {
 		if line == "" {
 			if len(data) > 0 {
 				event.Data = json.RawMessage(strings.Join(data, "\n"))
+			}
+			if event.Data != nil || event.ID != "" {
 				if err := handle(event); err != nil {
 					return err
 				}

@@ -92,8 +92,8 @@ func newBenchSchedulesCommand(a *app) *cobra.Command {
 		Use:   "schedules",
 		Short: "Missed, doubled and late runs of schedules while the leader is killed",
 		Long: `Start three servers of this binary in a temporary directory, make deployments that are all due at the same moments,
-claim and complete their runs, kill the leader meanwhile and start it again. Then every fire time of every deployment is compared
-with what was stored and handed out. Exits with 1 when one was missed, doubled or not completed.`,
+claim and complete their runs, kill the leader meanwhile and start it again. Then every fire time of every deployment is
+compared with what was stored and handed out. Exits with 1 when one was missed, doubled or not completed.`,
 		Example: "  sluice bench schedules\n  sluice bench schedules --deployments 1000 --kills 3",
 		Args:    cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {

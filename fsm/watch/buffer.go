@@ -90,6 +90,8 @@ type Buffer struct {
 	maxBytes    int
 	// floor is the cursor of the newest event that is no longer kept: resuming before it is impossible.
 	floor Cursor
+	// newest is the cursor of the newest event, or where the buffer began.
+	newest Cursor
 }
 
 // node is one link: ready is closed when event and next are set, or when dropped is.
@@ -104,8 +106,8 @@ type node struct {
 // and including (start, all ordinals) count as missed.
 func NewBuffer(limit, maxBytes int, incarnation uint32, start uint64) *Buffer {
 	n := &node{ready: make(chan struct{})}
-	return &Buffer{first: n, last: n, limit: limit, maxBytes: maxBytes, incarnation: incarnation,
-		floor: Cursor{Incarnation: incarnation, Index: start, Ordinal: ^uint32(0)}}
+	began := Cursor{Incarnation: incarnation, Index: start, Ordinal: ^uint32(0)}
+	return &Buffer{first: n, last: n, limit: limit, maxBytes: maxBytes, incarnation: incarnation, floor: began, newest: began}
 }
 
 // Publish appends events, which are in log order. Called by the state machine only, after the commit.
@@ -121,6 +123,7 @@ func (b *Buffer) Publish(events []Event) {
 		filled := b.last
 		filled.event, filled.next = e, next
 		b.last = next
+		b.newest = e.Cursor
 		close(filled.ready)
 		b.size++
 		b.bytes += e.Size
@@ -143,6 +146,7 @@ func (b *Buffer) Reset(incarnation uint32, index uint64) {
 	n := &node{ready: make(chan struct{})}
 	b.first, b.last, b.size, b.bytes = n, n, 0, 0
 	b.floor = Cursor{Incarnation: b.incarnation, Index: index, Ordinal: ^uint32(0)}
+	b.newest = b.floor
 	old.dropped = true
 	close(old.ready)
 }
@@ -152,16 +156,20 @@ type Subscription struct {
 	at     *node
 	topics Topic
 	buffer *Buffer
+	after  Cursor // events up to here are not for this listener
 }
+
+// After is where the subscription began: resuming after it, on any node, brings every event since then.
+func (s *Subscription) After() Cursor { return s.after }
 
 // Subscribe listens to events from now on.
 func (b *Buffer) Subscribe(topics Topic) *Subscription {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return &Subscription{at: b.last, topics: topics, buffer: b}
+	return &Subscription{at: b.last, topics: topics, buffer: b, after: b.newest}
 }
 
-// SubscribeAfter listens to the events after the cursor, ErrReset if some of them are gone.
+// SubscribeAfter listens to the events after the cursor, ErrReset if some of them are gone. The cursor may be ahead of this node.
 func (b *Buffer) SubscribeAfter(topics Topic, c Cursor) (*Subscription, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -172,7 +180,7 @@ func (b *Buffer) SubscribeAfter(topics Topic, c Cursor) (*Subscription, error) {
 	for at != b.last && !c.Before(at.event.Cursor) {
 		at = at.next
 	}
-	return &Subscription{at: at, topics: topics, buffer: b}, nil
+	return &Subscription{at: at, topics: topics, buffer: b, after: c}, nil
 }
 
 // Next returns the next event of the subscribed topics, waiting for it. The error is ErrReset or the context's.
@@ -195,7 +203,7 @@ func (s *Subscription) Next(ctx context.Context) (Event, error) {
 		if !s.buffer.kept(e.Cursor) {
 			return Event{}, ErrReset
 		}
-		if e.Topic&s.topics != 0 {
+		if e.Topic&s.topics != 0 && s.after.Before(e.Cursor) {
 			return e, nil
 		}
 	}

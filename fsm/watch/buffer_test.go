@@ -80,6 +80,44 @@ func TestAStreamResumesAfterItsCursor(t *testing.T) {
 	}
 }
 
+func TestAStreamThatGoesOnAtANodeThatIsBehindRepeatsNothing(t *testing.T) {
+	t.Parallel()
+	b := NewBuffer(100, 1<<20, 0, 5)
+	b.Publish([]Event{event(6, 1, TopicFlowRun)})
+	s, err := b.SubscribeAfter(TopicFlowRun, Cursor{Index: 8, Ordinal: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.Publish([]Event{event(7, 1, TopicFlowRun), event(8, 1, TopicFlowRun), event(8, 2, TopicFlowRun)})
+	if e := next(t, s); e.Cursor.Index != 8 || e.Cursor.Ordinal != 2 {
+		t.Errorf("the first event after 8-1 is %v", e.Cursor)
+	}
+}
+
+func TestAStreamThatSawNothingYetGoesOnAtAnotherNodeWhereItBegan(t *testing.T) {
+	t.Parallel()
+	here, there := NewBuffer(100, 1<<20, 0, 5), NewBuffer(100, 1<<20, 0, 3)
+	for i := uint64(4); i < 8; i++ {
+		if i > 5 {
+			here.Publish([]Event{event(i, 1, TopicLogs)})
+		}
+		there.Publish([]Event{event(i, 1, TopicLogs)})
+	}
+	began := here.Subscribe(TopicFlowRun).After()
+	there.Publish([]Event{event(8, 1, TopicFlowRun)})
+	s, err := there.SubscribeAfter(TopicFlowRun, began)
+	if err != nil {
+		t.Fatal(err)
+	}
+	there.Publish([]Event{event(9, 1, TopicFlowRun)})
+	if e := next(t, s); e.Cursor.Index != 8 {
+		t.Errorf("the first event is %v", e.Cursor)
+	}
+	if _, err = NewBuffer(100, 1<<20, 0, 9).SubscribeAfter(TopicFlowRun, Cursor{Index: 9, Ordinal: ^uint32(0)}); err != nil {
+		t.Errorf("where a buffer begins: %v", err)
+	}
+}
+
 func TestWhoMissedEventsIsTold(t *testing.T) {
 	t.Parallel()
 	b := NewBuffer(3, 1<<20, 0, 0)
