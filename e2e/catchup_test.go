@@ -218,16 +218,17 @@ func TestAFollowerThatFellBehindCatchesUpUnderLoad(t *testing.T) {
 
 func TestANodeWithAReplacedDiskRejoins(t *testing.T) {
 	t.Parallel()
-	runs := 5_000
+	flags, runs := smallLog, 8_000
 	if long() {
-		runs = 1_000_000
+		flags, runs = []string{"--insecure", "--log-level", "info"}, 1_000_000
 	}
-	c := startNodes(t, 3, "--insecure", "--log-level", "info")
+	c := startNodes(t, 3, flags...)
 	c.leader().seed(runs)
 	c.sameRuns()
 	for _, s := range c.all {
 		t.Logf("%s with %d runs: %s", s.address, runs, s.anonymous())
 	}
+	c.outgrown(0)
 	victim := c.followers()[0]
 	victim.kill9()
 	shell := newShell(t)
@@ -254,6 +255,9 @@ func TestANodeWithAReplacedDiskRejoins(t *testing.T) {
 	t.Logf("ready %s after its start, %s after the lost node's removal", time.Since(began).Round(time.Millisecond), time.Since(removed).Round(time.Millisecond))
 	for _, s := range c.all {
 		t.Logf("%s: %s", s.address, s.anonymous())
+	}
+	if !strings.Contains(victim.output(), "snapshot installed") {
+		t.Error("it did not get the state as a snapshot")
 	}
 	if n := c.sameRuns(); n != runs {
 		t.Errorf("the nodes hold %d runs, %d were stored", n, runs)
