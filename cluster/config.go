@@ -38,6 +38,11 @@ type Config struct {
 	Snapshots raft.SnapshotStore
 	// Clock stamps entries. Default the system clock. Danger: a wrong clock on the leader moves schedules and leases.
 	Clock Clock
+	// MaxClockSkew is how far a node's clock may be from the others' before it may neither join nor lead. Default 30 s. More: a
+	// leader may start schedules so much too early or too late.
+	MaxClockSkew time.Duration
+	// Unfit says why this node should not lead at the moment, "" when it may; asked every second while it leads. May be nil.
+	Unfit func() string
 	// Observer may be nil.
 	Observer Observer
 
@@ -168,6 +173,7 @@ func (c *Config) defaults() {
 	or(&c.CheckpointInterval, time.Minute)
 	or(&c.InternalAddr, "127.0.0.1:"+DefaultInternalPort)
 	c.Membership.defaults()
+	or(&c.MaxClockSkew, 30*time.Second)
 	or(&c.EpochRetry, 5*time.Second)
 	or(&c.Heartbeat, 500*time.Millisecond)
 	or(&c.Lease, c.Heartbeat*3/5)
@@ -222,6 +228,7 @@ func (c Config) Validate() error {
 	bad(c.MaxAppendEntries < 1 || c.MaxAppendEntries > 1024, "MaxAppendEntries is %d, must be between 1 and 1024", c.MaxAppendEntries)
 	bad(c.SnapshotInterval < 5*time.Millisecond, "SnapshotInterval is %s, must be at least 5ms", c.SnapshotInterval)
 	bad(c.LogBytes < 4*command.MaxEntryBytes, "LogBytes is %d, must be at least %d", c.LogBytes, 4*command.MaxEntryBytes)
+	bad(c.MaxClockSkew < time.Second, "MaxClockSkew is %s, must be at least 1s", c.MaxClockSkew)
 	bad(c.WriteTimeout < 0, "WriteTimeout is %s, must not be negative", c.WriteTimeout)
 	bad(c.LeaderHold < 0, "LeaderHold is %s, must not be negative", c.LeaderHold)
 	bad(c.BulkBytesPerSecond < MaxBulkBytes, "BulkBytesPerSecond is %d, must be at least %d", c.BulkBytesPerSecond, MaxBulkBytes)

@@ -29,6 +29,8 @@ var (
 	ErrOverloaded = errors.New("too many commands are waiting")
 	// ErrRefused says that a change of the membership is not allowed as things are.
 	ErrRefused = errors.New("refused")
+	// ErrUnfit says that this node should not lead: its clock is not the majority's.
+	ErrUnfit = errors.New("this node must not lead")
 	// ErrTooLarge says that one call carries more bytes than its lane admits.
 	ErrTooLarge = errors.New("commands are too large")
 )

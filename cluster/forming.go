@@ -45,7 +45,8 @@ type former struct {
 
 type heard struct {
 	hello
-	at time.Time
+	at    time.Time
+	ahead time.Duration // how far its clock is ahead of this node's
 }
 
 func newFormer(n *Node) *former { return &former{n: n, heard: map[string]heard{}} }
@@ -62,7 +63,11 @@ func (f *former) hear(h hello) {
 	f.mu.Lock()
 	if old, ok := f.heard[h.NodeID]; !ok || old.Seq < h.Seq {
 		if h.Stateless && h.NodeID != f.n.id {
-			f.heard[h.NodeID] = heard{h, time.Now()}
+			is := heard{hello: h, at: time.Now()}
+			if h.Now != 0 {
+				is.ahead = time.UnixMicro(h.Now).Sub(f.n.cfg.Clock.Now())
+			}
+			f.heard[h.NodeID] = is
 		} else {
 			delete(f.heard, h.NodeID)
 		}
@@ -82,16 +87,18 @@ func (f *former) release(clusterID string) {
 }
 
 // fresh returns the stateless nodes heard of lately.
-func (f *former) fresh() []hello {
+func (f *former) fresh() (out []hello) {
+	for _, h := range f.recent() {
+		out = append(out, h.hello)
+	}
+	return out
+}
+
+func (f *former) recent() []heard {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	maps.DeleteFunc(f.heard, func(_ string, h heard) bool { return time.Since(h.at) > candidateTTL })
-	var out []hello
-	for _, h := range f.heard {
-		out = append(out, h.hello)
-	}
-	slices.SortFunc(out, func(a, b hello) int { return strings.Compare(a.NodeID, b.NodeID) })
-	return out
+	return slices.SortedFunc(maps.Values(f.heard), func(a, b heard) int { return strings.Compare(a.NodeID, b.NodeID) })
 }
 
 // view is what this node tells of the candidates it sees.
@@ -125,6 +132,7 @@ type surroundings struct {
 	expect int
 	pledge *Pledge
 	others []hello // stateless nodes heard of lately
+	skewed []heard // those whose clocks differ too much from this node's
 	formed []hello // members of clusters that exist
 }
 
@@ -168,6 +176,11 @@ func decide(s surroundings) (m move, join hello, found []hello, text string) {
 	for _, h := range s.others {
 		if h.Expect > 1 && h.Expect != s.expect {
 			return moveWait, hello{}, nil, fmt.Sprintf("node %s at %s expects %d founders, this node %d: start all with the same --bootstrap-expect", h.NodeID, h.Addr, h.Expect, s.expect)
+		}
+	}
+	for _, h := range s.skewed {
+		if h.Expect == s.expect {
+			return moveWait, hello{}, nil, fmt.Sprintf("the clock of node %s at %s is %s this node's: set the clocks of both machines right, then they found the cluster", h.NodeID, h.Addr, aheadOf(h.ahead))
 		}
 	}
 	chosen := choose(s.self, s.expect, s.others)
@@ -273,7 +286,14 @@ func (f *former) look(ctx context.Context) {
 		f.found(ctx, *mine)
 		return
 	}
-	m, join, found, text := decide(surroundings{self: n.id, expect: n.cfg.BootstrapExpect, pledge: n.cfg.DataDir.pledge(), others: f.fresh(), formed: formed})
+	around := surroundings{self: n.id, expect: n.cfg.BootstrapExpect, pledge: n.cfg.DataDir.pledge(), formed: formed}
+	for _, h := range f.recent() {
+		around.others = append(around.others, h.hello)
+		if n.cfg.skewed(h.ahead) {
+			around.skewed = append(around.skewed, h)
+		}
+	}
+	m, join, found, text := decide(around)
 	if m == moveWait {
 		if problem = errors.Join(problem, unreachable); problem != nil && len(answers) == 0 {
 			text += ": " + strings.ReplaceAll(problem.Error(), "\n", "; ")
@@ -427,7 +447,7 @@ func (f *former) join(ctx context.Context, member hello) error {
 	ctx, cancel := context.WithTimeout(ctx, n.cfg.LeaderHold)
 	defer cancel()
 	return n.askJSON(ctx, link.Target{ID: member.Leader.ID, Addr: member.Leader.target().Addr}, methodJoin,
-		joinRequest{Peer: Peer{ID: n.id, Addr: n.port.Advertised()}, ClusterID: member.ClusterID, Version: n.cfg.Version, Versions: n.cfg.Versions}, nil)
+		joinRequest{Peer: Peer{ID: n.id, Addr: n.port.Advertised()}, ClusterID: member.ClusterID, Version: n.cfg.Version, Versions: n.cfg.Versions, Now: n.cfg.Clock.Now().UnixMicro()}, nil)
 }
 
 // company makes gossip meet whom it has lost, and lets a member that was taken out while it was down join again. It returns whether

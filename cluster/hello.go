@@ -82,6 +82,7 @@ func (n *Node) serveHello(_ context.Context, from string, body []byte) ([]byte, 
 		return nil, fmt.Errorf("decode hello: %w", err)
 	}
 	n.former.hear(h)
+	n.heardFrom(h)
 	n.met.note(h, n.servers())
 	n.noteVersion(h)
 	if leader, self, known := n.leader(); known && !self && leader.ID == from && h.ClusterID == n.cfg.DataDir.ClusterID() && h.Agreed.Index != 0 {
@@ -144,8 +145,8 @@ func (n *Node) hello() hello {
 	}
 	if err := n.machine.halted(); err != nil {
 		h.Problem, h.Halted = err.Error(), err.Error()
-	} else {
-		h.Problem = n.trouble()
+	} else if h.Problem = n.trouble(); h.Problem == "" && n.cfg.Unfit != nil {
+		h.Problem = n.cfg.Unfit()
 	}
 	if h.Stateless {
 		h.Candidates, h.Seen = n.former.view()

@@ -116,6 +116,9 @@ func (n *Node) reign(ctx context.Context, r *run) error {
 	if err := n.unfit(); err != nil {
 		return err
 	}
+	if err := n.checkClock(ctx); err != nil {
+		return err
+	}
 	number := r.raft.CurrentTerm()
 	clusterID := n.cfg.DataDir.ClusterID()
 	if clusterID == "" {
@@ -126,7 +129,8 @@ func (n *Node) reign(ctx context.Context, r *run) error {
 			}
 		}
 	}
-	e := command.Entry{Stamp: n.cfg.Clock.Now().UnixMicro(),
+	n.follow()
+	e := command.Entry{Stamp: n.stamp().UnixMicro(),
 		Batches: []command.Batch{{Commands: [][]byte{n.cfg.EncodeEpoch(number, n.id, clusterID)}}}}
 	f := r.raft.ApplyLog(raft.Log{Data: command.AppendEntry(nil, e)}, 0)
 	if err := r.wait(ctx, f); err != nil {

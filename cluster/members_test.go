@@ -42,7 +42,7 @@ func TestMemberViews(t *testing.T) {
 	shifts := map[string]time.Duration{f.members[0].addr: 0, f.members[1].addr: time.Hour, f.members[2].addr: -time.Minute}
 	f.change = func(c *Config) {
 		addr := c.InternalAddr
-		c.Clock, c.Name = shifted(shifts[addr]), "at "+addr
+		c.Clock, c.Name, c.MaxClockSkew = shifted(shifts[addr]), "at "+addr, 24*time.Hour
 		c.Serve = map[string]Serve{"who": func(_ context.Context, body []byte) ([]byte, error) { return append(body, addr...), nil }}
 	}
 	f.up(f.members...)

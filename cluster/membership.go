@@ -110,6 +110,7 @@ type reconciler struct {
 	run        *run
 	term       uint64
 	conditions map[string]condition
+	told       string // why this node should not lead, when no other can
 	seen       map[string]MemberView
 
 	checkpointed time.Time // when the last checkpoint was proposed
@@ -146,6 +147,9 @@ func (c *reconciler) loop(ctx context.Context) {
 				c.n.shedLog(ctx, c.run, id)
 			}
 		}
+		if views := c.n.views.Load(); views != nil && ctx.Err() == nil {
+			c.giveWay(ctx, *views)
+		}
 		next := plan(servers, c.n.id, c.conditions, c.n.cfg.Membership, time.Now())
 		if next == nil || ctx.Err() != nil {
 			continue
@@ -160,7 +164,7 @@ func (c *reconciler) loop(ctx context.Context) {
 func (c *reconciler) look(ctx context.Context, servers []raft.Server) {
 	ctx, cancel := context.WithTimeout(ctx, helloTimeout)
 	defer cancel()
-	term, last := c.run.raft.CurrentTerm(), c.run.raft.LastIndex()
+	term, last, jumped := c.run.raft.CurrentTerm(), c.run.raft.LastIndex(), c.n.jumped()
 	var mu sync.Mutex
 	var all sync.WaitGroup
 	found := map[string]condition{}
@@ -191,7 +195,7 @@ func (c *reconciler) look(ctx context.Context, servers []raft.Server) {
 				}
 			} else {
 				is = condition{alive: true, addr: h.Addr, problem: h.Problem != "", last: h.LastIndex, versions: h.Versions.OrFirst(), noted: h.Noted, strayed: c.n.strayed(c.run, h)}
-				is.healthy = !is.strayed && h.Leader.ID == c.n.id && h.Term == term && h.Problem == "" && h.LastIndex+c.n.cfg.Membership.MaxTrailing >= last && h.Applied > 0
+				is.healthy = !is.strayed && h.Leader.ID == c.n.id && h.Term == term && h.Problem == "" && (!view.ClockKnown || !c.n.cfg.skewed(view.ClockOffset)) && h.LastIndex+c.n.cfg.Membership.MaxTrailing >= last && h.Applied > 0
 				if is.since = before.since; !before.healthy {
 					is.since = now
 				}
@@ -208,6 +212,7 @@ func (c *reconciler) look(ctx context.Context, servers []raft.Server) {
 		})
 	}
 	all.Wait()
+	c.judge(views, jumped)
 	c.conditions, c.seen = found, make(map[string]MemberView, len(views))
 	for _, v := range views {
 		c.seen[v.ID] = v
@@ -305,6 +310,8 @@ type joinRequest struct {
 	ClusterID string           `json:"cluster_id"`
 	Version   string           `json:"version"`
 	Versions  command.Versions `json:"versions,omitzero"`
+	// Now is the node's clock in µs; 0 of versions that do not say.
+	Now int64 `json:"now,omitempty"`
 }
 
 // serveJoin takes a node in, without a vote at first.
@@ -322,9 +329,15 @@ func (n *Node) serveJoin(ctx context.Context, from string, body []byte) ([]byte,
 	case q.ClusterID != n.cfg.DataDir.ClusterID():
 		return nil, fmt.Errorf("%w: this is cluster %s, not %s", ErrRefused, n.cfg.DataDir.ClusterID(), q.ClusterID)
 	}
+	now := n.cfg.Clock.Now()
 	err := n.changeMembership(ctx, t.run, func(servers []raft.Server) (*change, error) {
 		if err := checkMember("node "+q.ID, q.Version, q.Versions.OrFirst(), n.entryVersion()); err != nil {
 			return nil, err
+		}
+		member := slices.ContainsFunc(servers, func(s raft.Server) bool { return string(s.ID) == q.ID })
+		if asked := time.UnixMicro(q.Now); !member && q.Now != 0 && n.cfg.skewed(asked.Sub(now)) {
+			return nil, fmt.Errorf("%w: the clock of node %s (%s) is %s the leader's (%s): %s; it joins then by itself", ErrRefused, q.ID,
+				asked.UTC().Format(time.RFC3339), aheadOf(asked.Sub(now)), now.UTC().Format(time.RFC3339), setClock)
 		}
 		for _, s := range servers {
 			if string(s.ID) != q.ID && string(s.Address) == q.Addr {

@@ -64,6 +64,7 @@ type Node struct {
 	restarts atomic.Uint64
 	reigns   reigns
 	met      acquaintances
+	fitness  fitness
 	problem  atomic.Value // string: what keeps raft from running or the node from joining
 
 	startOnce, stopOnce sync.Once

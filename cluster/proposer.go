@@ -60,6 +60,8 @@ type router interface {
 	halted() error
 	// trouble says what is known to keep this node from finding a leader, or "".
 	trouble() string
+	// stamp is the time of what a leader appends.
+	stamp() time.Time
 }
 
 // lane is what waits with one priority.
@@ -302,7 +304,7 @@ func (p *proposer) finish(bulk bool) {
 
 // append writes one entry; the goroutine it starts delivers the results.
 func (p *proposer) append(t *term, batches []*batch, bulk bool) {
-	e := command.Entry{Stamp: p.cfg.Clock.Now().UnixMicro(), Batches: make([]command.Batch, len(batches))}
+	e := command.Entry{Stamp: p.route.stamp().UnixMicro(), Batches: make([]command.Batch, len(batches))}
 	size, commands := 16, 0
 	for i, b := range batches {
 		e.Batches[i] = b.Batch

@@ -107,6 +107,9 @@ func (n *Node) Status() Status {
 	if why := n.trouble(); why != "" {
 		s.Problems = append(s.Problems, why)
 	}
+	if text := n.clockProblem(); text != "" {
+		s.Problems = append(s.Problems, text)
+	}
 	if s.Halted != nil {
 		s.Problems = append(s.Problems, s.Halted.Error())
 	}

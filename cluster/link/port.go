@@ -13,6 +13,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -284,11 +285,14 @@ func (p *Port) greet(conn net.Conn, kind Kind, wanted string) (Identity, net.Con
 		return Identity{}, conn, err
 	}
 	if _, err := conn.Write(append([]byte{byte(kind), protocolVersion}, message...)); err != nil {
+		if p.cfg.TLS != nil && (errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)) {
+			err = fmt.Errorf("it closed the connection in the TLS handshake; if it runs with --insecure, one of the two is wrong: %w", err)
+		}
 		return Identity{}, conn, err
 	}
 	var w welcome
 	if err := readMessage(conn, &w); err != nil {
-		if errors.Is(err, io.EOF) && p.cfg.TLS == nil {
+		if (errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)) && p.cfg.TLS == nil {
 			err = fmt.Errorf("it closed the connection; if it uses TLS, this node must too: %w", err)
 		}
 		return Identity{}, conn, err

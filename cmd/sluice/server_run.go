@@ -263,7 +263,7 @@ func (s *server) startAgain(ctx context.Context) error {
 		switch {
 		case err == nil, ctx.Err() != nil:
 			return nil
-		case !errors.Is(err, syscall.ENOSPC) && !errors.Is(err, context.DeadlineExceeded):
+		case !errors.Is(err, syscall.ENOSPC) && !errors.Is(err, syscall.EROFS) && !errors.Is(err, context.DeadlineExceeded):
 			return err
 		}
 		s.options.Logger.Error("the node cannot start on the full disk; it tries again", "error", err)

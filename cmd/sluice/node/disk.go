@@ -20,6 +20,8 @@ type diskGuard struct {
 	low  int64 // bytes
 	log  *slog.Logger
 	left atomic.Int64
+	// readOnly says that the file system takes no writes at all: so kernels answer errors of a disk.
+	readOnly atomic.Bool
 	// stopped reports whether a failed write has stopped the state for good; set before start.
 	stopped  func() bool
 	repaired chan struct{} // capacity 1
@@ -46,14 +48,17 @@ func newDiskGuard(dir string, low int64, log *slog.Logger) (*diskGuard, error) {
 }
 
 // room is what the file system has, in bytes.
-type room struct{ free, size int64 }
+type room struct {
+	free, size int64
+	readOnly   bool
+}
 
 func (g *diskGuard) room() (room, error) {
 	var s unix.Statfs_t
 	if err := unix.Statfs(g.dir, &s); err != nil {
 		return room{}, fmt.Errorf("look at the free space of %s: %w", g.dir, err)
 	}
-	return room{free: int64(s.Bavail) * s.Bsize, size: int64(s.Blocks) * s.Bsize}, nil
+	return room{free: int64(s.Bavail) * s.Bsize, size: int64(s.Blocks) * s.Bsize, readOnly: s.Flags&unix.ST_RDONLY != 0}, nil
 }
 
 func (g *diskGuard) start() {
@@ -71,12 +76,15 @@ func (g *diskGuard) start() {
 				g.log.Error("the free space of the data directory is unknown", "error", err)
 				continue
 			}
+			if g.readOnly.Swap(now.readOnly) != now.readOnly {
+				g.log.Warn("the file system of the data directory has changed", "dir", g.dir, "read_only", now.readOnly)
+			}
 			left := now.free
 			before := g.left.Swap(left)
 			if g.level(before) != g.level(left) {
 				g.log.Warn("free space of the data directory", "dir", g.dir, "free_bytes", left, "refused", g.level(left).String())
 			}
-			if g.level(left) == diskFine && left >= reopenRoom && g.stopped() {
+			if !now.readOnly && g.level(left) == diskFine && left >= reopenRoom && g.stopped() {
 				select {
 				case g.repaired <- struct{}{}:
 				default:
@@ -121,6 +129,10 @@ func (g *diskGuard) level(left int64) diskLevel {
 
 // admit returns why a write of that kind is refused now, nil when it is not. kind is the level at which it is refused.
 func (g *diskGuard) admit(kind diskLevel) error {
+	if g.readOnly.Load() {
+		return &api.Error{Kind: api.KindUnavailable, Message: fmt.Sprintf("the file system of %s is read-only, so this node refuses every write", g.dir),
+			Hint: readOnlyHint}
+	}
 	left := g.left.Load()
 	if g.level(left) < kind {
 		return nil
@@ -129,7 +141,25 @@ func (g *diskGuard) admit(kind diskLevel) error {
 		g.dir, left>>20, (g.low>>uint(kind-1))>>20, kind), Hint: "free some space there; the node accepts writes again by itself"}
 }
 
+// readOnlyHint is what to do about a file system that became read-only.
+const readOnlyHint = "the kernel's log says why (dmesg); repair the disk and remount it writable, and the node accepts writes again by itself"
+
+// unfit says why this node should not lead, "" when it may: what the leader cannot store, nobody can.
+func (g *diskGuard) unfit() string {
+	left := g.left.Load()
+	switch {
+	case g.readOnly.Load():
+		return "the file system of " + g.dir + " is read-only"
+	case g.level(left) >= diskNoNew:
+		return fmt.Sprintf("the disk under %s is nearly full: %d MiB are free", g.dir, left>>20)
+	}
+	return ""
+}
+
 func (g *diskGuard) check() httpapi.Check {
+	if g.readOnly.Load() {
+		return httpapi.Check{Name: "disk", Text: "the file system of " + g.dir + " is read-only, refused: every write; " + readOnlyHint}
+	}
 	left := g.left.Load()
 	level := g.level(left)
 	return httpapi.Check{Name: "disk", OK: level < diskNoNew, Text: fmt.Sprintf("%d MiB free in %s, refused: %s", left>>20, g.dir, level)}
