@@ -33,16 +33,19 @@ type Node struct {
 	changed  signal // fires when the known leader, the epoch or the halt changes
 
 	// up is set when what follows is in place; before, only Start touches it.
-	up      atomic.Bool
-	store   *logstore.Store
-	port    *link.Port // nil with Config.Transport, as the next two
-	client  *link.Client
-	tcp     *raft.NetworkTransport
-	trans   transport
-	gossip  *gossip
-	suspect chan struct{} // capacity 1: raft must restart from disk
-	deposed chan struct{} // capacity 1: this node must not lead any more
-	learned chan struct{} // capacity 1: the cluster id is known now
+	up     atomic.Bool
+	store  *logstore.Store
+	port   *link.Port // nil with Config.Transport, as the next two
+	client *link.Client
+	tcp    *raft.NetworkTransport
+	trans  transport
+	// arriving is the goroutine that passes messages to raft, from before its first run until after its last.
+	arriving    sync.WaitGroup
+	endArrivals chan struct{}
+	gossip      *gossip
+	suspect     chan struct{} // capacity 1: raft must restart from disk
+	deposed     chan struct{} // capacity 1: this node must not lead any more
+	learned     chan struct{} // capacity 1: the cluster id is known now
 
 	run  atomic.Pointer[run]  // nil while raft is not running
 	gate atomic.Pointer[term] // set in a term whose epoch command is applied here
@@ -95,6 +98,7 @@ func New(cfg Config, sm StateMachine, log *slog.Logger) (*Node, error) {
 	n.reader = newReader(n)
 	n.former = newFormer(n)
 	n.life, n.endLife = context.WithCancel(context.Background())
+	n.endArrivals = make(chan struct{})
 	return n, nil
 }
 
@@ -145,9 +149,11 @@ func (n *Node) start(ctx context.Context) (err error) {
 		undo = append(undo, func() error { n.tcp.CloseStreams(); return n.tcp.Close() })
 		t = n.tcp
 	}
-	if n.trans, err = keepOpen(t, n.unfit); err != nil {
+	if n.trans, err = keepOpen(t, n.unfit, n.logBase); err != nil {
 		return err
 	}
+	n.arriving.Go(func() { n.trans.arrivals.loop(n.endArrivals) })
+	undo = append(undo, func() error { close(n.endArrivals); n.arriving.Wait(); return nil })
 	if err := n.bootstrap(); err != nil {
 		return err
 	}
@@ -362,6 +368,8 @@ func (n *Node) stop(ctx context.Context) error {
 		r.shutdown()
 		n.run.Store(nil)
 	}
+	close(n.endArrivals)
+	n.arriving.Wait()
 	n.reader.rounds.Wait()
 	n.proposer.work.Wait()
 	if n.tcp != nil {

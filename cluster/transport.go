@@ -15,8 +15,12 @@ import (
 type transport struct {
 	raft.Transport
 	raft.WithPreVote
-	unfit func() error // why this node must not lead
+	unfit    func() error // why this node must not lead
+	arrivals *arrivals
 }
+
+// Consumer implements raft.Transport.
+func (t transport) Consumer() <-chan raft.RPC { return t.arrivals.out }
 
 // RequestVote implements raft.Transport: a node that must not lead asks nobody for a vote. It still gives its own.
 func (t transport) RequestVote(id raft.ServerID, target raft.ServerAddress, args *raft.RequestVoteRequest, resp *raft.RequestVoteResponse) error {
@@ -40,12 +44,12 @@ func (transport) AppendEntriesPipeline(raft.ServerID, raft.ServerAddress) (raft.
 	return nil, raft.ErrPipelineReplicationNotSupported
 }
 
-func keepOpen(t raft.Transport, unfit func() error) (transport, error) {
+func keepOpen(t raft.Transport, unfit func() error, base func() uint64) (transport, error) {
 	pv, ok := t.(raft.WithPreVote)
 	if !ok {
 		return transport{}, fmt.Errorf("transport %T does not support pre-vote", t)
 	}
-	return transport{t, pv, unfit}, nil
+	return transport{t, pv, unfit, newArrivals(t.Consumer(), base)}, nil
 }
 
 // ioTimeout bounds a message of raft, and a dial.

@@ -148,6 +148,19 @@ func (s *Store) load() error {
 	return s.sizes.sample(s.backend, first, last)
 }
 
+// Before is the index that the log continues, 0 when nothing was ever removed from its front.
+func (s *Store) Before() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.last != 0:
+		return s.first - 1
+	case s.next.high != 0:
+		return s.next.high - 1
+	}
+	return 0
+}
+
 // IsMonotonic tells raft to delete the whole log when it installs a snapshot. Without it raft keeps a divergent suffix
 // that was never committed and may later replicate it.
 func (s *Store) IsMonotonic() bool { return true }
