@@ -28,6 +28,7 @@ type site struct {
 	t        *testing.T
 	prefix   string // 127.X.Y.
 	machines map[string]*machine
+	more     string // commands of setup on each node, before its first start
 }
 
 func newSite(t *testing.T) *site {
@@ -40,7 +41,7 @@ func newSite(t *testing.T) *site {
 			continue
 		}
 		t.Cleanup(func() { _ = claim.Close() })
-		return &site{t: t, prefix: prefix, machines: map[string]*machine{}}
+		return &site{t: t, prefix: prefix, machines: map[string]*machine{}, more: "echo SLUICE_DRAIN_DELAY=0s >> /etc/sluice/server.env"}
 	}
 	t.Fatal("no free loopback network")
 	return nil
@@ -49,7 +50,7 @@ func newSite(t *testing.T) *site {
 var (
 	siteAddress = regexp.MustCompile(`\b10\.0\.0\.`)
 	// machinePath are absolute paths of a machine's own; `host:/path` is scp's business.
-	machinePath = regexp.MustCompile(`(^|[\s="'(,<>\x60@])/(etc|var|usr/local|srv|mnt|root)/`)
+	machinePath = regexp.MustCompile(`(^|[\s="'(,<>\x60@])/(etc|var|run|usr/local|srv|mnt|root)/`)
 )
 
 // machine plays one machine of the site: a shell with a file system of its own for /etc, /var, /usr/local, /srv, /mnt and /root,
@@ -73,7 +74,7 @@ func (s *site) machine(name string) *machine {
 	m := &machine{shell: newShell(s.t), site: s, name: name, units: map[string]*unit{}}
 	m.root = filepath.Join(m.home, "root")
 	tools := filepath.Join(m.home, "tools")
-	for _, dir := range []string{tools, m.path("/etc/sluice"), m.path("/var/lib"), m.path("/usr/local/bin"), m.path("/root"), m.path("/etc/systemd/system")} {
+	for _, dir := range []string{tools, m.path("/etc/sluice"), m.path("/var/lib"), m.path("/usr/local/bin"), m.path("/root"), m.path("/etc/systemd/system"), m.path("/run")} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			s.t.Fatal(err)
 		}

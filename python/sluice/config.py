@@ -84,7 +84,15 @@ def get(name: str, default: str = "") -> str:
 
 def api_addresses() -> List[str]:
     """The configured API addresses, in the order in which they are tried; empty when none is configured."""
-    return [part.strip().rstrip("/") for part in get("SLUICE_API_URL").split(",") if part.strip()]
+    return [_with_api_path(part.strip()) for part in get("SLUICE_API_URL").split(",") if part.strip()]
+
+
+def _with_api_path(address: str) -> str:
+    """Completes an address that names only a server: everything of the API is below /api."""
+    scheme, separator, rest = address.rstrip("/").partition("://")
+    if separator and rest and not any(c in rest for c in "/?#"):
+        rest += "/api"
+    return scheme + separator + rest
 
 
 def reset() -> None:

@@ -37,6 +37,10 @@ class Settings(unittest.TestCase):
         self.environment({"SLUICE_HOME": self.home, "SLUICE_API_URL": "http://e/api"})
         self.assertEqual(config.api_addresses(), ["http://e/api"])
 
+    def test_the_address_of_a_server_alone_gets_the_path_of_the_api(self):
+        self.environment({"SLUICE_HOME": self.home, "SLUICE_API_URL": "http://a:1, https://b/,http://c/api/,http://d/prefix/api"})
+        self.assertEqual(config.api_addresses(), ["http://a:1/api", "https://b/api", "http://c/api", "http://d/prefix/api"])
+
     def test_no_profile_means_nothing_is_configured(self):
         self.assertEqual(config.api_addresses(), [])
 
