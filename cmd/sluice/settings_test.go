@@ -155,3 +155,36 @@ func TestAnAddressWithoutAPathIsThatOfTheAPI(t *testing.T) {
 		t.Errorf("asked %v", server.requests)
 	}
 }
+
+func TestSettingsAreToldWithoutSecrets(t *testing.T) {
+	t.Parallel()
+	s := &settings{
+		environment: map[string]string{settingAPIKey: "hidden-key", settingAPIURL: "http://who:hidden-password@a:1/api, http://b:2"},
+		flags:       map[string]string{"SLUICE_NODE_NAME": "anna"},
+		file:        map[string]string{}, filePath: "f.yaml", profiles: &profiles{}, profile: "default",
+		known: knownSettings(emptyTree()),
+	}
+	told := s.tell()
+	for name, setting := range told {
+		if strings.Contains(setting.Value, "hidden") {
+			t.Errorf("%s is told as %q", name, setting.Value)
+		}
+	}
+	if key := told[settingAPIKey]; key.Value == "" || key.Source != "env" {
+		t.Errorf("that the key is set is told as %+v", key)
+	}
+	if at := told[settingAPIURL].Value; !strings.Contains(at, "@a:1/api") || !strings.Contains(at, "http://b:2") {
+		t.Errorf("the addresses are told as %q", at)
+	}
+	if name := told["SLUICE_NODE_NAME"]; name.Value != "anna" || name.Source != "flag" {
+		t.Errorf("the name is told as %+v", name)
+	}
+	// Whoever adds a setting with a secret must say so where it is defined.
+	for name := range s.known {
+		for _, word := range []string{"PASSWORD", "SECRET", "TOKEN", "API_KEY"} {
+			if strings.Contains(name, word) && !strings.HasSuffix(name, "_FILE") && !s.known[name].secret {
+				t.Errorf("%s is not marked as secret", name)
+			}
+		}
+	}
+}
