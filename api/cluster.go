@@ -36,9 +36,11 @@ type Checkpoint struct {
 // Cluster is the answer of GET /cluster.
 type Cluster struct {
 	ClusterID string `json:"cluster_id"`
-	NodeID    string `json:"node_id"` // of the node that answers
-	Leader    string `json:"leader"`  // "" when none is known
-	Term      uint64 `json:"term"`
+	// Incarnation counts how often an operator replaced the state.
+	Incarnation uint32 `json:"incarnation"`
+	NodeID      string `json:"node_id"` // of the node that answers
+	Leader      string `json:"leader"`  // "" when none is known
+	Term        uint64 `json:"term"`
 	// ClusterVersion is what all nodes together can do; it rises by itself when every node supports more.
 	ClusterVersion uint64 `json:"cluster_version"`
 	// Quorum is how many voters must agree; LossesLeft is how many more may fail, negative when a quorum is lost already.

@@ -297,10 +297,7 @@ func (x *exchange) queryID(name string) (api.ID, error) {
 
 // view opens a view as fresh as the request asks for, and tells the client where it stands.
 func (x *exchange) view() (*state.View, error) {
-	consistency := Linearizable
-	if x.r.URL.RawQuery != "" && x.r.URL.Query().Get("consistency") == "stale" {
-		consistency = Stale
-	}
+	consistency := x.consistency()
 	least, err := x.minIndex()
 	if err != nil {
 		return nil, err
@@ -330,6 +327,14 @@ func (x *exchange) minIndex() (uint64, error) {
 
 // now is the server's time in µs since the epoch.
 func (x *exchange) now() int64 { return x.server.now().UnixMicro() }
+
+// consistency is how fresh the client wants what it reads.
+func (x *exchange) consistency() Consistency {
+	if x.r.URL.RawQuery != "" && x.r.URL.Query().Get("consistency") == "stale" {
+		return Stale
+	}
+	return Linearizable
+}
 
 // until sets a deadline for what the handler does.
 func (x *exchange) until(d time.Duration) context.CancelFunc {

@@ -150,8 +150,10 @@ func (s *Server) handle(x *exchange) error {
 			hint: "Use a token with that role; this one has the role " + x.who.role.String() + ".",
 		}
 	}
-	if err := x.readBody(); err != nil {
-		return err
+	if !rt.rawBody {
+		if err := x.readBody(); err != nil {
+			return err
+		}
 	}
 	if rt.timeout > 0 {
 		defer x.until(rt.timeout)()

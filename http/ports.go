@@ -120,6 +120,26 @@ type Health interface {
 	Checks(ctx context.Context) []Check
 }
 
+// SavedSnapshot is a stream of a whole state, of Bytes bytes, as it was at Index.
+type SavedSnapshot struct {
+	Stream io.ReadCloser
+	Bytes  int64
+	Index  uint64
+}
+
+// Snapshots saves and replaces the whole state, for operators. Errors are *api.Error.
+type Snapshots interface {
+	// Save opens a snapshot of this node's state, which contains everything acknowledged before if consistency says so.
+	Save(ctx context.Context, consistency Consistency) (SavedSnapshot, error)
+	// Stage has the leader receive a snapshot of size bytes (-1: unknown) and verify it; one of another cluster only if foreign allows
+	// it or there is nothing to lose. It changes no state, and gives up what was staged before.
+	Stage(ctx context.Context, r io.Reader, size int64, foreign bool) (api.StagedSnapshot, error)
+	// Restore makes a staged snapshot the state of the cluster. missed says what becomes of runs that fell due since.
+	Restore(ctx context.Context, id api.ID, missed string) (api.RestoredSnapshot, error)
+	// Discard gives a staged snapshot up; it may be gone already.
+	Discard(ctx context.Context, id api.ID) error
+}
+
 // Cluster is the membership of the cluster, for operators. Errors are *api.Error.
 type Cluster interface {
 	// Describe says who belongs to the cluster and how each is.

@@ -22,6 +22,7 @@ type route struct {
 	limit      int64         // bytes of body, 0 means maxBody
 	timeout    time.Duration // 0: the handler takes care of its time
 	stream     bool          // its duration says nothing
+	rawBody    bool          // the handler reads the body
 
 	durations durations
 }
@@ -71,6 +72,7 @@ func (rt *route) with(change func(*route)) *route {
 
 func streaming(rt *route)   { rt.stream, rt.timeout = true, 0 }
 func waiting(rt *route)     { rt.stream, rt.timeout = true, 0 }
+func rawBody(rt *route)     { rt.rawBody = true }
 func unversioned(rt *route) { rt.anyVersion = true }
 func atRoot(rt *route)      { rt.root, rt.anyVersion = true, true }
 func largeBody(rt *route)   { rt.limit, rt.timeout = maxBlobBody, 5*time.Minute }

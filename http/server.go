@@ -26,7 +26,9 @@ type Config struct {
 	Health   Health
 	// Cluster may be nil: its endpoints then answer 404.
 	Cluster Cluster
-	Logger  *slog.Logger
+	// Snapshots may be nil, as Cluster.
+	Snapshots Snapshots
+	Logger    *slog.Logger
 	// TLS serves HTTPS, in HTTP/2 to clients that speak it; it names a certificate or how to get one. nil is plain HTTP.
 	TLS *tls.Config
 	// Registry is where the HTTP layer registers its metrics and what /metrics shows: other packages register there too.
@@ -71,6 +73,9 @@ type Server struct {
 	events   Events
 	health   Health
 	cluster  Cluster
+
+	snapshots Snapshots
+
 	logger   *slog.Logger
 	registry *prometheus.Registry
 	version  string
@@ -105,7 +110,7 @@ func New(c Config) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{
-		proposer: c.Proposer, reader: c.Reader, claims: c.Claims, events: c.Events, health: c.Health, cluster: c.Cluster,
+		proposer: c.Proposer, reader: c.Reader, claims: c.Claims, events: c.Events, health: c.Health, cluster: c.Cluster, snapshots: c.Snapshots,
 		logger: c.Logger, registry: c.Registry, version: c.Version, tls: c.TLS, now: c.Now,
 		leaseTTL: c.LeaseTTL, logQuota: c.LogQuota, strictHold: c.StrictHold, streamPing: c.StreamPing,
 		ids: newRequestIDs(), failed: make(chan error, 1), served: make(chan struct{}),

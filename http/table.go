@@ -101,6 +101,10 @@ func routes() []*route {
 		post("/cluster/transfer_leadership", RoleAdmin, transferLeadership),
 		post("/cluster/leave", RoleAdmin, leaveCluster),
 		del("/cluster/members/{id}", RoleAdmin, removeMember),
+		get("/cluster/snapshot", RoleAdmin, saveSnapshot).with(streaming),
+		post("/cluster/snapshot", RoleAdmin, stageSnapshot).with(streaming).with(rawBody),
+		post("/cluster/snapshot/{id}/restore", RoleAdmin, restoreSnapshot).with(waiting),
+		del("/cluster/snapshot/{id}", RoleAdmin, discardSnapshot),
 		get("/events", RoleViewer, streamEvents).with(streaming),
 
 		post("/kv/{key}", RoleAgent, putBlob).with(largeBody),

@@ -67,6 +67,7 @@ func newRootCommand(a *app) *cobra.Command {
 		newAgentCommand(a),
 		newClusterCommand(a),
 		newDebugCommand(a),
+		newSnapshotCommand(a),
 		newDeploymentCommand(a),
 		newWorkQueueCommand(a),
 		newFlowRunCommand(a),

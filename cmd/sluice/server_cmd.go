@@ -39,6 +39,7 @@ type serverOptions struct {
 	DiskLowWater    int64         // bytes
 	LogBytes        int64         // of the Raft log
 	DrainDelay      time.Duration // how long a stopping node serves on
+	Snapshots       node.SnapshotSchedule
 	Logger          *slog.Logger
 	Settings        map[string]node.Setting // for the debug bundle
 	// Ready is called once the node serves, with the base addresses that clients on this machine use.
@@ -70,6 +71,10 @@ func (o *serverOptions) registerCluster(flags *pflag.FlagSet) {
 	flags.DurationVar(&o.DrainDelay, "drain-delay", 5*time.Second, "how long a node that was told to stop serves on, not ready any more: longer than load balancers take to notice; a node without others does not wait")
 	flags.Int64Var(&o.LogBytes, "raft-log-bytes", 256<<20, "bytes of the Raft log on disk; a node that fell further behind fetches the whole state; eight times as much while it does")
 	flags.BoolVar(&o.Insecure, "insecure", false, "plain text between nodes, for tests and one machine")
+	flags.StringVar(&o.Snapshots.Dir, "snapshot-dir", "", "directory into which this node regularly saves a snapshot of the whole state; nodes may share it")
+	flags.DurationVar(&o.Snapshots.Interval, "snapshot-interval", 6*time.Hour, "time from one snapshot in --snapshot-dir to the next")
+	flags.IntVar(&o.Snapshots.Keep, "snapshot-keep", 8, "how many of this node's snapshots are kept in --snapshot-dir")
+	bindSetting(flags, "snapshot-dir", "snapshot-interval", "snapshot-keep")
 	flags.BoolVar(&o.InsecureHTTP, "insecure-http", false, "allow an HTTP address that is not loopback without authentication")
 	bindSetting(flags, "internal-addr", "internal-advertise", "gossip-addr", "gossip-key-file", "drain-delay", "node-name", "cluster-name", "bootstrap-expect", "join", "raft-log-bytes",
 		"tls-ca", "tls-cert", "tls-key", "http-tls-cert", "http-tls-key", "insecure", "insecure-http")
@@ -83,6 +88,10 @@ func (o *serverOptions) complete(a *app) error {
 	switch {
 	case o.DrainDelay < 0:
 		return usagef("--drain-delay is %s; it must not be negative", o.DrainDelay)
+	case o.Snapshots.Dir != "" && o.Snapshots.Interval < time.Second:
+		return usagef("--snapshot-interval is %s; it is at least 1s", o.Snapshots.Interval)
+	case o.Snapshots.Dir != "" && o.Snapshots.Keep < 1:
+		return usagef("--snapshot-keep is %d; it is at least 1", o.Snapshots.Keep)
 	case o.BootstrapExpect < 0:
 		return usagef("--bootstrap-expect is %d; it is at least 1", o.BootstrapExpect)
 	case o.BootstrapExpect == 0 && len(o.Join) == 0:

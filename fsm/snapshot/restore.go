@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 	"syscall"
 
 	"github.com/hashicorp/raft"
@@ -13,13 +14,14 @@ import (
 )
 
 // Staged is a snapshot that an operator wants to restore: received and verified beside the current database, which it does not
-// touch. Given to raft.Restore as the reader it is taken over by the sink as it is, so that Raft's main loop copies nothing. One
-// goroutine uses it.
+// touch. Given to raft.Restore as the reader it is taken over by the sink as it is, so that Raft's main loop copies nothing.
 type Staged struct {
 	h      *Holder
 	dir    string
 	header Header
-	taken  bool // the sink has it, or it is closed
+
+	mu    sync.Mutex // guards taken and is held while the directory is used
+	taken bool       // the sink has it, or it is closed
 }
 
 // Stage receives a snapshot for an operator's restore and verifies all of it. accept may refuse it by its header, before the bulk.
@@ -73,6 +75,8 @@ func (s *Staged) Edit(fn func(kv.Store) error) error {
 }
 
 func (s *Staged) open(o pebblekv.Options, fn func(*pebblekv.Store) error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.taken {
 		return errors.New("the staged snapshot was restored or given up")
 	}
@@ -97,6 +101,8 @@ func (s *Staged) Read([]byte) (int, error) {
 
 // Close removes the snapshot unless it was taken over. It is idempotent.
 func (s *Staged) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.taken {
 		return nil
 	}
@@ -110,6 +116,8 @@ func (s *sink) ReadFrom(r io.Reader) (int64, error) {
 	if !ok {
 		return io.Copy(struct{ io.Writer }{s}, r)
 	}
+	staged.mu.Lock()
+	defer staged.mu.Unlock()
 	switch {
 	case staged.h != s.h:
 		return 0, errors.New("take over a snapshot: it was staged by another node")

@@ -24,6 +24,10 @@ func (m members) Describe(ctx context.Context) api.Cluster {
 	if s.Dispute != "" {
 		c.Problems = append(c.Problems, s.Dispute)
 	}
+	if view, err := m.node.fsm.View(); err == nil {
+		c.Incarnation, _ = view.Incarnation() // 0 is what a state that cannot be read has to say
+		_ = view.Close()
+	}
 	voters, alive := 0, 0
 	for _, r := range m.node.cluster.Roll(ctx) {
 		c.Members = append(c.Members, api.ClusterMember{ID: r.ID, Name: r.Name, Address: r.Address, HTTPAddress: r.HTTPAddr, Version: r.Version,

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"os"
 	"sync"
@@ -64,6 +65,8 @@ type Config struct {
 	DiskLowWater int64
 	// LogBytes bounds the Raft log; 0 is the cluster's default.
 	LogBytes int64
+	// Snapshots are saved regularly, if a directory is named.
+	Snapshots SnapshotSchedule
 	// LeaseTTL is how long an owner of a run may be silent before its lease expires. Default 12 s.
 	LeaseTTL time.Duration
 	// DrainDelay is how long Drain goes on serving after this node said that it is not ready: as long as load balancers take to notice.
@@ -95,6 +98,8 @@ type Node struct {
 	fsm       *fsm.FSM
 	cluster   *cluster.Node
 	services  *services
+	snapshots *snapshots
+	scheduled *scheduledSnapshots // nil without a directory
 	disk      *diskGuard
 	http      *httpapi.Server
 	activity  *activity
@@ -141,7 +146,8 @@ func Start(ctx context.Context, c Config) (_ *Node, err error) {
 		return nil, err
 	}
 	applyLock := new(sync.Mutex)
-	n.holder, err = snapshot.Open(snapshot.Config{DataDir: c.DataDir, KV: pebblekv.Options{Logger: c.Logger}, ApplyLock: applyLock, Logger: c.Logger})
+	n.holder, err = snapshot.Open(snapshot.Config{DataDir: c.DataDir, KV: pebblekv.Options{Logger: c.Logger}, ApplyLock: applyLock,
+		Describe: n.describeState, Logger: c.Logger})
 	if err != nil {
 		return nil, fmt.Errorf("open the state: %w", err)
 	}
@@ -161,8 +167,9 @@ func Start(ctx context.Context, c Config) (_ *Node, err error) {
 		return nil, err
 	}
 	metrics := newRaftMetrics(registry)
+	n.snapshots = newSnapshots(n)
 	config := cluster.Config{
-		DataDir: n.dataDir, Snapshots: snapshot.NewStore(n.holder), Observer: metrics, Version: c.Version,
+		DataDir: n.dataDir, Snapshots: n.snapshots.store, Observer: metrics, Version: c.Version,
 		HTTPAddr: c.Listener.Addr().String(), InternalAddr: c.InternalAddr, GossipAddr: c.GossipAddr, BootstrapExpect: c.BootstrapExpect,
 		EncodeEpoch: encodeEpoch(c.Versions), EncodeVersion: encodeVersion, EncodeCheckpoint: encodeCheckpoint, Versions: c.Versions,
 		Lead: n.services.lead, Serve: n.serve(), Name: c.Name, ClusterName: c.ClusterName, InternalAdvertise: c.InternalAdvertise,
@@ -180,7 +187,7 @@ func Start(ctx context.Context, c Config) (_ *Node, err error) {
 	}
 	registry.MustRegister(newStatusMetrics(n), &n.saves)
 	n.http, err = httpapi.New(httpapi.Config{
-		Proposer: proposer{n.cluster, n.disk, metrics}, Reader: reader{n.cluster, n.fsm}, Claims: n.services, Events: n.fsm.Events(), Health: n, Cluster: members{n},
+		Proposer: proposer{n.cluster, n.disk, metrics}, Reader: reader{n.cluster, n.fsm}, Claims: n.services, Events: n.fsm.Events(), Health: n, Cluster: members{n}, Snapshots: n.snapshots,
 		Logger: c.Logger, Registry: registry, Version: c.Version, LeaseTTL: c.LeaseTTL, TLS: n.apiTLS,
 	})
 	if err != nil {
@@ -193,6 +200,12 @@ func Start(ctx context.Context, c Config) (_ *Node, err error) {
 	if err = n.cluster.Start(ctx); err != nil {
 		return nil, fmt.Errorf("start the cluster: %w", err)
 	}
+	if c.Snapshots.Dir != "" {
+		n.scheduled = newScheduledSnapshots(c.Snapshots, n.dataDir.NodeID(), n.snapshots, c.Clock.Now, registry, c.Logger)
+		if err = n.scheduled.start(); err != nil {
+			return nil, err
+		}
+	}
 	return n, nil
 }
 
@@ -200,6 +213,7 @@ func Start(ctx context.Context, c Config) (_ *Node, err error) {
 func (n *Node) serve() map[string]cluster.Serve {
 	all := n.services.serve()
 	all[methodReport], all[methodDebug] = n.serveReport, n.serveDebug
+	maps.Copy(all, n.snapshots.serve())
 	return all
 }
 
@@ -300,6 +314,12 @@ func (n *Node) stop(ctx context.Context) error {
 	}
 	if n.services != nil {
 		n.services.stop()
+	}
+	if n.scheduled != nil {
+		n.scheduled.stop()
+	}
+	if n.snapshots != nil {
+		step("give up a staged snapshot", n.snapshots.stop())
 	}
 	// The leader's services end with the leadership that the cluster gives away.
 	if n.cluster != nil {
