@@ -148,6 +148,10 @@ func (p *proposer) failed(batches []*batch, err error) {
 		b := batches[i]
 		if known == maybeAppended && !b.uncertain {
 			b.uncertain, b.expires = true, now.Add(p.cfg.LeaderHold)
+			if !b.begun.IsZero() {
+				// A leader that did not answer for so long has used up what its callers wait for one.
+				b.expires = b.begun.Add(p.cfg.LeaderHold)
+			}
 		}
 		l := p.lane(b.bulk)
 		switch {

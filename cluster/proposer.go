@@ -81,6 +81,7 @@ type batch struct {
 	calls     []*call
 	foreign   chan foreignOutcome // capacity 1; nil for own batches
 	uncertain bool                // an earlier attempt may have been applied
+	begun     time.Time           // first forwarded then; zero when it was not
 	expires   time.Time           // an uncertain batch is given up then
 }
 
@@ -364,6 +365,9 @@ func (p *proposer) forwardAll(leader Peer, now time.Time) time.Duration {
 		}
 		p.begin(bulk)
 		p.mu.Unlock()
+		if b := batches[0]; b.begun.IsZero() {
+			b.begun = time.Now()
+		}
 		go func() {
 			defer p.finish(bulk)
 			b := batches[0]

@@ -132,7 +132,11 @@ func loadRate(t *testing.T, load *process, seconds int) float64 {
 // compacted faster than it reads.
 func TestAFollowerThatFellBehindCatchesUpUnderLoad(t *testing.T) {
 	t.Parallel()
-	for _, away := range []string{"stopped", "killed"} {
+	ways := []string{"stopped"}
+	if long() {
+		ways = append(ways, "killed")
+	}
+	for _, away := range ways {
 		t.Run(away, func(t *testing.T) {
 			if !long() {
 				t.Parallel()
@@ -172,7 +176,7 @@ func TestAFollowerThatFellBehindCatchesUpUnderLoad(t *testing.T) {
 			} else {
 				victim.signal(syscall.SIGCONT)
 			}
-			before, failed := load.mark(), 0
+			before := load.mark()
 			eventually(t, "the node is near the leader's last entry", func() error {
 				leader, err := c.leader().metric("sluice_raft_last_index")
 				if err != nil {
@@ -181,7 +185,6 @@ func TestAFollowerThatFellBehindCatchesUpUnderLoad(t *testing.T) {
 				applied, err := victim.metric("sluice_raft_applied_index")
 				if err == nil && applied+1000 < leader {
 					err = fmt.Errorf("it has applied %.0f of %.0f", applied, leader)
-					failed++
 				}
 				return err
 			})
@@ -214,7 +217,6 @@ func TestAFollowerThatFellBehindCatchesUpUnderLoad(t *testing.T) {
 		})
 	}
 }
-
 
 func TestANodeWithAReplacedDiskRejoins(t *testing.T) {
 	t.Parallel()
@@ -295,14 +297,13 @@ func (s *server) receiving() string {
 	return ""
 }
 
-// killWhile kills a process when the node is at one of the stages of receiving a snapshot, a random moment later. It polls without a
-// pause: the stages take milliseconds. "" means that the node had caught up before.
+// killWhile kills a process when the node is at one of the stages of receiving a snapshot, a random moment later. It polls, and
+// often: the stages take milliseconds. "" means that the node had caught up before.
 func (c *nodes) killWhile(receiver *server, kill *server, within time.Duration, rng *rand.Rand) string {
 	c.t.Helper()
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
 		if stage := receiver.receiving(); stage != "" {
-			for end := time.Now().Add(time.Duration(rng.Int64N(int64(within)))); time.Now().Before(end); {
-			}
+			time.Sleep(time.Duration(rng.Int64N(int64(within))))
 			stage = receiver.receiving()
 			kill.kill9()
 			if stage == "" {
@@ -313,6 +314,7 @@ func (c *nodes) killWhile(receiver *server, kill *server, within time.Duration, 
 		if strings.Contains(receiver.output(), "snapshot installed") {
 			return ""
 		}
+		time.Sleep(200 * time.Microsecond)
 	}
 	c.t.Fatalf("the node received nothing\n%s", receiver.output())
 	return ""
@@ -339,9 +341,9 @@ func TestKillsWhileASnapshotIsSent(t *testing.T) {
 		c := startNodes(t, 3, smallLog...)
 		victim := fallBehind(c)
 		stages := map[string]int{}
-		for range rounds {
+		for i := range rounds {
 			victim.process = victim.shell.start(victim.flags...)
-			stage := c.killWhile(victim, victim, 30*time.Millisecond, rng)
+			stage := c.killWhile(victim, victim, time.Duration(10<<(2*(i%3)))*time.Millisecond, rng)
 			stages[stage]++
 			if stage == "" {
 				victim.kill9()
@@ -356,9 +358,12 @@ func TestKillsWhileASnapshotIsSent(t *testing.T) {
 		}
 		victim.restart()
 		t.Logf("all nodes hold the same %d runs", c.sameRuns())
-		if stage := victim.receiving(); stage != "" {
-			t.Errorf("something of an interrupted %s is left", stage)
-		}
+		eventually(t, "nothing is left of what was interrupted", func() error {
+			if stage := victim.receiving(); stage != "" {
+				return fmt.Errorf("something of the stage %q is left", stage)
+			}
+			return nil
+		})
 	})
 	t.Run("the sending leader is killed, and the next one sends", func(t *testing.T) {
 		t.Parallel()
