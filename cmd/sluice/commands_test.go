@@ -336,6 +336,19 @@ func TestAnInterruptedWatchSaysHowToComeBack(t *testing.T) {
 	}
 }
 
+func TestAnAgentThatIsStoppedWhileItStartsHasNotFailed(t *testing.T) {
+	t.Parallel()
+	ctx, stop := context.WithCancel(t.Context())
+	server := record(t, func(w http.ResponseWriter, _ request) {
+		stop()
+		w.WriteHeader(http.StatusServiceUnavailable)
+	})
+	got := newShell(t, server.api()).runContext(ctx, "agent", "start", "queue")
+	if got.code != exitOK || !strings.Contains(got.out, "Agent stopped!") {
+		t.Errorf("exit %d\n%s%s", got.code, got.out, got.err)
+	}
+}
+
 func TestDeploymentRunSendsParametersAndAStartTime(t *testing.T) {
 	t.Parallel()
 	server := runServerWith(t, "")

@@ -200,7 +200,14 @@ and become Crashed. A second signal stops them at once.`,
 		Example:           "  sluice agent start tutorial_queue\n  sluice agent start 3461754d-e411-4155-9bc7-a0145b6974a0",
 		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: completeNames(a, workQueueNames),
-		RunE: func(command *cobra.Command, args []string) error {
+		RunE: func(command *cobra.Command, args []string) (err error) {
+			defer func() {
+				// Told to stop while it looked for its queues: a service that is stopped has not failed.
+				if err != nil && command.Context().Err() != nil {
+					a.say("\nAgent stopped!")
+					err = nil
+				}
+			}()
 			logger, err := a.logger()
 			if err != nil {
 				return err

@@ -47,10 +47,17 @@ type machine struct {
 	args   []string
 	env    []string
 
-	mu      sync.Mutex // guards current
+	restarts bool // when it ends because it finds no server, as the service manager of an agent does
+
+	mu      sync.Mutex // guards what follows
 	current *process
 	starts  int
 }
+
+const (
+	exitUnreachable = 6 // of a command that finds no server
+	restartPause    = time.Second
+)
 
 // process is one life of a program.
 type process struct {
@@ -80,7 +87,9 @@ func newSystem(t *testing.T, dir, binary string, nodes, agents int) *system {
 		s.nodes = append(s.nodes, m)
 	}
 	for i, h := range s.net.hosts[nodes : nodes+agents] {
-		s.agents = append(s.agents, s.machine(h, fmt.Sprint("a", i+1)))
+		m := s.machine(h, fmt.Sprint("a", i+1))
+		m.restarts = true
+		s.agents = append(s.agents, m)
 	}
 	t.Cleanup(s.killAll)
 	return s
@@ -141,7 +150,16 @@ func (m *machine) start() {
 	m.current = p
 	go func() {
 		err := p.cmd.Wait()
-		if !p.expected.Load() {
+		switch {
+		case p.expected.Load():
+		case m.restarts && p.cmd.ProcessState.ExitCode() == exitUnreachable:
+			m.system.note("%s found no server and is started again", m.name)
+			time.AfterFunc(restartPause, func() {
+				if !p.expected.Load() {
+					m.start()
+				}
+			})
+		default:
 			m.system.problem("%s ended by itself: %v; see %s.log", m.name, err, m.name)
 		}
 		close(p.ended)
@@ -170,6 +188,11 @@ func (m *machine) stop() {
 		return
 	}
 	p.expected.Store(true)
+	select {
+	case <-p.ended: // and would be started again in a moment
+		return
+	default:
+	}
 	_ = p.cmd.Process.Signal(syscall.SIGTERM)
 	select {
 	case <-p.ended:
