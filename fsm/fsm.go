@@ -93,7 +93,7 @@ func New(storage Storage, lock *sync.Mutex, log *slog.Logger, options ...Option)
 		return nil, err
 	}
 	f.events = watch.NewBuffer(EventsKept, EventBytesKept, incarnation, index)
-	if err := errors.Join(f.learn(storage.Current()), f.recall()); err != nil {
+	if err := errors.Join(f.learn(storage.Current(), true), f.recall()); err != nil {
 		return nil, err
 	}
 	storage.OnInstall(f.installed)
@@ -218,7 +218,7 @@ func (f *FSM) commit(logs []*raft.Log, answers []any) (bad int, err error) {
 		return bad, err
 	}
 	if system {
-		if err := f.learn(store); err != nil {
+		if err := f.learn(store, false); err != nil {
 			f.log.Error("read the cluster version", "error", err)
 		}
 	}
@@ -332,7 +332,7 @@ func (f *FSM) installed(store kv.Store) {
 	}
 	index, _ := meta.Last()
 	f.applied.Store(index)
-	if err := f.learn(store); err != nil {
+	if err := f.learn(store, true); err != nil {
 		f.halt(0, err)
 		return
 	}

@@ -18,7 +18,8 @@ func WithVersions(v command.Versions) Option { return func(f *FSM) { f.versions 
 // WithRelease names the binary. A poisoned entry is tried again by another release than the one that it halted.
 func WithRelease(release string) Option { return func(f *FSM) { f.release = release } }
 
-// WithOnVersion has fn called, under the apply lock, whenever the cluster version of the state becomes known or changes.
+// WithOnVersion has fn called, under the apply lock, whenever the cluster version of the state becomes known or changes, and for every
+// store that is installed.
 func WithOnVersion(fn func(version uint64)) Option { return func(f *FSM) { f.onVersion = fn } }
 
 // ErrVersion is returned for a state whose cluster version this binary does not support.
@@ -69,7 +70,7 @@ type checkpoint struct {
 }
 
 // learn reads what the machine keeps in memory of a store that became the current one, or in which it changed. The apply lock is held.
-func (f *FSM) learn(r kv.Reader) error {
+func (f *FSM) learn(r kv.Reader, replaced bool) error {
 	view := state.NewView(r, 0, nil)
 	version, err := view.ClusterVersion()
 	if err != nil {
@@ -83,7 +84,7 @@ func (f *FSM) learn(r kv.Reader) error {
 	if index != 0 {
 		f.noted.Store(&checkpoint{index, hash.String()})
 	}
-	if f.version.Swap(version) != version && f.onVersion != nil {
+	if (f.version.Swap(version) != version || replaced) && f.onVersion != nil {
 		f.onVersion(version)
 	}
 	return nil

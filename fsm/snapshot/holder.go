@@ -49,6 +49,10 @@ type Config struct {
 	StreamIdle time.Duration
 	// Describe says whose state it is, for the header of a snapshot being sent; nil says nothing.
 	Describe func(kv.Reader) (Info, error)
+	// Admit refuses a database, the node's own before anything in it is changed, or one that was received, before it is installed; nil
+	// takes all. AdmitInfo does so by what a snapshot that another node sends says of itself, before its bulk.
+	Admit     func(kv.Reader) error
+	AdmitInfo func(Info) error
 	// Logger is told what is removed and installed; nil discards it.
 	Logger *slog.Logger
 
@@ -94,6 +98,12 @@ func Open(c Config) (*Holder, error) {
 	if c.Describe == nil {
 		c.Describe = func(kv.Reader) (Info, error) { return Info{}, nil }
 	}
+	if c.Admit == nil {
+		c.Admit = func(kv.Reader) error { return nil }
+	}
+	if c.AdmitInfo == nil {
+		c.AdmitInfo = func(Info) error { return nil }
+	}
 	if c.step == nil {
 		c.step = func(string) {}
 	}
@@ -104,6 +114,9 @@ func Open(c Config) (*Holder, error) {
 	}
 	name, err := h.findCurrent()
 	if err != nil {
+		return nil, err
+	}
+	if err := h.admit(h.path(name)); err != nil {
 		return nil, err
 	}
 	store, err := h.openDB(name)
@@ -139,6 +152,24 @@ func (h *Holder) inspect(path string) (Meta, error) {
 	}
 	m, err := ReadMeta(s)
 	return m, errors.Join(err, s.Close())
+}
+
+// admit asks Admit about a database that nobody has open, without changing it.
+func (h *Holder) admit(path string) error {
+	o := h.c.KV
+	o.ReadOnly, o.CacheBytes, o.OnFailure, o.Logger = true, 1<<20, nil, h.c.Logger
+	s, err := pebblekv.Open(path, o)
+	if err != nil {
+		return err
+	}
+	return errors.Join(h.c.Admit(s), s.Close())
+}
+
+// RaiseFormat raises the on-disk format of the current database to that of a cluster version.
+func (h *Holder) RaiseFormat(clusterVersion uint64) error {
+	hd := h.Acquire()
+	defer hd.Release()
+	return hd.store.RaiseFormat(clusterVersion)
 }
 
 // databases returns the names of the database directories.

@@ -84,7 +84,7 @@ func (s *sink) accept(m manifest) error {
 		return fmt.Errorf("the snapshot is of index %d (term %d), announced was %d (term %d)", m.Index, m.Term, s.meta.Index,
 			s.meta.Term)
 	}
-	return nil
+	return s.h.c.AdmitInfo(m.Info)
 }
 
 // Close implements raft.SnapshotSink. A received snapshot is complete and verified when it returns nil.
@@ -109,6 +109,9 @@ func (s *sink) Close() error {
 	if err == nil {
 		s.h.c.step("sink received")
 		err = s.verify()
+	}
+	if err == nil && s.pipe != nil {
+		err = s.h.admit(s.dir + tempSuffix)
 	}
 	if err == nil {
 		s.h.c.step("sink verified")

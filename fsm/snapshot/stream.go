@@ -50,6 +50,8 @@ var (
 )
 
 type manifest struct {
+	// MinReader is the lowest formatVersion whose readers understand the stream, if that is not its own.
+	MinReader uint32 `json:"min_reader,omitempty"`
 	// PebbleFormat is the on-disk format of the tables.
 	PebbleFormat uint64         `json:"pebble_format"`
 	Index        uint64         `json:"index"`
@@ -234,12 +236,17 @@ func decodeManifest(r io.Reader) (m manifest, err error) {
 		return m, err
 	}
 	numbers := prefix[len(magic):]
-	switch v := binary.BigEndian.Uint32(numbers); {
-	case v > formatVersion:
-		return m, fmt.Errorf("%w (format %d, this version reads up to %d)", ErrNewer, v, formatVersion)
-	case v == 0:
+	format := binary.BigEndian.Uint32(numbers)
+	if format == 0 {
 		return m, fmt.Errorf("%w: format 0", ErrCorrupt)
 	}
+	newer := fmt.Errorf("%w (format %d, this version reads up to %d)", ErrNewer, format, formatVersion)
+	// A newer format may say that this version can read it all the same.
+	defer func() {
+		if format > formatVersion && (err != nil || m.MinReader == 0 || m.MinReader > formatVersion) {
+			err = newer
+		}
+	}()
 	size := binary.BigEndian.Uint32(numbers[4:])
 	if size > maxManifest {
 		return m, fmt.Errorf("%w: a manifest of %d bytes", ErrCorrupt, size)

@@ -147,12 +147,12 @@ func Start(ctx context.Context, c Config) (_ *Node, err error) {
 	}
 	applyLock := new(sync.Mutex)
 	n.holder, err = snapshot.Open(snapshot.Config{DataDir: c.DataDir, KV: pebblekv.Options{Logger: c.Logger}, ApplyLock: applyLock,
-		Describe: n.describeState, Logger: c.Logger})
+		Describe: n.describeState, Admit: n.admitState, AdmitInfo: n.admitInfo, Logger: c.Logger})
 	if err != nil {
 		return nil, fmt.Errorf("open the state: %w", err)
 	}
 	n.disk.stopped = func() bool { return errors.Is(n.fsm.Halted(), pebblekv.ErrFailed) }
-	if n.fsm, err = fsm.New(stateStorage{n.holder}, applyLock, c.Logger, fsm.WithVersions(c.Versions), fsm.WithRelease(c.Version)); err != nil {
+	if n.fsm, err = fsm.New(stateStorage{n.holder}, applyLock, c.Logger, fsm.WithVersions(c.Versions), fsm.WithRelease(c.Version), fsm.WithOnVersion(n.raiseFormat)); err != nil {
 		return nil, fmt.Errorf("open the state machine: %w", err)
 	}
 	if c.HTTPTLS != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,10 +18,13 @@ import (
 	"github.com/sluice-dev/sluice/fsm/kv"
 )
 
-// FormatMajor is the on-disk format every store is created with and raised to when it is opened. It is written out, and
-// not "the newest", because a node that upgrades alone would write files the others cannot read: raise it only in a
-// version after the one in which every node can read it.
+// FormatMajor is the on-disk format every store is created with. Opening a store never raises it: a node that upgrades alone would
+// write files that the others cannot read, and that its own older binary cannot. RaiseFormat does, once the cluster version says that
+// all nodes can.
 const FormatMajor = pebble.FormatTableFormatV6
+
+// FormatAt is the on-disk format of a cluster version.
+func FormatAt(uint64) pebble.FormatMajorVersion { return FormatMajor }
 
 // NewestReadableFormat is the newest on-disk format this version can open.
 const NewestReadableFormat = pebble.FormatNewest
@@ -56,6 +60,8 @@ type Options struct {
 	ReadOnly bool
 	// MustExist makes Open fail for a directory without a database, instead of creating one.
 	MustExist bool
+	// FormatAt is the on-disk format of a cluster version; default the function of that name.
+	FormatAt func(clusterVersion uint64) pebble.FormatMajorVersion
 	// Logger gets Pebble's events that matter; nil discards them.
 	Logger *slog.Logger
 	// OnFailure is called once, when the store stops as ErrFailed says. It must not call the store and must not block.
@@ -69,6 +75,7 @@ type Store struct {
 	fence    *fence
 	logger   *slog.Logger
 	memtable uint64
+	formatAt func(uint64) pebble.FormatMajorVersion
 
 	// commitMu serialises writes and guards closed and broken. Broken is set by a panic of Pebble, which leaves its locks
 	// held: then its Close would wait forever.
@@ -100,7 +107,10 @@ func Open(dir string, o Options) (*Store, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &Store{dir: dir, logger: o.Logger, memtable: o.MemtableBytes, relieved: make(chan struct{}, 1)}
+	if o.FormatAt == nil {
+		o.FormatAt = FormatAt
+	}
+	s := &Store{dir: dir, formatAt: o.FormatAt, logger: o.Logger, memtable: o.MemtableBytes, relieved: make(chan struct{}, 1)}
 	s.pressure.Store(true)
 	s.fence = newFence(o.FS, dir, func(cause error) {
 		s.logger.Error("state store stopped", "dir", dir, "error", cause)
@@ -119,6 +129,9 @@ func Open(dir string, o Options) (*Store, error) {
 	}
 	s.lock = lock
 	po := s.pebbleOptions(o)
+	if err := keepFormat(po, dir); err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
 	po.Lock = lock
 	db, err := pebble.Open(dir, po)
 	s.fence.opening.Store(false)
@@ -177,6 +190,48 @@ func (s *Store) pebbleOptions(o Options) *pebble.Options {
 	// Nearly all data is in the last level; its filters would cost memory for the keys that are there anyway.
 	po.Levels[len(po.Levels)-1].FilterPolicy = pebble.NoFilterPolicy
 	return po
+}
+
+// ErrNewerFormat is returned for a database that only a newer version can open. It was not touched.
+var ErrNewerFormat = errors.New("the state was written by a newer version of sluice")
+
+// keepFormat has a database opened in the format that it has.
+func keepFormat(po *pebble.Options, dir string) error {
+	desc, err := pebble.Peek(dir, po.FS)
+	if errors.Is(err, os.ErrNotExist) || err == nil && !desc.Exists || po.ReadOnly && err == nil && desc.FormatMajorVersion <= NewestReadableFormat {
+		return nil
+	}
+	// Pebble does not describe what it cannot read, it fails with the number.
+	if err != nil && !strings.Contains(err.Error(), "format major version") {
+		return fmt.Errorf("look at the on-disk format of %s: %w", dir, err)
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %s: this version reads on-disk formats up to %d: %w", ErrNewerFormat, dir, NewestReadableFormat, err)
+	}
+	if desc.FormatMajorVersion > NewestReadableFormat {
+		return fmt.Errorf("%w: %s has on-disk format %d, this version reads up to %d: start the version that wrote it", ErrNewerFormat, dir, desc.FormatMajorVersion, NewestReadableFormat)
+	}
+	po.FormatMajorVersion = desc.FormatMajorVersion
+	return nil
+}
+
+// RaiseFormat raises the on-disk format to that of a cluster version. There is no way back.
+func (s *Store) RaiseFormat(clusterVersion uint64) (err error) {
+	s.commitMu.Lock()
+	defer s.commitMu.Unlock()
+	to := s.formatAt(clusterVersion)
+	if s.closed {
+		return ErrClosed
+	}
+	if err := s.Err(); err != nil || s.db.FormatMajorVersion() >= to {
+		return err
+	}
+	defer s.guard(&err)
+	if err := s.db.RatchetFormatMajorVersion(to); err != nil {
+		return fmt.Errorf("raise the on-disk format to %d: %w", to, err)
+	}
+	s.logger.Info("on-disk format raised", "dir", s.dir, "format", uint64(to), "cluster_version", clusterVersion)
+	return nil
 }
 
 // pebbleLogger passes on what matters. Its Fatalf stops the store, never the process.
