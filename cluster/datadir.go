@@ -188,6 +188,15 @@ func (d *DataDir) join(clusterID string) error {
 	return d.replace(id)
 }
 
+// adopt makes this node a member of another cluster, which continues the one it belonged to.
+func (d *DataDir) adopt(clusterID string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	id := d.id
+	id.ClusterID, id.Pledge, id.Founding = clusterID, nil, nil
+	return d.replace(id)
+}
+
 // replace makes id the identity, on disk first. Holds mu.
 func (d *DataDir) replace(id identity) error {
 	if err := d.save(id); err != nil {

@@ -18,7 +18,7 @@ func newClusterCommand(a *app) *cobra.Command {
 	return group("cluster", "Look after the nodes of the cluster",
 		"Nodes form a cluster, of which any minority may fail. These commands show its nodes and change who belongs to it.",
 		"  sluice cluster members\n  sluice cluster status",
-		newClusterMembers(a), newClusterStatus(a), newClusterHealth(a), newClusterTransfer(a), newClusterRemove(a), newClusterLeave(a), tls)
+		newClusterMembers(a), newClusterStatus(a), newClusterHealth(a), newClusterTransfer(a), newClusterRemove(a), newClusterLeave(a), newClusterRecover(a), tls)
 }
 
 func newClusterMembers(a *app) *cobra.Command {
