@@ -62,15 +62,8 @@ func (f *restoreFleet) up(nodes ...*restoreNode) {
 		join = append(join, n.addr)
 	}
 	for _, n := range nodes {
-		lock := new(sync.Mutex)
+		f.open(n)
 		var err error
-		if n.holder, err = snapshot.Open(snapshot.Config{DataDir: n.dir, KV: pebblekv.Options{Logger: testLogger(f.t)}, ApplyLock: lock}); err != nil {
-			f.t.Fatal(err)
-		}
-		if n.fsm, err = fsm.New(holderStorage{n.holder}, lock, testLogger(f.t)); err != nil {
-			f.t.Fatal(err)
-		}
-		n.snapshots = snapshot.NewStore(n.holder)
 		n.node, err = New(Config{
 			DataDir: n.data, Snapshots: n.snapshots, InternalAddr: n.addr, Join: join, BootstrapExpect: 3,
 			Heartbeat: 300 * time.Millisecond, CommitTimeout: 5 * time.Millisecond, Membership: MembershipPolicy{Stable: 100 * time.Millisecond},
@@ -86,6 +79,20 @@ func (f *restoreFleet) up(nodes ...*restoreNode) {
 			f.t.Fatal(err)
 		}
 	}
+}
+
+// open opens a node's state.
+func (f *restoreFleet) open(n *restoreNode) {
+	f.t.Helper()
+	lock := new(sync.Mutex)
+	var err error
+	if n.holder, err = snapshot.Open(snapshot.Config{DataDir: n.dir, KV: pebblekv.Options{Logger: testLogger(f.t)}, ApplyLock: lock}); err != nil {
+		f.t.Fatal(err)
+	}
+	if n.fsm, err = fsm.New(holderStorage{n.holder}, lock, testLogger(f.t)); err != nil {
+		f.t.Fatal(err)
+	}
+	n.snapshots = snapshot.NewStore(n.holder)
 }
 
 func (f *restoreFleet) down(n *restoreNode) {

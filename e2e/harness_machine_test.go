@@ -82,7 +82,7 @@ func (s *site) machine(name string) *machine {
 	socket := filepath.Join(m.home, "manager")
 	m.serve(socket)
 	for name, text := range map[string]string{
-		"sudo":      "#!/bin/sh\nexec \"$@\"\n",
+		"sudo":      "#!/bin/sh\n[ \"$1\" != -u ] || shift 2\nexec \"$@\"\n",
 		"scp":       "#!/bin/sh\nexec " + built.python + " -c '" + managerClient + "' " + socket + " scp \"$@\"\n",
 		"systemctl": "#!/bin/sh\nexec " + built.python + " -c '" + managerClient + "' " + socket + " systemctl \"$@\"\n",
 	} {
