@@ -17,6 +17,7 @@ func (s *silentLeader) leading() *term             { return nil }
 func (s *silentLeader) leader() (Peer, bool, bool) { return Peer{ID: "leader"}, false, true }
 func (s *silentLeader) halted() error              { return nil }
 func (s *silentLeader) trouble() string            { return "" }
+func (s *silentLeader) stamp() time.Time           { return time.Now() }
 func (s *silentLeader) ForwardReadIndex(ctx context.Context, _ Peer) (uint64, error) {
 	<-ctx.Done()
 	return 0, ctx.Err()
