@@ -106,7 +106,6 @@ type Node struct {
 	tls       *link.TLS   // nil: plain text between nodes
 	apiTLS    *tls.Config // nil: plain HTTP
 	registry  *prometheus.Registry
-	saves     snapshotMetrics // of scheduled snapshots
 	started   time.Time
 	left      chan struct{} // closed when this node has left its cluster
 	leaveOnce sync.Once
@@ -185,7 +184,7 @@ func Start(ctx context.Context, c Config) (_ *Node, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("configure the cluster: %w", err)
 	}
-	registry.MustRegister(newStatusMetrics(n), &n.saves)
+	registry.MustRegister(newStatusMetrics(n))
 	n.http, err = httpapi.New(httpapi.Config{
 		Proposer: proposer{n.cluster, n.disk, metrics}, Reader: reader{n.cluster, n.fsm}, Claims: n.services, Events: n.fsm.Events(), Health: n, Cluster: members{n}, Snapshots: n.snapshots,
 		Logger: c.Logger, Registry: registry, Version: c.Version, LeaseTTL: c.LeaseTTL, TLS: n.apiTLS,
