@@ -90,11 +90,10 @@ func TestAlertsOfACluster(t *testing.T) {
 	stray.kill9()
 	prometheus.Quiet("SluiceNodeDown")
 
-	checkMonitoringPage(t, c)
-	checkDashboard(t, prometheus)
-
 	conn := c.connect()
 	queue(t, conn, "lonely", 0)
+	checkMonitoringPage(t, c)
+	checkDashboard(t, prometheus)
 	deployment := deploy(t, conn, "steady", nil, "true").deployment
 	past := api.Time{Time: time.Now().Add(-time.Hour)}
 	if _, err := conn.RunDeployment(t.Context(), deployment, api.DeploymentFlowRunCreate{State: &api.StateCreate{Type: api.Scheduled,
@@ -148,17 +147,25 @@ var conditional = []string{"sluice_snapshot_", "sluice_raft_snapshot_timestamp_s
 func checkMonitoringPage(t *testing.T, c *nodes) {
 	t.Helper()
 	shown := map[string]string{}
-	for _, s := range c.all {
-		response, err := get(t.Context(), "http://"+s.address+"/metrics")
-		if err != nil {
-			t.Fatal(err)
+	eventually(t, "the leader shows members and work queues", func() error {
+		for _, s := range c.all {
+			response, err := get(t.Context(), "http://"+s.address+"/metrics")
+			if err != nil {
+				return err
+			}
+			body := must[[]byte](t)(io.ReadAll(response.Body))
+			_ = response.Body.Close()
+			for _, m := range family.FindAllStringSubmatch(string(body), -1) {
+				shown[m[1]] = m[2]
+			}
 		}
-		body := must[[]byte](t)(io.ReadAll(response.Body))
-		_ = response.Body.Close()
-		for _, m := range family.FindAllStringSubmatch(string(body), -1) {
-			shown[m[1]] = m[2]
+		for _, late := range []string{"sluice_raft_member_clock_offset_seconds", "sluice_work_queue_depth"} {
+			if shown[late] == "" {
+				return errors.New("no node shows " + late)
+			}
 		}
-	}
+		return nil
+	})
 	documented := map[string]string{}
 	for _, m := range row.FindAllStringSubmatch(read(t, built.root, "docs", "operate", "monitoring.md"), -1) {
 		documented[m[1]] = m[2]
