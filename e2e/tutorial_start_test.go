@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -29,19 +30,25 @@ func TestDevShowsARunAtOnceAndKeepsEverything(t *testing.T) {
 		t.Errorf("exit code %d after Ctrl-C\n%s", code, dev.output())
 	}
 	contains(t, dev.output(), "Sluice stopped! What it stored is in "+filepath.Join(s.home, ".sluice", "data"))
-	for _, pid := range children {
-		eventually(t, "the child of dev is gone", func() error {
-			if err := syscall.Kill(pid, 0); err != nil {
-				return nil
-			}
-			return os.ErrExist
-		})
-	}
+	waitGone(t, children)
 
 	dev = s.terminal("dev")
 	dev.waitFor(`deployment run \S+ --watch\n`)
 	if after := s.ok("flow-run", "ls") + s.ok("deployment", "ls") + s.ok("work-queue", "ls"); after != before || !strings.Contains(after, "Completed") {
 		t.Errorf("after the second start there is\n%s\nthere was\n%s", after, before)
+	}
+}
+
+// waitGone waits until none of the processes is there any more.
+func waitGone(t *testing.T, pids []int) {
+	t.Helper()
+	for _, pid := range pids {
+		eventually(t, fmt.Sprintf("the process %d is gone", pid), func() error {
+			if err := syscall.Kill(pid, 0); err != nil {
+				return nil
+			}
+			return os.ErrExist
+		})
 	}
 }
 

@@ -63,15 +63,44 @@ DeploymentSpec(
 type tutorial struct {
 	*transcripts
 	author, elsewhere *shell
-	server            *server // its process is the terminal one
-	leo               string  // ids
+	server            *server  // what the reader's clients talk to; its process is the terminal one, or that of make cluster
+	platform          platform // what serves there
+	leo               string   // ids
 	queue             string
+}
+
+// platform is what the tutorial is played on.
+type platform interface {
+	// start starts it, for the first time or again after stop, and waits until it answers at the tutorial's address.
+	start(u *tutorial)
+	// stop stops it as its user does.
+	stop(u *tutorial)
 }
 
 // TestTheTutorial types the tutorial's commands from the first to the last.
 func TestTheTutorial(t *testing.T) {
 	t.Parallel()
-	u := newTutorial(t)
+	t.Run("on one node", func(t *testing.T) {
+		t.Parallel()
+		playTutorial(t, freeAddress(t), &oneNode{})
+	})
+	t.Run("on the three nodes of make cluster, through HAProxy", func(t *testing.T) {
+		t.Parallel()
+		needs(t, "haproxy", "haproxy")
+		s := newSite(t)
+		playTutorial(t, s.prefix+"1:4200", &localCluster{site: s})
+	})
+	t.Run("on three nodes, through nginx", func(t *testing.T) {
+		t.Parallel()
+		needs(t, "nginx", "nginx-light")
+		s := newSite(t)
+		playTutorial(t, s.prefix+"10:4200", &balancedNodes{site: s})
+	})
+}
+
+func playTutorial(t *testing.T, address string, on platform) {
+	t.Helper()
+	u := newTutorial(t, address, on)
 	u.runsTheScript()
 	u.startsTheServer()
 	u.runsTheScriptAgain()
@@ -93,11 +122,10 @@ func TestTheTutorial(t *testing.T) {
 	u.finish()
 }
 
-func newTutorial(t *testing.T) *tutorial {
+func newTutorial(t *testing.T, address string, on platform) *tutorial {
 	t.Helper()
-	u := &tutorial{author: newShell(t), elsewhere: newShell(t)}
+	u := &tutorial{author: newShell(t), elsewhere: newShell(t), platform: on}
 	// As typed, the commands have no flags: the environment keeps the tests of one machine apart.
-	address := freeAddress(t)
 	u.author.env["SLUICE_HTTP_ADDR"], u.author.env["SLUICE_INTERNAL_ADDR"], u.author.env["SLUICE_GOSSIP_ADDR"] = address, freeAddress(t), freeAddress(t)
 	u.server = &server{t: t, shell: u.author, dataDir: filepath.Join(u.author.home, ".sluice", "data"), address: address}
 	u.elsewhere.env["SLUICE_API_URL"] = u.server.apiURL()
@@ -115,11 +143,7 @@ func (u *tutorial) runsTheScript() {
 }
 
 func (u *tutorial) startsTheServer() {
-	u.server.process = u.author.terminal("orion", "start")
-	u.server.waitFor(`Check out the dashboard at .*\n`)
-	u.server.waitReady()
-	u.compare("prefect orion start", u.server.output())
-
+	u.platform.start(u)
 	set := "SLUICE_API_URL=" + u.server.apiURL()
 	u.compare("prefect config set PREFECT_API_URL=http://127.0.0.1:4200/api", u.author.shown("config", "set", set))
 	if out := u.author.ok("config", "view"); !strings.Contains(out, u.server.apiURL()) {
@@ -131,9 +155,13 @@ func (u *tutorial) startsTheServer() {
 func (u *tutorial) runsTheScriptAgain() {
 	r := u.author.script("leo_flow.py")
 	u.compare("python leo_flow.py", r.stdout+r.stderr)
+	scripts := 1
+	if _, shared := u.platform.(*oneNode); shared { // its data directory is the one the first script used
+		scripts = 2
+	}
 	runs := u.server.list("/flow_runs/filter", object{"flows": object{"name": object{"any_": []string{"leonardo_dicapriflow"}}}})
-	if len(runs) != 2 || runs[0]["state_type"] != "COMPLETED" || runs[1]["state_type"] != "COMPLETED" {
-		u.t.Errorf("the server knows the runs %v, want those of both scripts, completed", runs)
+	if len(runs) != scripts || runs[0]["state_type"] != "COMPLETED" || runs[scripts-1]["state_type"] != "COMPLETED" {
+		u.t.Errorf("the server knows the runs %v, want those of %d scripts, completed", runs, scripts)
 	}
 }
 
@@ -377,16 +405,13 @@ func (u *tutorial) cleansUp(agent *process) {
 	if out := u.author.ok("work-queue", "ls"); strings.Contains(out, u.queue) {
 		u.t.Errorf("the deleted queue is still listed:\n%s", out)
 	}
-	u.server.interrupt()
-	u.saysGoodbye(u.server.process, "Sluice stopped!")
+	u.platform.stop(u)
 }
 
 // startsAgainUnderTheOtherName shows that what was stored is there.
 func (u *tutorial) startsAgainUnderTheOtherName() {
-	u.server.process = u.author.terminal("server", "start")
-	u.server.waitReady()
+	u.platform.start(u)
 	contains(u.t, u.author.ok("deployment", "ls"), leonardo, marvin)
 	contains(u.t, u.author.shown("deployment", "execute", marvin), "Hello Marvin!")
-	u.server.interrupt()
-	u.saysGoodbye(u.server.process, "Sluice stopped!")
+	u.platform.stop(u)
 }

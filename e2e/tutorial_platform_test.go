@@ -1,0 +1,124 @@
+//go:build linux
+
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"sync"
+)
+
+// oneNode is what the tutorial itself has: a server in a terminal.
+type oneNode struct{ started bool }
+
+func (o *oneNode) start(u *tutorial) {
+	u.t.Helper()
+	if o.started {
+		u.server.process = u.author.terminal("server", "start") // under its other name
+		u.server.waitReady()
+		return
+	}
+	o.started = true
+	u.server.process = u.author.terminal("orion", "start")
+	u.server.waitFor(`Check out the dashboard at .*\n`)
+	u.server.waitReady()
+	u.compare("prefect orion start", u.server.output())
+}
+
+func (*oneNode) stop(u *tutorial) {
+	u.t.Helper()
+	u.server.interrupt()
+	u.saysGoodbye(u.server.process, "Sluice stopped!")
+}
+
+// localCluster is what `make cluster` starts.
+type localCluster struct{ site *site }
+
+func (c *localCluster) start(u *tutorial) {
+	u.t.Helper()
+	host, port, _ := strings.Cut(u.server.address, ":")
+	s := &shell{t: u.t, dir: u.author.dir, home: u.author.home, env: map[string]string{
+		"PATH": u.author.env["PATH"], "HOME": u.author.home, "SLUICE_BINARY": built.binary, "PYTHONDONTWRITEBYTECODE": "1",
+		"CLUSTER_DIR": filepath.Join(u.author.home, "cluster"), "CLUSTER_HOST": host, "CLUSTER_PORT": port,
+	}}
+	u.server.process = s.launch(launch{program: filepath.Join(built.root, "tools", "cluster")})
+	u.server.waitFor("Ctrl-C stops everything")
+	for _, part := range []string{"balancer  " + u.server.apiURL(), "agent2 pid", "haproxy pid"} {
+		contains(u.t, u.server.output(), part)
+	}
+	u.notCompared("prefect orion start") // nobody types it here
+}
+
+func (c *localCluster) stop(u *tutorial) {
+	u.t.Helper()
+	children := descendants(u.t, u.server.pid())
+	if len(children) < 6 {
+		u.t.Errorf("make cluster has the processes %v, want three nodes, two agents and HAProxy", children)
+	}
+	u.server.interrupt()
+	u.saysGoodbye(u.server.process, "Sluice cluster stopped! What it stored is in "+filepath.Join(u.author.home, "cluster"))
+	waitGone(u.t, children)
+}
+
+// balancedNodes are three machines behind nginx, on one more.
+type balancedNodes struct{ site *site }
+
+func (b *balancedNodes) start(u *tutorial) {
+	u.t.Helper()
+	b.site.setup("three nodes")
+	b.site.balance("nginx")
+	eventually(u.t, "nginx answers", func() error { return ready(u.t.Context(), u.server.address) })
+	u.notCompared("prefect orion start")
+}
+
+// stop restarts one node after the other, and the balancer: there is no time without the others.
+func (b *balancedNodes) stop(u *tutorial) {
+	u.t.Helper()
+	for i := range 3 {
+		if r := b.site.machine(fmt.Sprint("n", i+1)).sh("systemctl stop sluice-server"); r.code != 0 {
+			u.t.Error(r)
+		}
+		ctx, cancel := context.WithTimeout(u.t.Context(), patience)
+		defer cancel()
+		if err := ready(ctx, u.server.address); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+			u.t.Errorf("without node %d: %v", i+1, err)
+		}
+		if r := b.site.machine(fmt.Sprint("n", i+1)).sh("systemctl start sluice-server"); r.code != 0 {
+			u.t.Error(r)
+		}
+	}
+	if r := b.site.machine("lb").sh("systemctl stop nginx"); r.code != 0 {
+		u.t.Error(r)
+	}
+}
+
+// balance starts haproxy or nginx on lb with the file of deploy/.
+func (s *site) balance(program string) {
+	s.t.Helper()
+	config := map[string]string{"haproxy": "haproxy.cfg", "nginx": "nginx.conf"}[program]
+	if r := s.machine("lb").sh(fmt.Sprintf(`mkdir -p /etc/%[1]s
+cp deploy/%[1]s/%[2]s /etc/%[1]s/%[2]s
+systemctl start %[1]s`, program, config)); r.code != 0 {
+		s.t.Fatal(r)
+	}
+}
+
+// all runs the same commands on n1, n2 and n3 at once.
+func (s *site) all(commands string) {
+	s.t.Helper()
+	results := make([]result, 3)
+	var work sync.WaitGroup
+	for i := range results {
+		m := s.machine(fmt.Sprint("n", i+1))
+		work.Go(func() { results[i] = m.sh(commands) })
+	}
+	work.Wait()
+	for _, r := range results {
+		if r.code != 0 {
+			s.t.Fatal(r)
+		}
+	}
+}
