@@ -19,6 +19,7 @@ type transcripts struct {
 	printed  map[string]string   // by command in the tutorial's words
 	meant    map[string][]string // hunks by command in our words
 	compared map[string]bool     // commands in our words
+	ignored  *regexp.Regexp      // lines of the output that are not the tutorial's; nil for none
 	places   *strings.Replacer   // addresses and directories of this run → as the tutorial shows them
 }
 
@@ -91,6 +92,9 @@ func (c *transcripts) compare(command, got string) {
 	}
 	ours := mask(c.translate(command))
 	c.compared[ours] = true
+	if c.ignored != nil {
+		got = c.ignored.ReplaceAllString(got, "")
+	}
 	hunks := difference(masked(c.translate(unwrap(printed))), masked(c.places.Replace(got)))
 	var wrong []string
 	for _, hunk := range hunks {
