@@ -256,7 +256,7 @@ func (m *machine) metric(name, label string) (float64, error) {
 // requestsOf counts the requests of the API that a node has answered.
 func requestsOf(t *testing.T, m *machine) float64 {
 	t.Helper()
-	n, err := m.metric("sluice_http_request_duration_seconds_count", `route="/api/`)
+	n, err := m.metric("sluice_http_request_duration_seconds_count", `route="/flow_runs`)
 	if err != nil {
 		t.Fatal(err)
 	}
