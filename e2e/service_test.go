@@ -98,6 +98,9 @@ func TestAServiceManagerIsTold(t *testing.T) {
 		}
 		manager.waitFor(t, s.process, "STATUS=serving "+s.apiURL())
 		manager.waitFor(t, s.process, "WATCHDOG=1")
+		if strings.Contains(s.output(), "no cluster yet") {
+			t.Errorf("a node that is alone waits for others:\n%s", s.output())
+		}
 		s.signal(syscall.SIGTERM)
 		manager.waitFor(t, s.process, "STOPPING=1")
 		if code := s.wait(); code != 0 {

@@ -3,13 +3,10 @@
 package e2e
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
 )
 
 // oneNode is what the tutorial itself has: a server in a terminal.
@@ -83,11 +80,7 @@ func (b *balancedNodes) stop(u *tutorial) {
 		if r := b.site.machine(fmt.Sprint("n", i+1)).sh("systemctl stop sluice-server"); r.code != 0 {
 			u.t.Error(r)
 		}
-		ctx, cancel := context.WithTimeout(u.t.Context(), patience)
-		defer cancel()
-		if err := ready(ctx, u.server.address); err != nil && !errors.Is(err, context.DeadlineExceeded) {
-			u.t.Errorf("without node %d: %v", i+1, err)
-		}
+		eventually(u.t, fmt.Sprintf("the balancer serves without node %d", i+1), func() error { return ready(u.t.Context(), u.server.address) })
 		if r := b.site.machine(fmt.Sprint("n", i+1)).sh("systemctl start sluice-server"); r.code != 0 {
 			u.t.Error(r)
 		}
@@ -105,22 +98,5 @@ func (s *site) balance(program string) {
 cp deploy/%[1]s/%[2]s /etc/%[1]s/%[2]s
 systemctl start %[1]s`, program, config)); r.code != 0 {
 		s.t.Fatal(r)
-	}
-}
-
-// all runs the same commands on n1, n2 and n3 at once.
-func (s *site) all(commands string) {
-	s.t.Helper()
-	results := make([]result, 3)
-	var work sync.WaitGroup
-	for i := range results {
-		m := s.machine(fmt.Sprint("n", i+1))
-		work.Go(func() { results[i] = m.sh(commands) })
-	}
-	work.Wait()
-	for _, r := range results {
-		if r.code != 0 {
-			s.t.Fatal(r)
-		}
 	}
 }
