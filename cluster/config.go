@@ -112,7 +112,8 @@ type Config struct {
 	Heartbeat time.Duration
 	// Lease is how long a leader that reaches no quorum stays leader. Default 300 ms; at most Heartbeat.
 	Lease time.Duration
-	// CommitTimeout is how often an idle leader tells followers the commit index. Default 50 ms.
+	// CommitTimeout is how often, at least, an idle leader tells followers the commit index. Default 10 ms. Longer: a write through a
+	// follower waits for it, once to twice, unless other writes tell sooner. Shorter: more messages while nothing happens.
 	CommitTimeout time.Duration
 	// Multiplier scales Heartbeat and Lease for slow machines. Default 1, at most 20.
 	Multiplier float64
@@ -177,7 +178,7 @@ func (c *Config) defaults() {
 	or(&c.EpochRetry, 5*time.Second)
 	or(&c.Heartbeat, 500*time.Millisecond)
 	or(&c.Lease, c.Heartbeat*3/5)
-	or(&c.CommitTimeout, 50*time.Millisecond)
+	or(&c.CommitTimeout, 10*time.Millisecond)
 	or(&c.Multiplier, 1)
 	or(&c.MaxAppendEntries, 256)
 	or(&c.SnapshotInterval, 30*time.Second)

@@ -33,6 +33,19 @@ func BenchmarkLives(b *testing.B) {
 	}
 }
 
+// BenchmarkOneCaller is the same from one caller, who has nobody else's writes to tell a follower what is committed.
+func BenchmarkOneCaller(b *testing.B) {
+	hosts := startBenchNodes(b, 3)
+	b.ResetTimer()
+	for _, host := range hosts {
+		r, err := bench.Lives(b.Context(), bench.LivesConfig{Hosts: []string{host}, Callers: 1, Duration: 2 * time.Second})
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Logf("%s: a request p50 %s, p99 %s", host, r.Request50, r.Request99)
+	}
+}
+
 func startBenchNodes(b *testing.B, size int) (hosts []string) {
 	b.Helper()
 	listen := func() net.Listener {
