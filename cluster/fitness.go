@@ -259,14 +259,14 @@ func (c *reconciler) judge(views []MemberView, jumped bool) {
 func (c *reconciler) giveWay(ctx context.Context, views []MemberView) {
 	why := c.n.unsuitable()
 	if why == "" {
-		c.told = ""
+		c.told = false
 		return
 	}
 	wrong, _ := c.n.fitness.clock.Load().(string)
 	var to *MemberView
 	for i := range views {
 		v := &views[i]
-		if v.ID == c.n.id || !v.Voter || !v.Alive || v.Problem != "" || !c.conditions[v.ID].healthy {
+		if v.ID == c.n.id || !v.Voter || !v.Alive || v.Problem != "" || v.Lag > c.n.cfg.Membership.MaxTrailing || c.conditions[v.ID].strayed {
 			continue
 		}
 		if wrong != "" && !c.n.cfg.skewed(v.ClockOffset) {
@@ -277,10 +277,10 @@ func (c *reconciler) giveWay(ctx context.Context, views []MemberView) {
 		}
 	}
 	if to == nil {
-		if c.told != why {
+		if !c.told {
 			c.n.log.Error("this node should not lead, but no other node can", "reason", why)
 		}
-		c.told = why
+		c.told = true
 		return
 	}
 	c.n.log.Warn("this node gives up leadership", "reason", why, "to", to.ID)

@@ -34,6 +34,7 @@ type former struct {
 
 	trying string    // the cluster that this node tries to found, for loop alone
 	since  time.Time // since when
+	turned string    // the last refusal of a member's greeting that was told, for loop alone
 	// refused is the cluster that did not take this node in at the last attempt, for loop alone.
 	refused string
 
@@ -447,7 +448,8 @@ func (f *former) join(ctx context.Context, member hello) error {
 	ctx, cancel := context.WithTimeout(ctx, n.cfg.LeaderHold)
 	defer cancel()
 	return n.askJSON(ctx, link.Target{ID: member.Leader.ID, Addr: member.Leader.target().Addr}, methodJoin,
-		joinRequest{Peer: Peer{ID: n.id, Addr: n.port.Advertised()}, ClusterID: member.ClusterID, Version: n.cfg.Version, Versions: n.cfg.Versions, Now: n.cfg.Clock.Now().UnixMicro()}, nil)
+		joinRequest{Peer: Peer{ID: n.id, Addr: n.port.Advertised()}, ClusterID: member.ClusterID, Version: n.cfg.Version, Versions: n.cfg.Versions, Now: n.cfg.Clock.Now().UnixMicro(),
+			GossipKey: n.cfg.gossipKeyMark()}, nil)
 }
 
 // company makes gossip meet whom it has lost, and lets a member that was taken out while it was down join again. It returns whether
@@ -470,7 +472,11 @@ func (f *former) company(ctx context.Context, welcome bool) bool {
 		return true
 	}
 	slices.Sort(addrs)
-	answers, _ := n.greetAll(ctx, slices.Compact(addrs))
+	answers, problem := n.greetAll(ctx, slices.Compact(addrs))
+	if refused, ok := errors.AsType[*link.RefusedError](problem); ok && refused.Error() != f.turned {
+		f.turned = refused.Error()
+		n.log.Warn("an address to join is not of this node's cluster: correct --join", "error", problem)
+	}
 	var gossips []string
 	for _, h := range answers {
 		gossips = append(gossips, h.GossipAddr)

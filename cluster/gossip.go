@@ -1,6 +1,9 @@
 package cluster
 
 import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"log"
@@ -72,6 +75,19 @@ func startGossip(addr, label string, key []byte, advertise string, self func() M
 	}
 	g.own = g.list.LocalNode().Address()
 	return g, nil
+}
+
+// gossipKeyMark is the same for two nodes if their keys are, and says nothing else about them.
+func (c *Config) gossipKeyMark() string {
+	switch {
+	case c.GossipAddr == "":
+		return "" // it hears nobody and nobody minds
+	case len(c.GossipKey) == 0:
+		return "none"
+	}
+	mac := hmac.New(sha256.New, c.GossipKey)
+	mac.Write([]byte("sluice gossip key"))
+	return hex.EncodeToString(mac.Sum(nil)[:8])
 }
 
 // NodeMeta implements memberlist.Delegate.

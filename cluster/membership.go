@@ -110,7 +110,7 @@ type reconciler struct {
 	run        *run
 	term       uint64
 	conditions map[string]condition
-	told       string // why this node should not lead, when no other can
+	told       bool // that this node should not lead and no other can
 	seen       map[string]MemberView
 
 	checkpointed time.Time // when the last checkpoint was proposed
@@ -312,6 +312,8 @@ type joinRequest struct {
 	Versions  command.Versions `json:"versions,omitzero"`
 	// Now is the node's clock in µs; 0 of versions that do not say.
 	Now int64 `json:"now,omitempty"`
+	// GossipKey tells whether both have the same key; "" of versions that do not say.
+	GossipKey string `json:"gossip_key,omitempty"`
 }
 
 // serveJoin takes a node in, without a vote at first.
@@ -333,6 +335,9 @@ func (n *Node) serveJoin(ctx context.Context, from string, body []byte) ([]byte,
 	err := n.changeMembership(ctx, t.run, func(servers []raft.Server) (*change, error) {
 		if err := checkMember("node "+q.ID, q.Version, q.Versions.OrFirst(), n.entryVersion()); err != nil {
 			return nil, err
+		}
+		if own := n.cfg.gossipKeyMark(); q.GossipKey != "" && q.GossipKey != own {
+			return nil, fmt.Errorf("%w: node %s has another gossip key than this cluster, or only one of them has any: give it the cluster's --gossip-key-file", ErrRefused, q.ID)
 		}
 		member := slices.ContainsFunc(servers, func(s raft.Server) bool { return string(s.ID) == q.ID })
 		if asked := time.UnixMicro(q.Now); !member && q.Now != 0 && n.cfg.skewed(asked.Sub(now)) {
@@ -539,6 +544,13 @@ func (n *Node) roll(ctx context.Context) []MemberStatus {
 		})
 	}
 	all.Wait()
+	for _, v := range n.MemberViews() { // what the leader knows of a member and the member does not: that its clock is wrong
+		for i := range out {
+			if m := &out[i]; m.ID == v.ID && m.Alive && m.Problem == "" && v.ClockKnown && n.cfg.skewed(v.ClockOffset) {
+				m.Problem = v.Problem
+			}
+		}
+	}
 	slices.SortFunc(out, func(a, b MemberStatus) int { return strings.Compare(a.ID, b.ID) })
 	return out
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/hashicorp/raft"
 	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
 	"go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
 )
 
 // FileName is the file inside the data directory that holds the log and the vote.
@@ -32,6 +33,8 @@ var (
 	ErrLatched = errors.New("a log write exceeded its time limit; writes are refused until it returns and raft restarts from disk")
 	// ErrGap is returned for an append that would leave a hole in the log.
 	ErrGap = errors.New("append would leave a gap in the log")
+	// ErrDamaged is returned by Open for a file that is no log, or no longer one.
+	ErrDamaged = errors.New("the raft log is damaged")
 	// ErrClosed is returned after Close.
 	ErrClosed = errors.New("log store is closed")
 )
@@ -116,17 +119,30 @@ func Open(o Options) (*Store, error) {
 				Timeout:        2 * time.Second,
 			},
 		})
+		if errors.Is(err, berrors.ErrInvalid) || errors.Is(err, berrors.ErrChecksum) || errors.Is(err, berrors.ErrVersionMismatch) {
+			err = fmt.Errorf("%w: %w", ErrDamaged, err)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("open raft log %s: %w", filepath.Join(o.Dir, FileName), err)
 		}
 		b = bolt
 	}
 	s := &Store{opts: o, backend: b, log: o.Logger, cache: cache{limit: o.CacheBytes}}
-	if err := s.load(); err != nil {
-		return nil, errors.Join(err, b.Close())
+	if err := s.loadChecked(); err != nil {
+		return nil, errors.Join(fmt.Errorf("open raft log %s: %w", filepath.Join(o.Dir, FileName), err), b.Close())
 	}
 	s.writer = newWriter(o.WriteTimeout, s.stuckReturned)
 	return s, nil
+}
+
+// loadChecked is load of a file that nothing vouches for: bbolt panics at pages that make no sense.
+func (s *Store) loadChecked() (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("%w: %v", ErrDamaged, p)
+		}
+	}()
+	return s.load()
 }
 
 // load reads the log's extent and estimates the entries' sizes.

@@ -41,6 +41,7 @@ type serverOptions struct {
 	DrainDelay      time.Duration // how long a stopping node serves on
 	Snapshots       node.SnapshotSchedule
 	Logger          *slog.Logger
+	Clock           cluster.Clock           // nil is the machine's
 	Settings        map[string]node.Setting // for the debug bundle
 	// Ready is called once the node serves, with the base addresses that clients on this machine use.
 	Ready func(apiURL, dashboardURL string)
@@ -103,7 +104,7 @@ func (o *serverOptions) complete(a *app) error {
 	}
 	o.Settings = a.settings.tell()
 	logger, err := a.logger()
-	o.Logger = logger
+	o.Logger, o.Clock = logger, a.serverClock()
 	return err
 }
 

@@ -205,7 +205,7 @@ func (s *server) start(ctx context.Context) error {
 		DataDir: s.options.DataDir, Name: s.options.NodeName, Listener: listener, InternalAddr: s.options.InternalAddr, GossipAddr: s.options.GossipAddr,
 		BootstrapExpect: s.options.BootstrapExpect, Version: version(), DiskLowWater: s.options.DiskLowWater, Snapshots: s.options.Snapshots, LogBytes: s.options.LogBytes, Logger: s.options.Logger,
 		DrainDelay: s.options.DrainDelay, InternalAdvertise: s.options.Advertise, ClusterName: s.options.ClusterName, Join: s.options.Join, TLS: files, GossipKey: key, HTTPTLS: api,
-		RecentLog: s.recent, Settings: s.options.Settings,
+		RecentLog: s.recent, Settings: s.options.Settings, Clock: s.options.Clock,
 	})
 	if err != nil {
 		return addressTaken(err)
@@ -227,9 +227,22 @@ func (s *server) start(ctx context.Context) error {
 func addressTaken(err error) error {
 	// memberlist tells the cause in words only.
 	if !strings.Contains(err.Error(), syscall.EADDRINUSE.Error()) {
-		return err
+		return unusableData(err)
 	}
 	return &failure{code: exitError, err: err, hint: "other addresses with --internal-addr and --gossip-addr; port 0 lets the system choose one"}
+}
+
+// unusableData adds what to do about a data directory that cannot be used as it is.
+func unusableData(err error) error {
+	switch {
+	case errors.Is(err, syscall.EROFS):
+		return &failure{code: exitError, err: err, hint: "the file system is read-only: the kernel's log says why (dmesg); repair the disk, remount it writable and start the node again"}
+	case errors.Is(err, node.ErrDamaged):
+		return &failure{code: exitError, err: err, hint: "the disk or somebody else has changed the node's files. In a cluster: move the data directory away, take the node out\n" +
+			"with `sluice cluster remove NODE`, and start it with --join; it fetches everything from the others. Alone: restore a snapshot\n" +
+			"or a copy of the directory"}
+	}
+	return err
 }
 
 // wait serves until ctx ends.

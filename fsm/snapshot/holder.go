@@ -83,6 +83,9 @@ type Holder struct {
 	witness sync.Mutex
 }
 
+// ErrDamaged is returned by Open when the directory does not say which database is the current one.
+var ErrDamaged = errors.New("the state directory is damaged")
+
 // Open opens the current database of the data directory, creates the first one if there is none, and removes what
 // unfinished transfers left.
 func Open(c Config) (*Holder, error) {
@@ -193,12 +196,10 @@ func (h *Holder) findCurrent() (string, error) {
 	if err == nil {
 		name := strings.TrimSuffix(string(b), "\n")
 		if !dbName.MatchString(name) {
-			return "", fmt.Errorf("%s names %q, which is no database; restore the state directory from a copy, or remove "+
-				"the node's data directory and let it join again", h.path(currentName), name)
+			return "", fmt.Errorf("%w: %s names %q, which is no database", ErrDamaged, h.path(currentName), name)
 		}
 		if _, err := h.fs.Stat(h.path(name)); err != nil {
-			return "", fmt.Errorf("%s names %s, which cannot be opened; restore it from a copy, or remove the node's data "+
-				"directory and let it join again: %w", h.path(currentName), name, err)
+			return "", fmt.Errorf("%w: %s names %s, which cannot be opened: %w", ErrDamaged, h.path(currentName), name, err)
 		}
 		return name, nil
 	}

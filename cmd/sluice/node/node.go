@@ -89,6 +89,16 @@ type Setting struct {
 	Source string `json:"source"`
 }
 
+// ErrDamaged is returned by Start for a data directory whose files have been changed by something else.
+var ErrDamaged = errors.New("the data directory is damaged")
+
+func damaged(err error) error {
+	if errors.Is(err, logstore.ErrDamaged) || errors.Is(err, pebblekv.ErrDamaged) || errors.Is(err, snapshot.ErrDamaged) {
+		return fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	return err
+}
+
 // Node is one running server node.
 type Node struct {
 	config    Config
@@ -148,7 +158,7 @@ func Start(ctx context.Context, c Config) (_ *Node, err error) {
 	n.holder, err = snapshot.Open(snapshot.Config{DataDir: c.DataDir, KV: pebblekv.Options{Logger: c.Logger}, ApplyLock: applyLock,
 		Describe: n.describeState, Admit: n.admitState, AdmitInfo: n.admitInfo, Logger: c.Logger})
 	if err != nil {
-		return nil, fmt.Errorf("open the state: %w", err)
+		return nil, fmt.Errorf("open the state: %w", damaged(err))
 	}
 	n.disk.stopped = func() bool { return errors.Is(n.fsm.Halted(), pebblekv.ErrFailed) }
 	if n.fsm, err = fsm.New(stateStorage{n.holder}, applyLock, c.Logger, fsm.WithVersions(c.Versions), fsm.WithRelease(c.Version), fsm.WithOnVersion(n.raiseFormat)); err != nil {
@@ -197,7 +207,7 @@ func Start(ctx context.Context, c Config) (_ *Node, err error) {
 	n.http.Start(n.activity)
 	n.disk.start()
 	if err = n.cluster.Start(ctx); err != nil {
-		return nil, fmt.Errorf("start the cluster: %w", err)
+		return nil, fmt.Errorf("start the cluster: %w", damaged(err))
 	}
 	if c.Snapshots.Dir != "" {
 		n.scheduled = newScheduledSnapshots(c.Snapshots, n.dataDir.NodeID(), n.snapshots, c.Clock.Now, registry, c.Logger)

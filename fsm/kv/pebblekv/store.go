@@ -41,6 +41,8 @@ const (
 )
 
 var (
+	// ErrDamaged is returned by Open for files that are no database, or no longer one.
+	ErrDamaged = errors.New("the state is damaged")
 	// ErrFailed wraps the cause once a write has failed (disk full, I/O error, corruption). The store then refuses every
 	// write; what was on disk stays as it was at that moment. Close it and open it again when the cause is gone.
 	ErrFailed = errors.New("the store stopped after a failed write; free space or repair the disk, then reopen")
@@ -143,6 +145,9 @@ func Open(dir string, o Options) (*Store, error) {
 	}
 	if err != nil {
 		_ = lock.Close()
+		if pebble.IsCorruptionError(err) {
+			err = fmt.Errorf("%w: %w", ErrDamaged, err)
+		}
 		return nil, fmt.Errorf("open state in %s: %w", dir, err)
 	}
 	s.db = db
