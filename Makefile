@@ -33,6 +33,7 @@ test-race: ## all in-process tests under the race detector
 
 test-moves: ## what raft's own data race keeps out of the race detector: members that change their address
 	$(GO) test -count=1 -timeout 5m -run 'TestMembership/(a_node_that_moved|all_nodes_may_move)' ./cluster
+	SLUICE_SEEDS=2 $(GO) test -count=1 -timeout 5m -run 'TestNemesis' ./cluster
 
 test-python: build ## the Python SDK's own tests (python3 >= 3.9, no packages)
 	PYTHONPATH=python PYTHONDONTWRITEBYTECODE=1 python3 -m unittest discover -s python/tests

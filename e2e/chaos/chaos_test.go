@@ -42,6 +42,9 @@ type options struct {
 
 func readOptions() (o options, err error) {
 	o = options{seed: rand.Uint64(), time: ordinary, nodes: 3, deployments: 12}
+	if os.Getenv("SLUICE_E2E_LONG") != "" {
+		o.time = 3 * time.Minute
+	}
 	if text := os.Getenv("SLUICE_SEED"); text != "" {
 		if o.seed, err = strconv.ParseUint(text, 10, 64); err != nil {
 			return o, fmt.Errorf("SEED is %q, not a number", text)
