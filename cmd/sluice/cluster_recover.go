@@ -20,16 +20,16 @@ func newClusterRecover(a *app) *cobra.Command {
 	command := &cobra.Command{
 		Use:   "recover",
 		Short: "Make a cluster of one of a survivor, after a quorum is lost",
-		Long: `Make a cluster of one of the node whose data directory is on this machine. It is the last resort: for a cluster of which so many
-nodes are lost for good that the others are no majority. As long as the missing nodes, or their disks, may come back, start
-them instead.
+		Long: `Make a cluster of one of the node whose data directory is on this machine. It is the last resort: for a cluster of which so
+many nodes are lost for good that the others are no majority. As long as the missing nodes, or their disks, may come back,
+start them instead.
 
-The node's server must be stopped. Of several survivors recover the one with the highest last entry, which --dry-run shows, and
-wipe the data directories of the others. What this node never received is lost. Entries whose fate only the lost nodes knew are
-kept: their writers were told nothing, or that the outcome is unknown.
+The node's server must be stopped. Of several survivors recover the one with the highest last entry, which --dry-run shows,
+and wipe the data directories of the others. What this node never received is lost. Entries whose fate only the lost nodes
+knew are kept: their writers were told nothing, or that the outcome is unknown.
 
-The recovered cluster has a new id, so that a lost node that comes back cannot mix its log with it. Start the node with its usual
-command line, then the others with theirs and empty data directories: they join.`,
+The recovered cluster has a new id, so that a lost node that comes back cannot mix its log with it. Start the node with its
+usual command line, then the others with theirs and empty data directories: they join.`,
 		Example: "  sluice cluster recover --data-dir /var/lib/sluice --dry-run\n  sluice cluster recover --data-dir /var/lib/sluice",
 		Args:    cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
