@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"os"
 	"slices"
@@ -34,6 +35,9 @@ type SchedulesResult struct {
 	Missed     int `json:"missed"`     // without a run, or with a run that nobody was given
 	Doubled    int `json:"doubled"`    // with more than one run, or one that two were given
 	Unfinished int `json:"unfinished"` // whose run did not complete in one attempt
+	// Claimable is from due to offered to the queues, as the servers count it: the bound of the bucket that holds the quantile.
+	// What happened within failoverAfter after a kill is left out.
+	Claimable Claimable `json:"due_to_claimable"`
 	// Lateness is from due to the grant's arrival at the agent, which comes after the run was claimable.
 	Lateness Lateness `json:"due_to_claimed"`
 	// Failover is the same of the runs that were due within failoverBefore before and failoverAfter after a kill.
@@ -46,6 +50,13 @@ type Lateness struct {
 	Median  float64 `json:"median_ms"`
 	P99     float64 `json:"p99_ms"`
 	Longest float64 `json:"max_ms"`
+}
+
+// Claimable are bounds of quantiles of the servers' histogram.
+type Claimable struct {
+	Runs   int     `json:"runs"`
+	Median float64 `json:"median_at_most_ms"`
+	P99    float64 `json:"p99_at_most_ms"`
 }
 
 func lateness(s samples) Lateness {
@@ -72,7 +83,17 @@ type schedules struct {
 	queue  api.ID
 
 	mu     sync.Mutex // guards what follows
-	grants map[api.ID][]time.Time
+	grants map[api.ID][]given
+
+	// For the measuring goroutine alone: the servers' histogram of what counts, and what it was when counting began.
+	counted, base histogram
+}
+
+// given is a lease as it arrived at an agent.
+type given struct {
+	at    time.Time
+	token string
+	agent int
 }
 
 // Schedules makes deployments that are due at the same moments, claims and completes their runs, kills the leader meanwhile,
@@ -86,7 +107,7 @@ func Schedules(ctx context.Context, n *Nodes, c SchedulesConfig) (SchedulesResul
 		return SchedulesResult{}, err
 	}
 	defer conn.Close()
-	s := &schedules{config: c, conn: conn, grants: map[api.ID][]time.Time{}}
+	s := &schedules{config: c, conn: conn, grants: map[api.ID][]given{}, counted: histogram{}}
 	deployments, err := s.deploy(ctx)
 	if err != nil {
 		return SchedulesResult{}, err
@@ -102,6 +123,9 @@ func Schedules(ctx context.Context, n *Nodes, c SchedulesConfig) (SchedulesResul
 	begin := time.Now().Add(2 * time.Second).Truncate(c.Interval).Add(c.Interval)
 	end := begin.Add(c.Duration)
 	c.Progress("%d deployments every %s from %s", c.Deployments, c.Interval, begin.Format(time.TimeOnly))
+	if s.base, err = n.claimable(ctx); err != nil {
+		return SchedulesResult{}, err
+	}
 	kills, err := s.kill(ctx, n, begin, end)
 	if err != nil {
 		return SchedulesResult{}, err
@@ -113,6 +137,11 @@ func Schedules(ctx context.Context, n *Nodes, c SchedulesConfig) (SchedulesResul
 	if err != nil {
 		return SchedulesResult{}, err
 	}
+	last, err := n.claimable(ctx)
+	if err != nil {
+		return SchedulesResult{}, err
+	}
+	s.counted.add(last, s.base)
 	finish()
 	if err := errors.Join(failures...); err != nil {
 		return SchedulesResult{}, err
@@ -159,6 +188,7 @@ func (s *schedules) agent(ctx context.Context, addresses []string, i int) error 
 		return err
 	}
 	work := make(chan api.Grant, claimPages*claimSize)
+	held := &held{tokens: map[api.ID]string{}}
 	var executing sync.WaitGroup
 	defer executing.Wait()
 	defer close(work)
@@ -166,9 +196,11 @@ func (s *schedules) agent(ctx context.Context, addresses []string, i int) error 
 		executing.Go(func() {
 			for g := range work {
 				s.execute(ctx, conn, g)
+				held.drop(g.FlowRun.ID)
 			}
 		})
 	}
+	executing.Go(func() { held.beat(ctx, conn, agent) })
 	for {
 		claimed, err := conn.Claim(ctx, agent, api.Claim{WorkQueueIDs: []api.ID{s.queue}, Limit: claimSize, WaitSeconds: api.Duration(10 * time.Second), ClaimID: api.NewID()})
 		at := time.Now()
@@ -178,9 +210,10 @@ func (s *schedules) agent(ctx context.Context, addresses []string, i int) error 
 		case err != nil:
 			return fmt.Errorf("claim: %w", err)
 		}
+		held.take(claimed.Grants)
 		s.mu.Lock()
 		for _, g := range claimed.Grants {
-			s.grants[g.FlowRun.ID] = append(s.grants[g.FlowRun.ID], at)
+			s.grants[g.FlowRun.ID] = append(s.grants[g.FlowRun.ID], given{at, g.Token, i})
 		}
 		s.mu.Unlock()
 		for _, g := range claimed.Grants {
@@ -192,13 +225,21 @@ func (s *schedules) agent(ctx context.Context, addresses []string, i int) error 
 // claimPages is how many claims' runs may wait for an executor.
 const claimPages = 10
 
-// execute reports a run from Running to Completed. A report whose outcome is unknown is not repeated: what became of the run
-// is looked at when all is over.
+// execute reports a run from Running to Completed. When it is not known whether Running was stored, the run tells.
 func (s *schedules) execute(ctx context.Context, conn *client.Client, g api.Grant) {
-	for _, state := range []api.StateCreate{api.NewState(api.Running, ""), api.NewState(api.Completed, "")} {
-		if _, err := conn.SetFlowRunState(ctx, g.FlowRun.ID, api.SetState{State: state}, g.Token); err != nil && ctx.Err() == nil {
-			s.config.Progress("run %s, %s: %v", g.FlowRun.ID, state.Type, err)
+	running := api.SetState{State: api.NewState(api.Running, "")}
+	for {
+		_, err := conn.SetFlowRunState(ctx, g.FlowRun.ID, running, g.Token)
+		if err == nil || ctx.Err() != nil {
+			break
 		}
+		stored, problem := conn.FlowRun(ctx, g.FlowRun.ID)
+		if problem != nil || stored.State.Type != api.Pending {
+			break
+		}
+	}
+	if _, err := conn.SetFlowRunState(ctx, g.FlowRun.ID, api.SetState{State: api.NewState(api.Completed, "")}, g.Token); err != nil && ctx.Err() == nil {
+		s.config.Progress("run %s was not completed: %v", g.FlowRun.ID, err)
 	}
 }
 
@@ -215,11 +256,22 @@ func (s *schedules) kill(ctx context.Context, n *Nodes, begin, end time.Time) ([
 		if err != nil {
 			return nil, err
 		}
+		before, err := n.claimable(ctx)
+		if err != nil {
+			return nil, err
+		}
+		s.counted.add(before, s.base)
 		lead.signal(syscall.SIGKILL)
 		kills = append(kills, time.Now())
 		lead.wait()
 		s.config.Progress("the leader was killed at %s", kills[i].Format("15:04:05.000"))
 		if err := lead.restart(ctx); err != nil {
+			return nil, err
+		}
+		if err := sleepUntil(ctx, kills[i].Add(failoverAfter)); err != nil {
+			return nil, err
+		}
+		if s.base, err = n.claimable(ctx); err != nil {
 			return nil, err
 		}
 	}
@@ -290,19 +342,24 @@ func (s *schedules) compare(deployments map[api.ID]bool, runs []api.FlowRun, kil
 				result.Missed++
 			case 1:
 				if slices.ContainsFunc(kills, func(k time.Time) bool { return due.After(k.Add(-failoverBefore)) && due.Before(k.Add(failoverAfter)) }) {
-					around = append(around, given[0].Sub(due))
+					around = append(around, given[0].at.Sub(due))
 				} else {
-					usual = append(usual, given[0].Sub(due))
+					usual = append(usual, given[0].at.Sub(due))
 				}
 			default:
 				result.Doubled++
+				for _, g := range given {
+					s.config.Progress("run %s was given to agent %d %s after it was due, token %s", found[0].ID, g.agent, g.at.Sub(due).Round(time.Millisecond), g.token)
+				}
 			}
 			if found[0].State.Type != api.Completed || found[0].RunCount != 1 {
 				result.Unfinished++
+				s.config.Progress("run %s is %s after %d attempts", found[0].ID, found[0].State.Name, found[0].RunCount)
 			}
 		}
 	}
 	result.Doubled += len(made) // at times that no schedule gives
+	result.Claimable = Claimable{Runs: int(s.counted[math.Inf(1)]), Median: s.counted.bound(0.5), P99: s.counted.bound(0.99)}
 	result.Lateness, result.Failover = lateness(usual), lateness(around)
 	return result
 }
