@@ -32,6 +32,7 @@ const patience = 60 * time.Second
 // built is what all tests share: the binary under test, the interpreter, and the repository with the SDK and the examples.
 var built struct {
 	binary, python, root string
+	folder               string // for what else is built
 }
 
 func TestMain(m *testing.M) {
@@ -54,7 +55,7 @@ func runTests(m *testing.M) int {
 
 func prepare(folder string) error {
 	_, here, _, _ := runtime.Caller(0)
-	built.root = filepath.Dir(filepath.Dir(here))
+	built.root, built.folder = filepath.Dir(filepath.Dir(here)), folder
 	// The interpreter itself: what PATH offers may be a wrapper that depends on HOME.
 	python, err := exec.Command("python3", "-c", "import sys; print(sys.executable)").Output()
 	if err != nil {
