@@ -83,10 +83,6 @@ func (s *toyState) clone() *toyState {
 	return &c
 }
 
-func (s *toyState) has(word string) bool {
-	return slices.ContainsFunc(s.Words, func(w toyWord) bool { return w.Word == word })
-}
-
 func toyEpoch(term uint64, nodeID, clusterID string) []byte {
 	return fmt.Appendf(nil, "epoch %d %s %s", term, nodeID, clusterID)
 }
