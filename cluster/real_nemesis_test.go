@@ -15,6 +15,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/google/uuid"
 	"github.com/hashicorp/raft"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/sluice-dev/sluice/api"
 	"github.com/sluice-dev/sluice/fsm"
@@ -226,6 +227,7 @@ func (n *realNemesis) lead(ctx context.Context, id string, epoch Epoch) {
 			m = one
 		}
 	}
+	var former []*command.Envelope
 	for ctx.Err() == nil {
 		var plan []*command.Envelope
 		n.mu.Lock()
@@ -239,6 +241,19 @@ func (n *realNemesis) lead(ctx context.Context, id string, epoch Epoch) {
 		if err != nil {
 			return // down
 		}
+		// A leader that is in doubt makes the same runs again, under other ids.
+		again := former
+		former = nil
+		for _, e := range plan {
+			if c := e.GetScheduleRuns(); c != nil && r.IntN(3) == 0 {
+				c = proto.Clone(c).(*command.ScheduleRuns)
+				for _, fire := range c.Fires {
+					fire.FlowRunId = newUUID()
+				}
+				former = append(former, &command.Envelope{Command: &command.Envelope_ScheduleRuns{ScheduleRuns: c}})
+			}
+		}
+		plan = append(plan, again...)
 		select {
 		case <-time.After(time.Duration(r.IntN(15)) * time.Millisecond): // how old the plan is when it is proposed
 		case <-ctx.Done():
