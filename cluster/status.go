@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"slices"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -106,6 +107,9 @@ func (n *Node) Status() Status {
 	s.Waiting, s.WaitingByte = n.proposer.backlog()
 	if why := n.trouble(); why != "" {
 		s.Problems = append(s.Problems, why)
+	}
+	if servers := n.servers(); s.ClusterID != "" && len(servers) > 0 && !slices.ContainsFunc(servers, func(v raft.Server) bool { return string(v.ID) == n.id }) {
+		s.Problems = append(s.Problems, "this node was removed from its cluster: stop it, and keep it out by wiping its data directory; started again with --join it joins anew")
 	}
 	if text := n.clockProblem(); text != "" {
 		s.Problems = append(s.Problems, text)
