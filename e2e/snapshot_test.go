@@ -4,14 +4,18 @@ package e2e
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/sluice-dev/sluice/api"
+	"github.com/sluice-dev/sluice/api/client"
 )
 
 // snapshotReport is what `snapshot inspect -o json` prints.
@@ -63,7 +67,8 @@ func TestSnapshotsOfACluster(t *testing.T) {
 	follower := c.followers()[0]
 	conn := c.connect(follower)
 	queue(t, conn, "kept", 0)
-	deployment := deploy(t, conn, "steady", nil, "sleep", "600").deployment
+	pidFile := filepath.Join(t.TempDir(), "pid")
+	deployment := deploy(t, conn, "steady", nil, "sh", "-c", "echo $$ > "+pidFile+".tmp; mv "+pidFile+".tmp "+pidFile+"; exec sleep 600").deployment
 	waiting := run(t, conn, deployment)
 	sh := newShell(t)
 	sh.env["SLUICE_API_URL"] = follower.apiURL()
@@ -101,6 +106,35 @@ func TestSnapshotsOfACluster(t *testing.T) {
 		}
 	}
 	queue(t, conn, "lost", 0)
+	var pid int
+	eventually(t, "the flow's process is there", func() error {
+		text, err := os.ReadFile(pidFile)
+		if err == nil {
+			_, err = fmt.Sscan(string(text), &pid)
+		}
+		return err
+	})
+	listening, reset := make(chan struct{}), make(chan error, 1)
+	go func() {
+		ready := sync.OnceFunc(func() { close(listening) })
+		reset <- conn.StreamFlowRunEvents(t.Context(), "", func(e client.Event) error {
+			ready()
+			if e.Kind == api.EventReset {
+				return client.ErrStop
+			}
+			return nil
+		})
+	}()
+	eventually(t, "a listener hears of runs", func() error {
+		run(t, conn, deploy(t, conn, "heard", nil, "true").deployment)
+		select {
+		case <-listening:
+			return nil
+		case <-time.After(100 * time.Millisecond): // the stream may not be open yet: another run then
+			return errors.New("no event came")
+		}
+	})
+
 	restored := sh.run("snapshot", "restore", file, "--yes")
 	if restored.code != 0 {
 		t.Fatalf("restore\n%s", restored)
@@ -113,6 +147,15 @@ func TestSnapshotsOfACluster(t *testing.T) {
 	if r.State == nil || r.State.Name != "Crashed" {
 		t.Errorf("the run that was under way is %+v", r.State)
 	}
+	if err := <-reset; err != nil {
+		t.Errorf("the listener was not told to begin anew: %v", err)
+	}
+	eventually(t, "the agent ends what it must not execute any more", func() error {
+		if err := syscall.Kill(pid, 0); !errors.Is(err, syscall.ESRCH) {
+			return fmt.Errorf("its process %d is there: %v", pid, err)
+		}
+		return nil
+	})
 	// The agent goes on with the restored state.
 	short := deploy(t, conn, "short", nil, "true").deployment
 	next := run(t, conn, short)
