@@ -24,7 +24,8 @@ type Staged struct {
 	taken bool       // the sink has it, or it is closed
 }
 
-// Stage receives a snapshot for an operator's restore and verifies all of it. accept may refuse it by its header, before the bulk.
+// Stage receives a snapshot for an operator's restore and verifies all of it. accept may refuse it by its header, before the bulk;
+// Admit is asked later, about what the owner has made of it: it may be another cluster's.
 func (h *Holder) Stage(r io.Reader, accept func(Header) error) (*Staged, error) {
 	s := &Staged{h: h, dir: h.path(incomingName, fmt.Sprintf("restore-%d%s", h.nextNumber(), tempSuffix))}
 	c := &counter{r: r}
