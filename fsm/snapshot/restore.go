@@ -29,12 +29,7 @@ type Staged struct {
 func (h *Holder) Stage(r io.Reader, accept func(Header) error) (*Staged, error) {
 	s := &Staged{h: h, dir: h.path(incomingName, fmt.Sprintf("restore-%d%s", h.nextNumber(), tempSuffix))}
 	c := &counter{r: r}
-	m, err := decodeInto(c, h.fs, s.dir, func(m manifest) error {
-		if err := h.c.AdmitInfo(m.Info); err != nil {
-			return err
-		}
-		return accept(m.header(0))
-	})
+	m, err := decodeInto(c, h.fs, s.dir, func(m manifest) error { return accept(m.header(0)) })
 	if err == nil {
 		s.header = m.header(c.n)
 		err = s.verify()
@@ -58,7 +53,7 @@ func (s *Staged) verify() error {
 		return fmt.Errorf("%w: the database in it stands at %d (term %d), its header says %d (term %d)", ErrCorrupt, index, term,
 			s.header.Index, s.header.Term)
 	}
-	return s.h.admit(s.dir)
+	return nil
 }
 
 // Header returns what the snapshot says of itself.
