@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"sync"
@@ -104,8 +105,8 @@ func parseStep(verb, rest string) (step, error) {
 			return s, errors.New("`not run` needs a reason")
 		}
 	case "setup":
-		if rest != "three nodes" && rest != "three nodes and an agent" {
-			return s, fmt.Errorf("setup: %q is not `three nodes` or `three nodes and an agent`", rest)
+		if rest != "three nodes" && rest != "three nodes and an agent" && rest != "three nodes and the next release" {
+			return s, fmt.Errorf("setup: %q is not `three nodes`, `three nodes and an agent` or `three nodes and the next release`", rest)
 		}
 	case "run on", "power off", "new disk in":
 		if s.verb, _, _ = strings.Cut(verb, " on"); verb == "new disk in" {
@@ -274,6 +275,13 @@ sudo systemctl enable --now sluice-server`, i+1, s.more)); r.code != 0 {
 		}
 		return nil
 	})
+	if what == "three nodes and the next release" {
+		for i := range 3 {
+			if err := os.Symlink(nextRelease(s.t), filepath.Join(s.machine(fmt.Sprint("n", i+1)).dir, "sluice-next")); err != nil {
+				s.t.Fatal(err)
+			}
+		}
+	}
 	if what == "three nodes and an agent" {
 		if r := ops.sh("sluice work-queue create default"); r.code != 0 {
 			s.t.Fatal(r)
