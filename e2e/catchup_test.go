@@ -281,10 +281,10 @@ func TestANodeWithAReplacedDiskRejoins(t *testing.T) {
 func (s *server) receiving() string {
 	state := filepath.Join(s.dataDir, "state")
 	entries, _ := os.ReadDir(filepath.Join(state, "incoming"))
-	for _, e := range entries {
-		if strings.HasSuffix(e.Name(), ".tmp") {
-			return "transfer"
-		}
+	if len(entries) > 0 && strings.HasSuffix(entries[0].Name(), ".tmp") {
+		return "transfer"
+	}
+	if len(entries) > 0 {
 		return "received"
 	}
 	current, _ := os.ReadFile(filepath.Join(state, "CURRENT"))
