@@ -74,12 +74,13 @@ const (
 func classify(err error) certainty {
 	switch {
 	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrEnqueueTimeout),
-		errors.Is(err, raft.ErrLeadershipTransferInProgress), errors.Is(err, raft.ErrAbortedByRestore):
+		errors.Is(err, raft.ErrLeadershipTransferInProgress):
 		return notAppended
 	case errors.Is(err, logstore.ErrNotStored), errors.Is(err, logstore.ErrGap):
 		return refused
 	default:
-		// ErrLeadershipLost and ErrRaftShutdown come after the entry was stored; a latched write may still succeed.
+		// ErrLeadershipLost, ErrRaftShutdown and ErrAbortedByRestore come after the entry was stored: if the restore fails then, or the
+		// leader, it is committed all the same. A latched write may still succeed.
 		return maybeAppended
 	}
 }

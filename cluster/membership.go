@@ -254,15 +254,20 @@ func (l *crewList) successor(self string) *raft.Server {
 	return best
 }
 
-// handOver makes another voter lead, one that is fit for it as far as this node knows.
-func (n *Node) handOver(ctx context.Context, r *run) error {
-	to := n.crew.Load().successor(n.id)
-	if to == nil {
-		return r.transfer(ctx)
+// transferAway has raft make another voter lead, one that is fit for it as far as this node knows. Raft takes one transfer at a time
+// and begins it at once, so only one may be asked for.
+func (n *Node) transferAway(r *run) raft.Future {
+	if to := n.crew.Load().successor(n.id); to != nil {
+		return r.raft.LeadershipTransferToServer(to.ID, to.Address)
 	}
+	return r.raft.LeadershipTransfer()
+}
+
+// handOver is transferAway and what becomes of it.
+func (n *Node) handOver(ctx context.Context, r *run) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	return r.wait(ctx, r.raft.LeadershipTransferToServer(to.ID, to.Address))
+	return r.wait(ctx, n.transferAway(r))
 }
 
 // membershipTimeout bounds one change of the configuration.
@@ -472,16 +477,14 @@ func (n *Node) transferHere(ctx context.Context, body []byte) ([]byte, error) {
 	case t.run.soleVoter(n.id):
 		return nil, fmt.Errorf("%w: there is no other voter", ErrRefused)
 	case to == "":
-		future = t.run.raft.LeadershipTransfer()
-		if s := n.crew.Load().successor(n.id); s != nil {
-			future = t.run.raft.LeadershipTransferToServer(s.ID, s.Address)
-		}
+		future = n.transferAway(t.run)
 	default:
-		i := slices.IndexFunc(n.servers(), func(s raft.Server) bool { return string(s.ID) == to && s.Suffrage == raft.Voter })
+		servers := n.servers()
+		i := slices.IndexFunc(servers, func(s raft.Server) bool { return string(s.ID) == to && s.Suffrage == raft.Voter })
 		if i < 0 {
 			return nil, fmt.Errorf("%w: node %s is no voter of this cluster", ErrRefused, to)
 		}
-		future = t.run.raft.LeadershipTransferToServer(raft.ServerID(to), n.servers()[i].Address)
+		future = t.run.raft.LeadershipTransferToServer(servers[i].ID, servers[i].Address)
 	}
 	if err := t.run.wait(ctx, future); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrRefused, err)

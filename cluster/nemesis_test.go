@@ -78,7 +78,7 @@ func (f *fleet) rage(rng *rand.Rand, strikes int, pause func()) {
 		case 6:
 			if n := f.nodeOf(f.members[rng.IntN(len(f.members))]); n != nil {
 				if r := n.run.Load(); r != nil {
-					_ = r.transfer(testContext(f.t)) // refused by a follower
+					_ = n.handOver(testContext(f.t), r) // refused by a follower
 				}
 			}
 		case 7:

@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/hashicorp/raft"
 
 	"github.com/sluice-dev/sluice/fsm"
 	"github.com/sluice-dev/sluice/fsm/command"
@@ -387,4 +389,55 @@ func TestRestore(t *testing.T) {
 			t.Errorf("the former leader has %d flows, want those of the others: 26", got)
 		}
 	})
+}
+
+func TestAWriteAbortedByAFailedRestoreIsAppliedOnce(t *testing.T) {
+	t.Parallel()
+	f := newTCPFleet(t, 3, 3)
+	var mu sync.Mutex
+	disks := map[string]*faultyLog{} // by internal address
+	f.change = func(c *Config) {
+		disk := newFaultyLog(t, c.DataDir.Path())
+		c.LogBackend = disk
+		mu.Lock()
+		disks[c.InternalAddr] = disk
+		mu.Unlock()
+	}
+	f.up(f.members...)
+	f.agree("before")
+	f.voters(3)
+	lead := f.leader()
+	// The followers store nothing, but they answer heartbeats: the write stays in flight and the leader leads.
+	hang := make(chan struct{})
+	release := sync.OnceFunc(func() { close(hang) })
+	defer release()
+	for _, m := range f.members {
+		if m != lead {
+			disks[m.addr].set(nil, hang)
+		}
+	}
+	last := lead.node.Status().LastIndex
+	written := make(chan error, 1)
+	go func() {
+		_, _, err := lead.node.Propose(testContext(t), [][]byte{[]byte("once")})
+		written <- err
+	}()
+	until(t, "the write is in the leader's log", func() bool { return lead.node.Status().LastIndex > last })
+	_, err := lead.node.Restore(testContext(t), &raft.SnapshotMeta{Version: raft.SnapshotVersionMax, Size: 1000}, strings.NewReader("cut short"))
+	if !errors.Is(err, ErrNotDone) {
+		t.Fatalf("the restore ends with %v", err)
+	}
+	release()
+	for _, m := range f.members {
+		disks[m.addr].set(nil, nil)
+	}
+	if err := <-written; err != nil && !errors.Is(err, ErrUnknownOutcome) {
+		t.Errorf("the write, which is in the log, ends with %v", err)
+	}
+	f.agree("after")
+	for _, m := range f.members {
+		if n := m.toy.count("once"); n != 1 {
+			t.Errorf("node %s applied it %d times", m.node.ID(), n)
+		}
+	}
 }

@@ -112,13 +112,6 @@ func (r *run) wait(ctx context.Context, f raft.Future) error {
 	}
 }
 
-// transfer hands leadership to another voter.
-func (r *run) transfer(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
-	defer cancel()
-	return r.wait(ctx, r.raft.LeadershipTransfer())
-}
-
 // suspectLog asks the supervisor to restart raft from disk.
 func (n *Node) suspectLog() {
 	select {
@@ -173,8 +166,12 @@ func (n *Node) supervise(ctx context.Context) {
 				n.gossip.refresh()
 			}
 		case <-n.machine.halts:
-			n.log.Error("state machine halted; this node applies nothing more", "error", n.machine.halted())
-			n.proposer.failAll(n.machine.halted())
+			err := n.machine.halted()
+			if err == nil {
+				continue // a snapshot has ended it already
+			}
+			n.log.Error("state machine halted; this node applies nothing more", "error", err)
+			n.proposer.failAll(err)
 			n.stepDown(ctx)
 			n.notify()
 		case <-n.deposed:
