@@ -40,12 +40,16 @@ type serverOptions struct {
 	LogBytes        int64         // of the Raft log
 	DrainDelay      time.Duration // how long a stopping node serves on
 	Snapshots       node.SnapshotSchedule
+	Membership      cluster.MembershipPolicy
 	Logger          *slog.Logger
 	Clock           cluster.Clock           // nil is the machine's
 	Settings        map[string]node.Setting // for the debug bundle
 	// Ready is called once the node serves, with the base addresses that clients on this machine use.
 	Ready func(apiURL, dashboardURL string)
 }
+
+// shortestDeath is the least --remove-dead-after: a node that is restarted must not be taken for dead.
+const shortestDeath = time.Minute
 
 // register adds the flags that server start and dev share.
 func (o *serverOptions) register(a *app, flags *pflag.FlagSet) {
@@ -71,13 +75,15 @@ func (o *serverOptions) registerCluster(flags *pflag.FlagSet) {
 	flags.StringVar(&o.HTTPTLSKey, "http-tls-key", "", "file with the key of --http-tls-cert")
 	flags.DurationVar(&o.DrainDelay, "drain-delay", 5*time.Second, "how long a node that was told to stop serves on, not ready any more: longer than load balancers take to notice; a node without others does not wait")
 	flags.Int64Var(&o.LogBytes, "raft-log-bytes", 256<<20, "bytes of the Raft log on disk; a node that fell further behind fetches the whole state; eight times as much while it does")
+	flags.DurationVar(&o.Membership.RemoveDeadAfter, "remove-dead-after", 0, "how long a node is silent before the leader takes it out of the cluster, the same on all nodes; one at a time, while all others are well (default never)")
+	flags.IntVar(&o.Membership.MinVoters, "min-voters", 3, "how many voters --remove-dead-after leaves at least, the same on all nodes")
 	flags.BoolVar(&o.Insecure, "insecure", false, "plain text between nodes, for tests and one machine")
 	flags.StringVar(&o.Snapshots.Dir, "snapshot-dir", "", "directory into which this node regularly saves a snapshot of the whole state; nodes may share it")
 	flags.DurationVar(&o.Snapshots.Interval, "snapshot-interval", 6*time.Hour, "time from one snapshot in --snapshot-dir to the next")
 	flags.IntVar(&o.Snapshots.Keep, "snapshot-keep", 8, "how many of this node's snapshots are kept in --snapshot-dir")
 	bindSetting(flags, "snapshot-dir", "snapshot-interval", "snapshot-keep")
 	flags.BoolVar(&o.InsecureHTTP, "insecure-http", false, "allow an HTTP address that is not loopback without authentication")
-	bindSetting(flags, "internal-addr", "internal-advertise", "gossip-addr", "gossip-key-file", "drain-delay", "node-name", "cluster-name", "bootstrap-expect", "join", "raft-log-bytes",
+	bindSetting(flags, "internal-addr", "internal-advertise", "gossip-addr", "gossip-key-file", "drain-delay", "node-name", "cluster-name", "bootstrap-expect", "join", "raft-log-bytes", "remove-dead-after", "min-voters",
 		"tls-ca", "tls-cert", "tls-key", "http-tls-cert", "http-tls-key", "insecure", "insecure-http")
 }
 
@@ -93,6 +99,10 @@ func (o *serverOptions) complete(a *app) error {
 		return usagef("--snapshot-interval is %s; it is at least 1s", o.Snapshots.Interval)
 	case o.Snapshots.Dir != "" && o.Snapshots.Keep < 1:
 		return usagef("--snapshot-keep is %d; it is at least 1", o.Snapshots.Keep)
+	case o.Membership.RemoveDeadAfter != 0 && o.Membership.RemoveDeadAfter < shortestDeath:
+		return usagef("--remove-dead-after is %s; it is at least %s, longer than a node takes to start again, or 0 for never", o.Membership.RemoveDeadAfter, shortestDeath)
+	case o.Membership.RemoveDeadAfter != 0 && o.Membership.MinVoters < 1:
+		return usagef("--min-voters is %d; it is at least 1", o.Membership.MinVoters)
 	case o.BootstrapExpect < 0:
 		return usagef("--bootstrap-expect is %d; it is at least 1", o.BootstrapExpect)
 	case o.BootstrapExpect == 0 && len(o.Join) == 0:

@@ -65,6 +65,8 @@ type Config struct {
 	DiskLowWater int64
 	// LogBytes bounds the Raft log; 0 is the cluster's default.
 	LogBytes int64
+	// Membership says which nodes the leader takes out by itself: none, by default.
+	Membership cluster.MembershipPolicy
 	// Snapshots are saved regularly, if a directory is named.
 	Snapshots SnapshotSchedule
 	// LeaseTTL is how long an owner of a run may be silent before its lease expires. Default 12 s.
@@ -182,7 +184,7 @@ func Start(ctx context.Context, c Config) (_ *Node, err error) {
 		HTTPAddr: c.Listener.Addr().String(), InternalAddr: c.InternalAddr, GossipAddr: c.GossipAddr, BootstrapExpect: c.BootstrapExpect,
 		EncodeEpoch: encodeEpoch(c.Versions), EncodeVersion: encodeVersion, EncodeCheckpoint: encodeCheckpoint, Versions: c.Versions,
 		Lead: n.services.lead, Serve: n.serve(), Name: c.Name, ClusterName: c.ClusterName, InternalAdvertise: c.InternalAdvertise,
-		Join: c.Join, GossipKey: c.GossipKey, Clock: c.Clock, LogBackend: c.LogBackend, LogBytes: c.LogBytes, Unfit: n.disk.unfit,
+		Join: c.Join, GossipKey: c.GossipKey, Clock: c.Clock, LogBackend: c.LogBackend, LogBytes: c.LogBytes, Unfit: n.disk.unfit, Membership: c.Membership,
 	}
 	if c.TLS != nil {
 		if config.TLS, err = link.LoadTLS(*c.TLS, cmp.Or(c.ClusterName, cluster.DefaultName), c.Logger); err != nil {
