@@ -341,7 +341,7 @@ func (n *Node) serveJoin(ctx context.Context, from string, body []byte) ([]byte,
 		if err := checkMember("node "+q.ID, q.Version, q.Versions.OrFirst(), n.entryVersion()); err != nil {
 			return nil, err
 		}
-		if own := n.cfg.gossipKeyMark(); q.GossipKey != "" && q.GossipKey != own {
+		if own := n.cfg.gossipKeyMark(); own != "" && q.GossipKey != "" && q.GossipKey != own {
 			return nil, fmt.Errorf("%w: node %s has another gossip key than this cluster, or only one of them has any: give it the cluster's --gossip-key-file", ErrRefused, q.ID)
 		}
 		member := slices.ContainsFunc(servers, func(s raft.Server) bool { return string(s.ID) == q.ID })

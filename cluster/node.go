@@ -421,13 +421,20 @@ func (n *Node) ProposeAsLeader(ctx context.Context, epoch Epoch, commands [][]by
 // retried.
 func (n *Node) ReadIndex(ctx context.Context) (uint64, error) { return n.reader.readIndex(ctx) }
 
-// Read waits until this node's state may be read linearizably and returns the index it waited for.
+// Read waits until this node's state may be read linearizably and returns the index it waited for. A state that is known to differ from
+// the other nodes' may not be read at all.
 func (n *Node) Read(ctx context.Context) (uint64, error) {
 	index, err := n.ReadIndex(ctx)
+	if err == nil {
+		err = n.WaitApplied(ctx, index)
+	}
 	if err != nil {
 		return 0, err
 	}
-	return index, n.WaitApplied(ctx, index)
+	if text := n.Diverged(); text != "" {
+		return 0, errors.New(text)
+	}
+	return index, nil
 }
 
 // WaitApplied returns when this node's state has reached index.

@@ -394,6 +394,9 @@ func TestADivergedNodeIsQuarantined(t *testing.T) {
 				}
 				return false
 			})
+			if _, err := odd.node.Read(testContext(t)); err == nil || !strings.Contains(err.Error(), "the state of this node differs from the others'") {
+				t.Errorf("reading its state ends with %v", err)
+			}
 			mustPropose(t, f.leader().node, "still")
 			// With the right state again, it is let out by the next comparison.
 			odd.toy.mu.Lock()
