@@ -329,12 +329,13 @@ func (n *Node) stop(ctx context.Context) error {
 	if n.scheduled != nil {
 		n.scheduled.stop()
 	}
-	if n.snapshots != nil {
-		step("give up a staged snapshot", n.snapshots.stop())
-	}
 	// The leader's services end with the leadership that the cluster gives away.
 	if n.cluster != nil {
 		step("stop the cluster", n.cluster.Stop(ctx))
+	}
+	// After the cluster, which ends a restore that waits for the other nodes.
+	if n.snapshots != nil {
+		step("give up a staged snapshot", n.snapshots.stop())
 	}
 	if n.disk != nil {
 		n.disk.stop()

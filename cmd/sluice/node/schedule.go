@@ -85,7 +85,10 @@ func (x *scheduledSnapshots) start() error {
 		return err
 	}
 	if len(files) > 0 {
-		x.taken.Store(x.stamp(files[len(files)-1]).Unix())
+		// One from a time to come says nothing of its age: the next is due at once.
+		if newest := x.stamp(files[len(files)-1]); !newest.After(x.now()) {
+			x.taken.Store(newest.Unix())
+		}
 	}
 	ctx, end := context.WithCancel(context.Background())
 	x.end = end
@@ -103,10 +106,7 @@ func (x *scheduledSnapshots) stop() {
 
 func (x *scheduledSnapshots) loop(ctx context.Context) {
 	// The next one is due an interval after the last, also over restarts.
-	wait := max(firstTry, time.Unix(x.taken.Load(), 0).Add(x.c.Interval).Sub(x.now()))
-	if x.c.Interval < firstTry {
-		wait = x.c.Interval
-	}
+	wait := min(x.c.Interval, max(firstTry, time.Unix(x.taken.Load(), 0).Add(x.c.Interval).Sub(x.now())))
 	for {
 		timer := time.NewTimer(wait)
 		select {
@@ -205,7 +205,8 @@ func (x *scheduledSnapshots) stamp(name string) time.Time {
 	return t
 }
 
-// files lists this node's snapshots, the oldest first.
+// files lists this node's snapshots, the oldest first. Those that bear a time to come are the oldest: the clock was ahead when they were
+// taken. Else they would stand in the place of all new ones until their time has come.
 func (x *scheduledSnapshots) files() ([]string, error) {
 	entries, err := os.ReadDir(x.c.Dir)
 	if err != nil {
@@ -218,5 +219,10 @@ func (x *scheduledSnapshots) files() ([]string, error) {
 		}
 	}
 	slices.Sort(names)
-	return names, nil
+	now := x.now().UTC().Format(stampFormat)
+	ahead := slices.IndexFunc(names, func(name string) bool { return strings.TrimPrefix(name, x.prefix()) > now+fileSuffix })
+	if ahead < 0 {
+		return names, nil
+	}
+	return slices.Concat(names[ahead:], names[:ahead]), nil
 }

@@ -136,12 +136,48 @@ func TestANodeKeepsItsNewestSnapshots(t *testing.T) {
 		}
 	}
 	again := newSchedule(t, dir, "one", 3)
+	again.clock.Store(s.clock.Load())
 	if err := again.start(); err != nil {
 		t.Fatal(err)
 	}
 	defer again.stop()
 	if again.taken.Load() != s.taken.Load() {
 		t.Errorf("after a restart the last success was at %d, want %d", again.taken.Load(), s.taken.Load())
+	}
+}
+
+func TestSnapshotsOfAClockThatWasAheadGiveWay(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := newSchedule(t, dir, "one", 2)
+	right := s.clock.Load()
+	for range 2 {
+		s.clock.Add(365 * 24 * 3600)
+		if _, _, err := s.take(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.clock.Store(right)
+	restarted := newSchedule(t, dir, "one", 2)
+	if err := restarted.start(); err != nil {
+		t.Fatal(err)
+	}
+	defer restarted.stop()
+	if at := restarted.taken.Load(); at != 0 {
+		t.Errorf("after a restart the newest is said to be of %s", time.Unix(at, 0).UTC())
+	}
+	for range 2 {
+		s.clock.Add(3600)
+		path, _, err := s.take(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := os.Stat(path); err != nil {
+			t.Errorf("what was just saved is gone: %v", err)
+		}
+	}
+	if names := s.names(t); len(names) != 2 || s.stamp(names[1]).Unix() != s.clock.Load() {
+		t.Errorf("kept %v", names)
 	}
 }
 

@@ -35,9 +35,9 @@ const (
 	stageChunk = 1 << 20
 	// stagedLife is how long a staged snapshot waits to be restored: it takes space on the leader's disk.
 	stagedLife = 15 * time.Minute
-	// foreignLead keeps the tokens of leases and the indexes that a former cluster gave out after its snapshot from meaning something
-	// in this one: entries of this one begin so far above the snapshot's.
-	foreignLead = 1 << 20
+	// foreignLead keeps the tokens of leases and the indexes that another cluster gave out after its snapshot from meaning something in
+	// this one: entries of this one begin so far above the snapshot's. It is days of the highest load.
+	foreignLead = 1 << 30
 )
 
 // describeState is what a snapshot of this node's state says of it.
@@ -256,10 +256,9 @@ func (s *snapshots) stagingFor(q stageQuestion) (*staging, error) {
 		s.mu.Unlock()
 		return nil, &api.Error{Kind: api.KindConflict, Message: "a snapshot is being restored right now"}
 	}
-	if left := s.node.disk.left.Load(); q.Size >= 0 && left-q.Size < s.node.config.DiskLowWater {
+	if err := s.room(max(q.Size, 0)); err != nil {
 		s.mu.Unlock()
-		return nil, &api.Error{Kind: api.KindUnavailable, Message: fmt.Sprintf("the leader has %d MiB free, too little for a snapshot of %d MiB beside its state", left>>20, q.Size>>20),
-			Hint: "free some space under its data directory"}
+		return nil, err
 	}
 	st := newStaging(s, q.ID, q.Foreign)
 	s.staging = st
@@ -270,6 +269,16 @@ func (s *snapshots) stagingFor(q stageQuestion) (*staging, error) {
 		}
 	}
 	return st, nil
+}
+
+// room refuses so many bytes more when they would leave the leader's disk too little for what the cluster writes.
+func (s *snapshots) room(bytes int64) error {
+	left, low := s.node.disk.left.Load(), s.node.config.DiskLowWater
+	if left-bytes >= low {
+		return nil
+	}
+	return &api.Error{Kind: api.KindUnavailable, Message: fmt.Sprintf("the leader has %d MiB free, and with the snapshot beside its state it would have less than %d MiB", left>>20, low>>20),
+		Hint: "free some space under its data directory"}
 }
 
 func (s *snapshots) find(id api.ID) *staging {

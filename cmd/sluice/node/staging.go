@@ -92,6 +92,12 @@ func (st *staging) take(q stageQuestion, data []byte) (*api.StagedSnapshot, erro
 	case q.Offset > st.offset:
 		return nil, &api.Error{Kind: api.KindUnavailable, Message: "a part of the snapshot is missing", Hint: "repeat the command"}
 	}
+	// The size may have been unknown, and others write too.
+	if err := st.s.room(int64(len(data))); err != nil {
+		_ = st.pipe.CloseWithError(errGivenUp)
+		<-st.received
+		return nil, errors.Join(err, st.giveUp())
+	}
 	data = data[st.offset-q.Offset:]
 	st.life.Reset(stagedLife)
 	if _, err := st.pipe.Write(data); err != nil {
@@ -184,8 +190,9 @@ func (st *staging) restore(ctx context.Context, missed string) (*api.RestoredSna
 		return nil, errors.Join(snapshotError(err), st.staged.Close())
 	}
 	least, seed := uint64(0), api.NewID()
-	if st.answer.Foreign {
-		least = st.staged.Header().Index + foreignLead
+	// A cluster that this one was restored from once may have gone on beside it ever since.
+	if h := st.staged.Header(); h.ClusterID != own {
+		least = h.Index + foreignLead
 	}
 	var done fsm.Restored
 	err = st.staged.Edit(func(s kv.Store) (err error) {
@@ -219,6 +226,11 @@ func (st *staging) discard() error {
 	<-st.received
 	st.mu.Lock()
 	defer st.mu.Unlock()
+	return st.giveUp()
+}
+
+// giveUp removes what the receiver, which has ended, has left. Holds mu.
+func (st *staging) giveUp() error {
 	if st.given {
 		return nil
 	}
