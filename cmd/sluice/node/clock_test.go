@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -15,10 +17,10 @@ import (
 	"github.com/sluice-dev/sluice/api/client"
 )
 
-// slowClock is a clock that is wrong.
-type slowClock struct{ by time.Duration }
+// setClock is a clock that can be set back.
+type setClock struct{ back atomic.Int64 } // ns
 
-func (c slowClock) Now() time.Time { return time.Now().Add(-c.by) }
+func (c *setClock) Now() time.Time { return time.Now().Add(-time.Duration(c.back.Load())) }
 
 // notes collects what a node logs.
 type notes struct {
@@ -74,7 +76,10 @@ func startNodes(t *testing.T, size int, change func(i int, c *Config)) ([]*Node,
 		nodes, addresses = append(nodes, n), append(addresses, "http://"+n.Addr()+"/api")
 	}
 	for _, n := range nodes {
-		if err := n.WaitReady(t.Context()); err != nil {
+		ready, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+		err := n.WaitReady(ready)
+		cancel()
+		if err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -99,35 +104,34 @@ func waitLeading(t *testing.T, nodes ...*Node) {
 	t.Fatal("none of them leads")
 }
 
-func TestANodeWhoseClockIsBehindGivesLeadershipAway(t *testing.T) {
+// A clock that differs from a majority's is package cluster's business. This is about all of them being behind what the state says.
+func TestALeaderBehindTheClustersTimeGivesLeadershipAwayUntilNobodyElseTakesIt(t *testing.T) {
 	t.Parallel()
 	var said notes
-	nodes, c := startNodes(t, 3, func(i int, c *Config) {
-		if i == 2 {
-			c.Clock, c.Logger = slowClock{10 * time.Minute}, slog.New(slog.NewTextHandler(&said, nil))
-		}
+	var clock setClock
+	nodes, c := startNodes(t, 3, func(_ int, c *Config) {
+		c.Clock, c.Logger = &clock, slog.New(slog.NewTextHandler(&said, nil))
 	})
-	right, wrong := nodes[:2], nodes[2]
-	if wrong.cluster.Status().Leading { // in a new cluster there is no time yet that it is behind of
-		if err := c.TransferLeadership(t.Context(), right[0].cluster.ID()); err != nil {
-			t.Fatal(err)
-		}
-	}
-	waitLeading(t, right...)
+	waitLeading(t, nodes...)
 	if _, err := c.CreateFlow(t.Context(), api.FlowCreate{Name: "before"}); err != nil {
 		t.Fatal(err)
 	}
+	clock.back.Store(int64(10 * time.Minute))
+	next := slices.IndexFunc(nodes, func(n *Node) bool { return !n.cluster.Status().Leading })
 	// That leadership went on at once may be told as a failure.
-	t.Logf("handed over: %v", c.TransferLeadership(t.Context(), wrong.cluster.ID()))
-	for deadline := time.Now().Add(time.Minute); !strings.Contains(said.String(), "giving up leadership"); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("it did not give up leadership:\n%s", said.String())
+	t.Logf("handed over: %v", c.TransferLeadership(t.Context(), nodes[next].cluster.ID()))
+	saysAtLast := func(what string) {
+		t.Helper()
+		for deadline := time.Now().Add(time.Minute); !strings.Contains(said.String(), what); time.Sleep(10 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("nobody said %q:\n%s", what, said.String())
+			}
 		}
 	}
-	if text := said.String(); !strings.Contains(text, "the clock of this node is behind the cluster's time by 10m0s: correct it") {
-		t.Errorf("it did not say why:\n%s", text)
-	}
-	waitLeading(t, right...)
+	saysAtLast("giving up leadership")
+	saysAtLast("the clock of this node is behind the cluster's time by 10m0s: correct it")
+	saysAtLast("no other node leads: its time stands still until the clock is there")
+	waitLeading(t, nodes...)
 	if _, err := c.CreateFlow(t.Context(), api.FlowCreate{Name: "after"}); err != nil {
 		t.Error(err)
 	}
