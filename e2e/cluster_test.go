@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -68,13 +69,7 @@ func (c *nodes) leader() *server {
 			if s.exited() {
 				continue
 			}
-			response, err := get(c.t.Context(), "http://"+s.address+"/metrics")
-			if err != nil {
-				continue
-			}
-			body, err := io.ReadAll(response.Body)
-			_ = response.Body.Close()
-			if err == nil && leads.Match(body) {
+			if s.leads() {
 				found = s
 				return nil
 			}
@@ -82,6 +77,19 @@ func (c *nodes) leader() *server {
 		return errors.New("no node's metrics say so")
 	})
 	return found
+}
+
+// leads asks the node whether it leads; one that hangs does not.
+func (s *server) leads() bool {
+	ctx, cancel := context.WithTimeout(s.t.Context(), 2*time.Second)
+	defer cancel()
+	response, err := get(ctx, "http://"+s.address+"/metrics")
+	if err != nil {
+		return false
+	}
+	defer func() { _ = response.Body.Close() }()
+	body, err := io.ReadAll(response.Body)
+	return err == nil && leads.Match(body)
 }
 
 // followers returns the running nodes but the leader.

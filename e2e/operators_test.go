@@ -122,8 +122,8 @@ func TestOperatorsOfThreeNodes(t *testing.T) {
 		t.Errorf("a file was to be replaced: %s", again)
 	}
 
-	lead := c.leader()
-	hung := c.followers()[0]
+	lead, followers := c.leader(), c.followers()
+	hung := followers[0]
 	hung.signal(syscall.SIGSTOP)
 	t.Cleanup(func() { hung.signal(syscall.SIGCONT) })
 	eventually(t, "the cluster is degraded", func() error {
@@ -141,12 +141,7 @@ func TestOperatorsOfThreeNodes(t *testing.T) {
 	if r := shell.run("debug", "bundle", partial, "--api", lead.apiURL()); r.code != 0 || !strings.Contains(r.stderr, "did not answer") {
 		t.Errorf("a bundle beside a node that hangs: %s", r)
 	}
-	left := c.followers()
-	for _, s := range left {
-		if s != hung {
-			s.kill9()
-		}
-	}
+	followers[1].kill9()
 	eventually(t, "the cluster is down", func() error {
 		h, r := health(lead)
 		if r.code != 6 || h.Status != api.ClusterDown || h.Leader != "" || h.LossesLeft != -1 {
