@@ -21,29 +21,11 @@ func (c *Client) ClusterHealth(ctx context.Context) (*api.ClusterHealth, error) 
 
 // DebugBundle returns a compressed tar of what support needs, as the node collects it from all members. The caller closes it.
 func (c *Client) DebugBundle(ctx context.Context) (io.ReadCloser, error) {
-	var failed error
-	for _, address := range c.addresses {
-		request, err := c.newRequest(ctx, address, call{method: http.MethodGet, path: "/cluster/debug_bundle"}, nil)
-		if err != nil {
-			return nil, err
-		}
-		response, err := c.http.Do(request)
-		if err != nil {
-			failed = unreachable(c.addresses, address, err)
-			continue
-		}
-		if response.StatusCode == http.StatusOK {
-			return response.Body, nil
-		}
-		answer, err := io.ReadAll(io.LimitReader(response.Body, 1<<20))
-		_ = response.Body.Close()
-		if err != nil {
-			failed = unreachable(c.addresses, address, err)
-			continue
-		}
-		return nil, decodeError(response, answer)
+	response, err := c.transfer(ctx, http.MethodGet, "/cluster/debug_bundle", 0, nil)
+	if err != nil {
+		return nil, err
 	}
-	return nil, failed
+	return response.Body, nil
 }
 
 // TransferLeadership makes the node with that id lead, or with "" the one closest behind the leader.

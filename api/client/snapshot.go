@@ -19,12 +19,15 @@ func (c *Client) SaveSnapshot(ctx context.Context, stale bool) (stream io.ReadCl
 	if stale {
 		path += "?consistency=stale"
 	}
-	response, err := c.transfer(ctx, http.MethodGet, path, nil)
+	response, err := c.transfer(ctx, http.MethodGet, path, 0, nil)
 	if err != nil {
 		return nil, 0, err
 	}
 	return response.Body, response.ContentLength, nil
 }
+
+// verifyWait is how long a cluster may take to verify a snapshot after it has all of it.
+const verifyWait = 15 * time.Minute
 
 // StageSnapshot sends a snapshot to the cluster, which verifies it and changes nothing yet. open opens it from its beginning, once for
 // each address that is tried.
@@ -33,7 +36,7 @@ func (c *Client) StageSnapshot(ctx context.Context, size int64, foreign bool, op
 	if foreign {
 		path += "?foreign=true"
 	}
-	response, err := c.transfer(ctx, http.MethodPost, path, func(r *http.Request) error {
+	response, err := c.transfer(ctx, http.MethodPost, path, verifyWait, func(r *http.Request) error {
 		body, err := open()
 		r.Body, r.ContentLength = body, size
 		return err
@@ -64,49 +67,4 @@ func (c *Client) RestoreSnapshot(ctx context.Context, id, missed string) (*api.R
 // DiscardSnapshot gives a staged snapshot up.
 func (c *Client) DiscardSnapshot(ctx context.Context, id string) error {
 	return c.send(ctx, call{method: http.MethodDelete, path: "/cluster/snapshot/" + url.PathEscape(id), harmless: true})
-}
-
-// transfer sends a request whose body or answer is too large for memory and time limits. Addresses are tried in turn while nothing
-// was done; they are only asked again by the caller.
-func (c *Client) transfer(ctx context.Context, method, path string, prepare func(*http.Request) error) (*http.Response, error) {
-	first := c.position()
-	var last error
-	for i := range c.addresses {
-		position := (first + i) % len(c.addresses)
-		address := c.addresses[position]
-		request, err := c.newRequest(ctx, address, call{method: method, path: path}, nil)
-		if err != nil {
-			return nil, err
-		}
-		if prepare != nil {
-			if err := prepare(request); err != nil {
-				return nil, err
-			}
-			request.Header.Set("Content-Type", "application/octet-stream")
-		}
-		response, err := c.http.Do(request)
-		if err != nil {
-			last = unreachable(c.addresses, address, err)
-			if ctx.Err() != nil {
-				return nil, context.Cause(ctx)
-			}
-			continue
-		}
-		if response.StatusCode < 400 {
-			c.current.Store(int64(position))
-			return response, nil
-		}
-		answer, err := io.ReadAll(io.LimitReader(response.Body, 1<<20))
-		_ = response.Body.Close()
-		if err != nil {
-			last = unreachable(c.addresses, address, err)
-			continue
-		}
-		told := decodeError(response, answer)
-		if outcomeOf(told.Kind) == final {
-			return nil, told
-		}
-		last = told
-	}
-	return nil, last
 }
