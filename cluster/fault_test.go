@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -398,6 +399,108 @@ func TestLeaderEpochs(t *testing.T) {
 		until(t, "three attempts were made", func() bool { return len(calls) == 3 })
 		if err := n.WaitLeader(testContext(t)); err != nil {
 			t.Fatal(err)
+		}
+	})
+}
+
+// services are leader services that the test lets begin, fail and end.
+type services struct {
+	began  chan Epoch
+	fail   func(nodeID string) bool
+	linger chan struct{} // they take until it is closed to end; nil for no time
+}
+
+func (s *services) of(c *Config) {
+	id := c.DataDir.NodeID()
+	c.Lead = func(ctx context.Context, e Epoch) error {
+		if s.fail != nil && s.fail(id) {
+			return errors.New("cannot rebuild")
+		}
+		s.began <- e
+		<-ctx.Done()
+		if s.linger != nil {
+			<-s.linger
+		}
+		return ctx.Err()
+	}
+}
+
+func TestChangesOfLeaders(t *testing.T) {
+	t.Parallel()
+	t.Run("a node whose services cannot begin hands leadership to another", func(t *testing.T) {
+		t.Parallel()
+		var ill atomic.Pointer[string]
+		s := &services{began: make(chan Epoch, 64), fail: func(id string) bool { return ill.CompareAndSwap(nil, &id) || *ill.Load() == id }}
+		newFleet(t, 3, s.of)
+		select {
+		case <-s.began:
+		case <-testContext(t).Done():
+			t.Fatal("the node that cannot lead keeps leading")
+		}
+	})
+	t.Run("services begin when those of the last epoch have ended, and no command is taken before", func(t *testing.T) {
+		t.Parallel()
+		s := &services{began: make(chan Epoch, 64), linger: make(chan struct{})}
+		one := newSingle(t)
+		disk := newFaultyLog(t, one.dir)
+		n := one.start(t, func(c *Config) { s.of(c); c.LogBackend = disk })
+		defer one.stop(t)
+		first := <-s.began
+		disk.set(errDiskFull, nil) // makes the node step down
+		if _, _, err := n.ProposeAsLeader(testContext(t), first, [][]byte{[]byte("lost")}); !errors.Is(err, ErrNotDone) {
+			t.Errorf("got %v", err)
+		}
+		until(t, "it leads no more", func() bool { return n.gate.Load() == nil })
+		disk.set(nil, nil)
+		until(t, "raft leads again", func() bool { r := n.run.Load().raft; return r.State() == raft.Leader && r.CurrentTerm() > first.Number })
+		ctx, cancel := context.WithTimeout(testContext(t), 300*time.Millisecond) // it can only fail
+		defer cancel()
+		if _, _, err := n.Propose(ctx, [][]byte{[]byte("early")}); err == nil {
+			t.Error("a command was taken while services of the last epoch still ran")
+		}
+		select {
+		case e := <-s.began:
+			t.Errorf("epoch %+v began while services of epoch %+v still ran", e, first)
+		default:
+		}
+		close(s.linger)
+		if next := <-s.began; next.Number <= first.Number {
+			t.Errorf("epoch %+v follows %+v", next, first)
+		}
+	})
+	t.Run("what a leader that was replaced still wants goes nowhere", func(t *testing.T) {
+		t.Parallel()
+		var mu sync.Mutex
+		epochs := map[string]Epoch{}
+		f := newFleet(t, 3, func(c *Config) {
+			id := c.DataDir.NodeID()
+			c.Lead = func(ctx context.Context, e Epoch) error {
+				mu.Lock()
+				epochs[id] = e
+				mu.Unlock()
+				<-ctx.Done()
+				return ctx.Err()
+			}
+		})
+		epoch := func(m *member) (e Epoch, ok bool) {
+			mu.Lock()
+			defer mu.Unlock()
+			e, ok = epochs[m.id]
+			return e, ok
+		}
+		old := f.leader()
+		until(t, "its services have begun", func() bool { _, ok := epoch(old); return ok })
+		over, _ := epoch(old)
+		f.isolate(old)
+		f.leader()
+		f.isolate()
+		until(t, "the old leader knows the new one", func() bool { p, self, ok := old.node.leader(); return ok && !self && p.ID != old.id })
+		if _, _, err := old.node.ProposeAsLeader(testContext(t), over, [][]byte{[]byte("late")}); !errors.Is(err, ErrNotDone) || !errors.Is(err, ErrNotLeader) {
+			t.Errorf("got %v, want ErrNotDone with ErrNotLeader", err)
+		}
+		f.converge()
+		if n := old.toy.count("late"); n != 0 {
+			t.Errorf("it was applied %d times", n)
 		}
 	})
 }

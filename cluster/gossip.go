@@ -45,6 +45,16 @@ type gossip struct {
 }
 
 func startGossip(addr, label string, key []byte, advertise string, self func() Member, logger *slog.Logger) (*gossip, error) {
+	g := &gossip{self: self, log: logger, known: map[string]Member{}}
+	c, err := g.config(addr, label, key, advertise)
+	if err != nil {
+		return nil, err
+	}
+	return g, g.start(c)
+}
+
+// config is what memberlist gets.
+func (g *gossip) config(addr, label string, key []byte, advertise string) (*memberlist.Config, error) {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
 		return nil, fmt.Errorf("gossip address %q: %w", addr, err)
@@ -53,9 +63,8 @@ func startGossip(addr, label string, key []byte, advertise string, self func() M
 	if err != nil {
 		return nil, fmt.Errorf("gossip address %q: port: %w", addr, err)
 	}
-	g := &gossip{self: self, log: logger, known: map[string]Member{}}
 	c := memberlist.DefaultLANConfig()
-	c.Name = self().ID
+	c.Name = g.self().ID
 	if host != "" {
 		c.BindAddr = host
 	}
@@ -69,12 +78,16 @@ func startGossip(addr, label string, key []byte, advertise string, self func() M
 	c.Delegate = g
 	c.Merge = g
 	c.Events = g
-	c.Logger = log.New(lineWriter{logger}, "", 0)
+	c.Logger = log.New(lineWriter{g.log}, "", 0)
+	return c, nil
+}
+
+func (g *gossip) start(c *memberlist.Config) (err error) {
 	if g.list, err = memberlist.Create(c); err != nil {
-		return nil, fmt.Errorf("start gossip on %s: %w", addr, err)
+		return fmt.Errorf("start gossip on %s: %w", net.JoinHostPort(c.BindAddr, strconv.Itoa(c.BindPort)), err)
 	}
 	g.own = g.list.LocalNode().Address()
-	return g, nil
+	return nil
 }
 
 // gossipKeyMark is the same for two nodes if their keys are, and says nothing else about them.

@@ -74,6 +74,47 @@ func TestGossip(t *testing.T) {
 			t.Error(err)
 		}
 	})
+	t.Run("a node that was killed comes back at another address after a while", func(t *testing.T) {
+		t.Parallel()
+		// memberlist's own clock, three hundred times as fast
+		start := func(m Member) *gossip {
+			g := &gossip{self: func() Member { return m }, log: testLogger(t), known: map[string]Member{}}
+			c, err := g.config("127.0.0.1:0", "l", nil, "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.DeadNodeReclaimTime /= 300
+			c.ProbeInterval, c.ProbeTimeout, c.GossipInterval, c.SuspicionMult, c.SuspicionMaxTimeoutMult = 20*time.Millisecond, 10*time.Millisecond, 5*time.Millisecond, 1, 1
+			if err := g.start(c); err != nil {
+				t.Fatal(err)
+			}
+			return g
+		}
+		a, b := start(Member{ID: "a"}), start(Member{ID: "b", RaftAddr: "10.0.0.2:1"})
+		defer func() {
+			if err := a.stop(time.Second); err != nil {
+				t.Error(err)
+			}
+		}()
+		if err := join(b, a); err != nil {
+			t.Fatal(err)
+		}
+		until(t, "both know both", func() bool { return len(a.members()) == 2 && len(b.members()) == 2 })
+		if err := b.list.Shutdown(); err != nil { // without a word to anybody
+			t.Fatal(err)
+		}
+		until(t, "it is given up", func() bool { return a.raftAddr("b") == "" })
+		again := start(Member{ID: "b", RaftAddr: "10.0.0.3:1"})
+		defer func() {
+			if err := again.stop(time.Second); err != nil {
+				t.Error(err)
+			}
+		}()
+		until(t, "it is known at its new address", func() bool {
+			_ = join(again, a) // refused until then, as those do who keep in touch
+			return a.raftAddr("b") == "10.0.0.3:1"
+		})
+	})
 	t.Run("metadata fits memberlist's limit", func(t *testing.T) {
 		t.Parallel()
 		long := Member{ID: strings.Repeat("i", 36), Cluster: strings.Repeat("c", 36), RaftAddr: strings.Repeat("r", 250) + ":65535",

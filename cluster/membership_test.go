@@ -46,7 +46,7 @@ func TestPlan(t *testing.T) {
 		"a new node that was well gets a vote":           {in{[]raft.Server{voter("l"), learner("b")}, map[string]condition{"b": well("b", 10*time.Second)}, policy}, "promote b"},
 		"a new node that lags gets none":                 {in{[]raft.Server{voter("l"), learner("b")}, map[string]condition{"b": {alive: true, addr: "at-b", since: ago(time.Hour)}}, policy}, ""},
 		"addresses come before votes":                    {in{[]raft.Server{voter("l"), learner("b"), voter("c")}, map[string]condition{"b": well("b", time.Hour), "c": {alive: true, addr: "new"}}, policy}, "address c"},
-		"the dead stay by default":                       {in{five, map[string]condition{"b": dead(100 * time.Hour)}, policy}, ""},
+		"the dead stay by default":                       {in{five, map[string]condition{"b": dead(100 * time.Hour), "c": well("c", 0), "d": well("d", 0), "e": well("e", 0)}, policy}, ""},
 		"the dead stay for a while":                      {in{five, map[string]condition{"b": dead(59 * time.Minute), "c": well("c", 0), "d": well("d", 0), "e": well("e", 0)}, remove}, ""},
 		"one dead of five goes":                          {in{five, map[string]condition{"b": dead(time.Hour), "c": well("c", 0), "d": well("d", 0), "e": well("e", 0)}, remove}, "remove b"},
 		"of two dead none goes":                          {in{five, map[string]condition{"b": dead(time.Hour), "c": dead(time.Hour), "d": well("d", 0), "e": well("e", 0)}, remove}, ""},

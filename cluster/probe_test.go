@@ -86,6 +86,9 @@ func staleSuffix(t *testing.T, later int) {
 	if err := a.toy.WaitApplied(testContext(t), end); err != nil {
 		t.Fatalf("A did not get the snapshot: %v; %+v", err, a.node.Status())
 	}
+	if restarts := a.node.Status().Restarts; later > stale && restarts > 0 {
+		t.Fatalf("A restarted raft %d times: the snapshot left in its log what never was committed", restarts)
+	}
 	if later < stale {
 		until(t, "A restarts raft", func() bool { return a.node.Status().Restarts > 0 })
 	}

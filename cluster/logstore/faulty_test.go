@@ -3,6 +3,7 @@ package logstore
 import (
 	"errors"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -21,6 +22,7 @@ type faulty struct {
 	hung   chan struct{} // receives when a write begins to wait
 	chunks [][2]uint64   // DeleteRange calls
 	writes int
+	reads  atomic.Int64
 }
 
 func newFaulty() *faulty {
@@ -53,6 +55,10 @@ func (f *faulty) write(do func() error) error {
 
 func (f *faulty) StoreLogs(l []*raft.Log) error {
 	return f.write(func() error { return f.InmemStore.StoreLogs(l) })
+}
+func (f *faulty) GetLog(index uint64, l *raft.Log) error {
+	f.reads.Add(1)
+	return f.InmemStore.GetLog(index, l)
 }
 func (f *faulty) DeleteRange(a, b uint64) error {
 	f.chunks = append(f.chunks, [2]uint64{a, b})
