@@ -36,6 +36,8 @@ type step struct {
 var (
 	comment = regexp.MustCompile(`^\s*<!-- (setup|run on|shows at last|shows|not run|power off|new disk in)(:| |$)\s*(.*?)\s*-->\s*$`)
 	fence   = regexp.MustCompile("^\\s*```(\\w*)")
+	// indented is a command in a block that no comment can be above.
+	indented = regexp.MustCompile(`^(    |\t)\s*(sudo )?sluice `)
 )
 
 // parsePage reads a page. Every block of commands (```sh) must say where it is run, or why it is not.
@@ -66,6 +68,9 @@ func parsePage(file, text string) (*page, error) {
 		}
 		m := fence.FindStringSubmatch(lines[i])
 		if m == nil {
+			if indented.MatchString(lines[i]) {
+				return nil, fmt.Errorf("%s:%d: commands are written between ```sh and ```", file, i+1)
+			}
 			continue
 		}
 		indent := lines[i][:len(lines[i])-len(strings.TrimLeft(lines[i], " "))]

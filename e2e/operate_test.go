@@ -42,7 +42,7 @@ func TestAPage(t *testing.T) {
 	t.Run("is refused when a block of commands is never played, or a comment is not understood", func(t *testing.T) {
 		t.Parallel()
 		for _, bad := range []string{
-			"```sh\nls\n```\n", "<!-- run on n1 -->\n", "<!-- run on here -->\n```sh\nls\n```\n", "<!-- not run: -->\n```sh\nls\n```\n",
+			"```sh\nls\n```\n", "So:\n\n    sluice version\n", "<!-- run on n1 -->\n", "<!-- run on here -->\n```sh\nls\n```\n", "<!-- not run: -->\n```sh\nls\n```\n",
 			"<!-- run on n1 -->\n```sh\nls\n", "<!-- setup: five nodes -->\n", "<!-- run on n1 -->\n<!-- shows -->\n```text\n```\n",
 		} {
 			if p, err := parsePage("page.md", bad); err == nil {
