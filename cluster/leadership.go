@@ -211,9 +211,13 @@ func (n *Node) unfit() error {
 	return nil
 }
 
+// trouble says what is known to keep this node from its work, "" for nothing.
 func (n *Node) trouble() string {
 	if !n.up.Load() {
 		return "the node is starting"
+	}
+	if n.restoring.Load() {
+		return "the cluster's state is being replaced by a snapshot, and a majority does not have it yet"
 	}
 	if text := n.Diverged(); text != "" {
 		return text

@@ -52,23 +52,24 @@ type Node struct {
 	// views is what the reconciler of the present epoch last saw.
 	views atomic.Pointer[[]MemberView]
 
-	life     context.Context // of supervisor, governor and leadLoop
-	endLife  context.CancelFunc
-	workers  sync.WaitGroup
-	joined   atomic.Bool              // the cluster id is persisted
-	raising  atomic.Uint64            // highest cluster version this node has proposed
-	outdated atomic.Pointer[error]    // why this node cannot take part in its cluster's version
-	agreed   atomic.Pointer[verdict]  // on the leader: what the members' states have in common
-	diverged atomic.Pointer[string]   // how this node's state differs from the others'
-	crew     atomic.Pointer[crewList] // on the leader: how the members were when it last looked
-	leaving  atomic.Bool              // Leave was called: the node must not join again by itself
-	changing sync.Mutex               // held while the configuration is changed
-	stopped  atomic.Bool
-	restarts atomic.Uint64
-	reigns   reigns
-	met      acquaintances
-	fitness  fitness
-	problem  atomic.Value // string: what keeps raft from running or the node from joining
+	life      context.Context // of supervisor, governor and leadLoop
+	endLife   context.CancelFunc
+	workers   sync.WaitGroup
+	joined    atomic.Bool              // the cluster id is persisted
+	restoring atomic.Bool              // raft is restoring an operator's snapshot
+	raising   atomic.Uint64            // highest cluster version this node has proposed
+	outdated  atomic.Pointer[error]    // why this node cannot take part in its cluster's version
+	agreed    atomic.Pointer[verdict]  // on the leader: what the members' states have in common
+	diverged  atomic.Pointer[string]   // how this node's state differs from the others'
+	crew      atomic.Pointer[crewList] // on the leader: how the members were when it last looked
+	leaving   atomic.Bool              // Leave was called: the node must not join again by itself
+	changing  sync.Mutex               // held while the configuration is changed
+	stopped   atomic.Bool
+	restarts  atomic.Uint64
+	reigns    reigns
+	met       acquaintances
+	fitness   fitness
+	problem   atomic.Value // string: what keeps raft from running or the node from joining
 
 	startOnce, stopOnce sync.Once
 	started             bool

@@ -22,6 +22,9 @@ type restoring struct {
 // leadership was lost.
 const restoreGrace = time.Second
 
+// restoreReminder is how often the log says that a restore waits for the other members.
+const restoreReminder = 10 * time.Second
+
 // Restore replaces the state of the whole cluster by a snapshot that Config.Snapshots can take over from the reader. Raft gives it a
 // place above every entry there is and above meta.Index, which is returned. It is for the leader alone: elsewhere it fails with
 // ErrNotLeader. It returns when a quorum has the state and a new epoch has begun. The error is ErrNotDone or ErrUnknownOutcome: a
@@ -74,20 +77,9 @@ func (n *Node) restore(ctx context.Context, r *run, q *restoring) error {
 		defer r.awaited.Add(-1)
 		answer <- r.raft.Restore(q.meta, q.from, 0)
 	}()
-	var err error
-	select {
-	case err = <-answer:
-	case <-r.raft.LeaderCh():
-		select {
-		case err = <-answer:
-		case <-time.After(restoreGrace):
-			err = raft.ErrLeadershipLost
-		}
-	case <-r.down:
-		err = raft.ErrRaftShutdown
-	case <-ctx.Done():
-		err = ctx.Err()
-	}
+	n.restoring.Store(true)
+	err := n.awaitRestored(ctx, r, answer)
+	n.restoring.Store(false)
 	switch {
 	case err == nil:
 	case n.machine.installs.Load() != installs, errors.Is(err, raft.ErrLeadershipLost), ctx.Err() != nil:
@@ -103,6 +95,31 @@ func (n *Node) restore(ctx context.Context, r *run, q *restoring) error {
 	}
 	n.log.Warn("the state was replaced by a restored snapshot", "index", q.index)
 	return nil
+}
+
+// awaitRestored returns what becomes of raft's restore.
+func (n *Node) awaitRestored(ctx context.Context, r *run, answer <-chan error) error {
+	reminder := time.NewTicker(restoreReminder)
+	defer reminder.Stop()
+	for {
+		select {
+		case err := <-answer:
+			return err
+		case <-reminder.C:
+			n.log.Warn("the restore waits until a majority has the state; nothing is written meanwhile (are the members' disks full?)")
+		case <-r.raft.LeaderCh():
+			select {
+			case err := <-answer:
+				return err
+			case <-time.After(restoreGrace):
+				return raft.ErrLeadershipLost
+			}
+		case <-r.down:
+			return raft.ErrRaftShutdown
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }
 
 // strayed reports whether a follower's state is none that this leader's log leads to. Only a restore can leave one: a leader that

@@ -150,7 +150,7 @@ func (t *toy) apply(l *raft.Log) *command.EntryResult {
 				for _, w := range t.s.Words {
 					fmt.Fprintln(h, w.Word, w.Index)
 				}
-				t.s.Noted = Checkpoint{l.Index, fmt.Sprintf("%x", h.Sum64())}
+				t.s.Noted = Checkpoint{l.Index, fmt.Sprintf("%016x", h.Sum64())}
 			case strings.HasPrefix(w, "epoch "):
 				var node, cluster string
 				var term uint64

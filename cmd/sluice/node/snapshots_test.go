@@ -100,6 +100,9 @@ func TestANodeStopsWhileItsRestoreWaitsForTheOthers(t *testing.T) {
 		t.Fatalf("the restore did not wait for the others: %v", err)
 	default:
 	}
+	if s := lead.node.cluster.Status(); !strings.Contains(strings.Join(s.Problems, "\n"), "the cluster's state is being replaced by a snapshot") {
+		t.Errorf("its problems are %q", s.Problems)
+	}
 	lead.stop(t)
 	if err := <-ended; err == nil || !strings.Contains(err.Error(), "may or may not have happened") {
 		t.Errorf("the restore ends with %v", err)
