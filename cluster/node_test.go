@@ -133,6 +133,9 @@ func TestSingleNode(t *testing.T) {
 		if got := strings.Join(s.toy.words(), ""); got != "abc" {
 			t.Errorf("state is %q, want abc", got)
 		}
+		if i := n.machine.installs.Load(); i != 0 {
+			t.Errorf("the state was loaded from a snapshot %d times", i)
+		}
 		if n.ID() != id || n.Status().ClusterID != cluster {
 			t.Errorf("node %s of cluster %s became %s of %s", id, cluster, n.ID(), n.Status().ClusterID)
 		}

@@ -1,6 +1,8 @@
 package fsm
 
 import (
+	"context"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -9,6 +11,7 @@ import (
 	"github.com/sluice-dev/sluice/fsm/command"
 	"github.com/sluice-dev/sluice/fsm/row"
 	"github.com/sluice-dev/sluice/fsm/state"
+	"github.com/sluice-dev/sluice/fsm/watch"
 )
 
 // snapshotOfWork is a state as a snapshot may find it: runs that wait, that an agent has, and that are to come.
@@ -125,6 +128,27 @@ func TestARestoredStateIsFreeOfItsOwners(t *testing.T) {
 			}
 			s.one(&command.Envelope{Command: &command.Envelope_LeaderEpoch{LeaderEpoch: &command.LeaderEpoch{Term: 9, ClusterId: "new"}}})
 		})
+	}
+}
+
+func TestAReplacedStateHasListenersReadAgain(t *testing.T) {
+	t.Parallel()
+	m, sent := newMachine(t), newMachine(t)
+	m.flow("f")
+	for _, name := range []string{"f", "g", "h"} {
+		sent.flow(name)
+	}
+	listener := m.fsm.Events().Subscribe(watch.TopicFlowRun)
+	m.fsm.apply.Lock()
+	m.fsm.installed(sent.store)
+	m.fsm.apply.Unlock()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if _, err := listener.Next(ctx); !errors.Is(err, watch.ErrReset) {
+		t.Errorf("a listener got %v", err)
+	}
+	if got := m.fsm.AppliedIndex(); got != sent.index {
+		t.Errorf("the machine is at %d, the state at %d", got, sent.index)
 	}
 }
 

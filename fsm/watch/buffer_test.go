@@ -143,6 +143,9 @@ func TestWhoMissedEventsIsTold(t *testing.T) {
 	if _, err := b.SubscribeAfter(TopicFlowRun, old); !errors.Is(err, ErrReset) {
 		t.Fatalf("a cursor into a state that was replaced got %v", err)
 	}
+	if _, err := b.SubscribeAfter(TopicFlowRun, Cursor{Index: 20, Ordinal: 1}); !errors.Is(err, ErrReset) {
+		t.Fatalf("a cursor into a state that was replaced by an older one got %v", err)
+	}
 	b.Publish([]Event{event(10, 1, TopicFlowRun)})
 	if e := next(t, b.subscribeFirst(TopicFlowRun)); e.Cursor.Incarnation != 1 {
 		t.Fatalf("got %v", e.Cursor)
