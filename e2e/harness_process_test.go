@@ -55,7 +55,8 @@ func (s *shell) launch(l launch) *process {
 		close(copied)
 		p.cmd.Stdin = l.input
 		p.cmd.Stdout, p.cmd.Stderr = io.MultiWriter(p.stdout, p.both), io.MultiWriter(p.stderr, p.both)
-		p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+		// Cleanup ends the group, unless this process is killed or runs out of time itself. No thread of it ends before it does.
+		p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	}
 	if err := p.cmd.Start(); err != nil {
 		s.t.Fatalf("start %s: %v", p.name, err)
