@@ -464,8 +464,13 @@ func TestChangesOfLeaders(t *testing.T) {
 		default:
 		}
 		close(s.linger)
-		if next := <-s.began; next.Number <= first.Number {
-			t.Errorf("epoch %+v follows %+v", next, first)
+		select {
+		case next := <-s.began:
+			if next.Number <= first.Number {
+				t.Errorf("epoch %+v follows %+v", next, first)
+			}
+		case <-testContext(t).Done():
+			t.Error("no epoch began after the last")
 		}
 	})
 	t.Run("what a leader that was replaced still wants goes nowhere", func(t *testing.T) {

@@ -184,6 +184,9 @@ func TestAFireTimeMakesOneRun(t *testing.T) {
 	if r := m.schedule(d, first, base+3600e6, base+7200e6); r.Count != 1 {
 		t.Fatalf("a fire time was doubled: %v", r)
 	}
+	if r := m.schedule(d, first, base); r.Count != 0 || deployment().NextFire != base+7200e6+1 {
+		t.Fatalf("after an older plan, which made %d runs, the schedule goes on from %d", r.Count, deployment().NextFire)
+	}
 	all := runs()
 	if len(all) != 3 || !all[0].AutoScheduled || strings.Join(all[0].Tags, " ") != "auto-scheduled t" {
 		t.Fatalf("runs are %v", all)

@@ -285,13 +285,24 @@ func TestAPowerCutLeavesAPrefixOfTheCommits(t *testing.T) {
 				if err := b.Set([]byte("step"), []byte(next["step"])); err != nil {
 					t.Fatal(err)
 				}
-				sync := rng.IntN(30) == 0
-				if err := s.Commit(b, sync); err != nil {
+				sync, how := rng.IntN(30) == 0, rng.IntN(3)
+				if err := s.Commit(b, sync && how == 0); err != nil {
 					t.Fatal(err)
 				}
 				b.Close()
 				if sync {
 					synced = i
+					switch how {
+					case 1:
+						err = s.Sync()
+					case 2:
+						nothing := s.NewBatch()
+						err = s.Commit(nothing, true)
+						nothing.Close()
+					}
+					if err != nil {
+						t.Fatal(err)
+					}
 				}
 				states = append(states, next)
 			}
