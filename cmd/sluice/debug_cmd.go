@@ -9,13 +9,13 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/sluice-dev/sluice/api"
+	"github.com/sluice-dev/sluice/cmd/sluice/node"
 )
 
 func newDebugCommand(a *app) *cobra.Command {
@@ -56,10 +56,12 @@ FILE is sluice-debug-TIME.tar.gz unless given; - is the standard output. A file 
 
 // saveBundle writes the bundle to a file that appears when it is complete.
 func (a *app) saveBundle(ctx context.Context, file string) error {
-	if file != "-" {
-		if _, err := os.Lstat(file); err == nil {
-			return &failure{code: exitConflict, err: fmt.Errorf("%s exists already", file), hint: "sluice debug bundle ANOTHER_FILE"}
-		}
+	taken := &failure{code: exitConflict, err: fmt.Errorf("%s exists already", file), hint: "sluice debug bundle ANOTHER_FILE"}
+	switch _, err := os.Lstat(file); {
+	case file == "-" && a.outTTY:
+		return usagef("a bundle is no text for a terminal: sluice debug bundle - > FILE")
+	case file != "-" && err == nil:
+		return taken
 	}
 	c, err := a.connect(0)
 	if err != nil {
@@ -75,20 +77,17 @@ func (a *app) saveBundle(ctx context.Context, file string) error {
 		_, err := a.followBundle(io.TeeReader(stream, a.out))
 		return err
 	}
-	temporary, err := os.CreateTemp(filepath.Dir(file), ".sluice-debug-*")
-	if err != nil {
-		return fmt.Errorf("write the bundle: %w", err)
-	}
-	defer os.Remove(temporary.Name()) // fails when it has its name
-	done, err := a.followBundle(io.TeeReader(stream, temporary))
-	if err == nil {
-		err = temporary.Sync()
-	}
-	if err = errors.Join(err, temporary.Close()); err != nil {
+	var done bundleDone
+	err = node.WriteDurably(file, false, func(w io.Writer) (err error) {
+		done, err = a.followBundle(io.TeeReader(stream, w))
 		return err
-	}
-	// Link refuses to replace what somebody put there meanwhile.
-	if err := os.Link(temporary.Name(), file); err != nil {
+	})
+	switch {
+	case errors.Is(err, os.ErrExist): // somebody put it there meanwhile
+		return taken
+	case isOutcome(err): // the bundle broke off
+		return err
+	case err != nil:
 		return fmt.Errorf("write the bundle: %w", err)
 	}
 	info, err := os.Stat(file)
@@ -124,8 +123,8 @@ func (a *app) followBundle(stream io.Reader) (bundleDone, error) {
 		_, name, _ := strings.Cut(header.Name, "/") // without the folder
 		a.note("%s: %d bytes", name, header.Size)
 		done.Files++
-		if node, _, inside := strings.Cut(name, "/"); inside && !strings.HasSuffix(name, "/node.error.txt") {
-			nodes[node] = true
+		if folder, _, inside := strings.Cut(name, "/"); inside && !strings.HasSuffix(name, "/node.error.txt") {
+			nodes[folder] = true
 		}
 		if name == "manifest.json" {
 			manifest = new(api.DebugManifest)

@@ -32,7 +32,7 @@ func newSnapshotSave(a *app) *cobra.Command {
 		Long: `Save the whole state of the cluster to FILE, or with - to standard output, while everything goes on. Any node serves for it.
 The snapshot has everything that was acknowledged before the command began. It is verified while it is written, and FILE
 appears only when it is complete.`,
-		Example: "  sluice snapshot save backup.sluice\n  sluice snapshot save -",
+		Example: "  sluice snapshot save backup.sluice\n  sluice snapshot save - | gzip > backup.sluice.gz",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(command *cobra.Command, args []string) error {
 			c, err := a.connect(0)
@@ -49,6 +49,9 @@ appears only when it is complete.`,
 }
 
 func saveSnapshot(ctx context.Context, a *app, c *client.Client, path string, force, stale bool) error {
+	if path == "-" && a.outTTY {
+		return usagef("a snapshot is no text for a terminal: sluice snapshot save - > FILE")
+	}
 	if path != "-" && !force {
 		if _, err := os.Lstat(path); err == nil {
 			return &failure{code: exitConflict, err: fmt.Errorf("%s exists already", path), hint: "another name, or --force to replace it"}
