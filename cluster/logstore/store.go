@@ -516,8 +516,15 @@ func (s *Store) stuckReturned(after time.Duration, err error) {
 	s.raise(fmt.Sprintf("a log write took %s (limit %s, result: %v)", after.Round(time.Millisecond), s.opts.WriteTimeout, err))
 }
 
-func (s *Store) noteFailure(err error) { s.failed, s.failedAt = err, time.Now() }
-func (s *Store) noteSuccess()          { s.failed = nil }
+// noteFailure keeps why a write failed. That the file is not mapped any more only follows from the failure before.
+func (s *Store) noteFailure(err error) {
+	if s.failed == nil || !errors.Is(err, berrors.ErrInvalidMapping) {
+		s.failed = err
+	}
+	s.failedAt = time.Now()
+}
+
+func (s *Store) noteSuccess() { s.failed = nil }
 
 // Rearm reloads the log's extent from disk after raft was stopped and accepts writes again. It fails while a write is
 // still stuck.

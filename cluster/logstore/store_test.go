@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+	berrors "go.etcd.io/bbolt/errors"
 	"go.uber.org/goleak"
 )
 
@@ -38,6 +39,21 @@ func TestAppend(t *testing.T) {
 		f.mustStore(t, entries(1, 9, 1))
 		f.mustStore(t, entries(4, 5, 2))
 		f.wantExtent(t, 1, 5)
+	})
+	t.Run("health tells the cause and not that the file is unmapped in consequence", func(t *testing.T) {
+		t.Parallel()
+		f := open(t, newFaulty(), time.Minute)
+		f.mustStore(t, entries(1, 5, 1))
+		for _, fails := range []error{errDisk, berrors.ErrInvalidMapping} {
+			f.disk.set(fails, false, nil)
+			if err := f.StoreLogs(entries(6, 6, 1)); !errors.Is(err, fails) {
+				t.Fatalf("got %v, want %v", err, fails)
+			}
+		}
+		if h := f.Health(); !errors.Is(h.Err, errDisk) {
+			t.Errorf("health tells %v, not that %v", h.Err, errDisk)
+		}
+		f.disk.set(nil, false, nil)
 	})
 	t.Run("a write error means not stored and leaves nothing", func(t *testing.T) {
 		t.Parallel()
