@@ -251,6 +251,9 @@ func (n *Node) askLeader(ctx context.Context, method string, body func() ([]byte
 		if now := time.Now(); failing.IsZero() || now.Sub(start) > time.Second {
 			failing = now
 		} else if now.Sub(failing) >= n.cfg.LeaderHold {
+			if errors.Is(err, ErrNoLeader) {
+				return nil, fmt.Errorf("%w within %s", err, n.cfg.LeaderHold)
+			}
 			return nil, fmt.Errorf("%w within %s: %w", ErrNoLeader, n.cfg.LeaderHold, err)
 		}
 		pause := retryBackoff * 5

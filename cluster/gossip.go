@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log"
 	"log/slog"
@@ -40,12 +41,13 @@ type gossip struct {
 	list *memberlist.Memberlist
 	own  string // host:port where others reach it; memberlist's own node changes without a lock that we could take
 
-	mu    sync.Mutex // guards known
-	known map[string]Member
+	mu     sync.Mutex // guards what follows
+	known  map[string]Member
+	failed map[string]string // why addresses could not be met, as the log has it
 }
 
 func startGossip(addr, label string, key []byte, advertise string, self func() Member, logger *slog.Logger) (*gossip, error) {
-	g := &gossip{self: self, log: logger, known: map[string]Member{}}
+	g := &gossip{self: self, log: logger, known: map[string]Member{}, failed: map[string]string{}}
 	c, err := g.config(addr, label, key, advertise)
 	if err != nil {
 		return nil, err
@@ -181,9 +183,25 @@ func (g *gossip) meet(addrs []string) {
 			continue
 		}
 		known[a] = true
-		if _, err := g.list.Join([]string{a}); err != nil {
-			g.log.Warn("a node cannot be reached by gossip", "address", a, "error", err)
-		}
+		_, err := g.list.Join([]string{a})
+		g.met(a, err)
+	}
+}
+
+// met says that an address could not be met: once for each reason, as it is tried several times a second.
+func (g *gossip) met(addr string, err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if err == nil {
+		delete(g.failed, addr)
+		return
+	}
+	if inner := errors.Unwrap(err); inner != nil { // of memberlist's list of one, which takes several lines
+		err = inner
+	}
+	if text := err.Error(); g.failed[addr] != text {
+		g.failed[addr] = text
+		g.log.Warn("a node cannot be reached by gossip; trying again", "address", addr, "error", text)
 	}
 }
 

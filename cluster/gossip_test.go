@@ -1,6 +1,9 @@
 package cluster
 
 import (
+	"bytes"
+	"errors"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -45,6 +48,22 @@ func TestGossip(t *testing.T) {
 		}
 		if n := len(a.members()); n != 1 {
 			t.Errorf("%d members after a refused merge", n)
+		}
+	})
+	t.Run("a node that cannot be met is told once for each reason", func(t *testing.T) {
+		t.Parallel()
+		var out bytes.Buffer
+		g := &gossip{log: slog.New(slog.NewTextHandler(&out, nil)), failed: map[string]string{}}
+		for _, text := range []string{"refused", "refused", "wrong key", "wrong key", ""} {
+			var err error
+			if text != "" {
+				err = errors.New(text)
+			}
+			g.met("10.0.0.1:2", err)
+		}
+		g.met("10.0.0.1:2", errors.New("wrong key")) // after it was met
+		if lines := strings.Count(out.String(), "\n"); lines != 3 {
+			t.Errorf("%d lines:\n%s", lines, out.String())
 		}
 	})
 	t.Run("another label is not heard", func(t *testing.T) {

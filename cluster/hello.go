@@ -198,13 +198,15 @@ const DefaultInternalPort = "4201"
 // helloTimeout bounds one question of who somebody is.
 const helloTimeout = time.Second
 
-// greetAll says hello to all addresses at once and returns the answers, this node's own left out, and the last problem.
+// greetAll says hello to all addresses at once and returns the answers, this node's own left out, and why
+// others gave none: in the order of the addresses, so that rounds that end alike say the same.
 func (n *Node) greetAll(ctx context.Context, addrs []string) (answers []hello, problem error) {
 	ctx, cancel := context.WithTimeout(ctx, helloTimeout)
 	defer cancel()
+	problems := make([]error, len(addrs))
 	var mu sync.Mutex
 	var all sync.WaitGroup
-	for _, a := range addrs {
+	for i, a := range addrs {
 		if a == n.port.Advertised() {
 			continue
 		}
@@ -214,7 +216,7 @@ func (n *Node) greetAll(ctx context.Context, addrs []string) (answers []hello, p
 			defer mu.Unlock()
 			switch {
 			case err != nil:
-				problem = err
+				problems[i] = err
 			case h.NodeID != n.id:
 				answers = append(answers, h)
 			}
@@ -222,5 +224,5 @@ func (n *Node) greetAll(ctx context.Context, addrs []string) (answers []hello, p
 	}
 	all.Wait()
 	slices.SortFunc(answers, func(a, b hello) int { return strings.Compare(a.NodeID, b.NodeID) })
-	return slices.CompactFunc(answers, func(a, b hello) bool { return a.NodeID == b.NodeID }), problem
+	return slices.CompactFunc(answers, func(a, b hello) bool { return a.NodeID == b.NodeID }), errors.Join(problems...)
 }

@@ -169,6 +169,9 @@ func (r *reader) readIndex(ctx context.Context) (uint64, error) {
 			if errors.Is(ctx.Err(), context.Canceled) {
 				return 0, ctx.Err()
 			}
+			if errors.Is(last, ErrNoLeader) {
+				return 0, last
+			}
 			return 0, fmt.Errorf("%w: %w", ErrNoLeader, last)
 		}
 		timer.Stop()

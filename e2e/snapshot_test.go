@@ -139,7 +139,7 @@ func TestSnapshotsOfACluster(t *testing.T) {
 	if restored.code != 0 {
 		t.Fatalf("restore\n%s", restored)
 	}
-	contains(t, restored.stdout, "Restored the state of", "incarnation 1: 1 executions ended")
+	contains(t, restored.stdout, "Restored the state of", "incarnation 1; executions ended: 1")
 	if got := sh.ok("work-queue", "ls"); strings.Contains(got, "lost") || !strings.Contains(got, "kept") {
 		t.Errorf("queues after the restore:\n%s", got)
 	}
@@ -216,11 +216,11 @@ func TestARestoreAsksAboutWhatFellDue(t *testing.T) {
 	if r := sh.run("snapshot", "restore", file, "--yes"); r.code != 2 || !strings.Contains(r.stderr, "--missed skip") {
 		t.Fatalf("without a word about what was missed\n%s", r)
 	}
-	contains(t, sh.ok("snapshot", "restore", file, "--yes", "--missed", "run"), "0 missed runs skipped")
+	contains(t, sh.ok("snapshot", "restore", file, "--yes", "--missed", "run"), "missed runs skipped: 0")
 	if r := must[*api.FlowRun](t)(conn.FlowRun(t.Context(), id)); r.State.Type != api.Scheduled {
 		t.Errorf("a missed run that is to run is %+v", r.State)
 	}
-	contains(t, sh.ok("snapshot", "restore", file, "--yes", "--missed", "skip"), "1 missed runs skipped", "incarnation 2")
+	contains(t, sh.ok("snapshot", "restore", file, "--yes", "--missed", "skip"), "missed runs skipped: 1", "incarnation 2")
 	if r := must[*api.FlowRun](t)(conn.FlowRun(t.Context(), id)); r.State.Type != api.Cancelled || !strings.Contains(*r.State.Message, "skipped") {
 		t.Errorf("a missed run that is skipped is %+v", r.State)
 	}

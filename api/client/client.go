@@ -451,6 +451,10 @@ func decodeError(response *http.Response, answer []byte) *api.Error {
 		result.Hint = "use https:// in the address of the API"
 	default:
 		result.Message = fmt.Sprintf("%s %s answered %s", response.Request.Method, response.Request.URL, response.Status)
+		switch response.StatusCode {
+		case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout: // a node would say why: this is a proxy
+			result.Hint = "no node behind the load balancer there is ready; ask one itself: sluice cluster health --api http://NODE:4200/api"
+		}
 	}
 	return result
 }

@@ -285,6 +285,30 @@ func TestErrorBodiesOfAllFormsBecomeErrors(t *testing.T) {
 	}
 }
 
+func TestABalancerWithoutNodesLeadsToTheNodes(t *testing.T) {
+	t.Parallel()
+	balancer := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		_, _ = io.WriteString(w, "<html><body><h1>503 Service Unavailable</h1>")
+	})
+	_, err := connect(t, client.Config{Addresses: []string{balancer.api()}}).Flow(t.Context(), api.NewID())
+	if known, ok := errors.AsType[*api.Error](err); !ok || !strings.Contains(known.Hint, "sluice cluster health --api http://NODE:4200/api") {
+		t.Errorf("got %#v", err)
+	}
+}
+
+func TestWhatANodeSaysOfASnapshotIsToldThoughOthersAreDown(t *testing.T) {
+	t.Parallel()
+	alone := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		_, _ = io.WriteString(w, `{"detail":"no leader within 5s","kind":"unavailable","hint":"repeat it"}`)
+	})
+	c := connect(t, client.Config{Addresses: []string{refused(t), alone.api(), refused(t)}})
+	if _, _, err := c.SaveSnapshot(t.Context(), false); err == nil || err.Error() != "no leader within 5s" {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestAnAnswerThatIsNoJSONNamesTheAddress(t *testing.T) {
 	t.Parallel()
 	node := serve(t, answer("<html>"))

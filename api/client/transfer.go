@@ -13,7 +13,7 @@ import (
 // in turn while nothing was done; they are only asked again by the caller, who closes the answer's body.
 func (c *Client) transfer(ctx context.Context, method, path string, wait time.Duration, prepare func(*http.Request) error) (*http.Response, error) {
 	first := c.position()
-	var last error
+	var last, told error // told: by a server, worth more than that another did not answer
 	for i := range c.addresses {
 		position := (first + i) % len(c.addresses)
 		address := c.addresses[position]
@@ -38,11 +38,14 @@ func (c *Client) transfer(ctx context.Context, method, path string, wait time.Du
 			last = unreachable(c.addresses, address, err)
 			continue
 		}
-		told := decodeError(response, answer)
-		if outcomeOf(told.Kind) == final {
-			return nil, told
+		refusal := decodeError(response, answer)
+		if outcomeOf(refusal.Kind) == final {
+			return nil, refusal
 		}
-		last = told
+		told = refusal
+	}
+	if told != nil {
+		return nil, told
 	}
 	return nil, last
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -75,6 +76,9 @@ func (c *Client) Call(ctx context.Context, to Target, method string, body []byte
 	for last := false; ; last = true {
 		conn, opened, err := c.connect(ctx, to)
 		if err != nil {
+			if dial, ok := errors.AsType[*net.OpError](err); ok && dial.Op == "dial" {
+				err = dial.Err // the address is said below
+			}
 			if maybe {
 				return nil, fmt.Errorf("%w from %s: %w", ErrBroken, to.Addr, err)
 			}

@@ -97,7 +97,7 @@ func Listen(c Config) (*Port, error) {
 		return nil, errors.Join(fmt.Errorf("internal address %q: %w", c.Advertise, err), listener.Close())
 	}
 	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
-		return nil, errors.Join(fmt.Errorf("internal address %s is a wildcard that other nodes cannot reach: set the advertised address", c.Advertise), listener.Close())
+		return nil, errors.Join(fmt.Errorf("internal address %s is a wildcard that other nodes cannot reach: name one that they can (--internal-advertise)", c.Advertise), listener.Close())
 	}
 	if port == "0" {
 		_, bound, _ := net.SplitHostPort(listener.Addr().String())

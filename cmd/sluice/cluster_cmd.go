@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -60,13 +61,21 @@ func memberList(members []api.ClusterMember) list[api.ClusterMember] {
 			{header: "API", cell: func(m api.ClusterMember, _ bool) string { return m.HTTPAddress }},
 			{header: "Version", cell: func(m api.ClusterMember, _ bool) string { return m.Version }},
 			{header: "Supports", cell: func(m api.ClusterMember, _ bool) string { return versionRange(m.Supports) }},
-			{header: "Applied", right: true, cell: func(m api.ClusterMember, _ bool) string { return strconv.FormatUint(m.AppliedIndex, 10) }},
+			{header: "Applied", right: true, cell: func(m api.ClusterMember, _ bool) string { return appliedText(m) }},
 			{header: "Problem", fold: true, sgr: sgrRed, cell: func(m api.ClusterMember, _ bool) string { return m.Problem }},
 		},
 		items: members,
 		id:    func(m api.ClusterMember) string { return m.ID },
 		name:  memberName,
 	}
+}
+
+// appliedText is what a member has applied, "" of one that does not say.
+func appliedText(m api.ClusterMember) string {
+	if !m.Alive {
+		return ""
+	}
+	return strconv.FormatUint(m.AppliedIndex, 10)
 }
 
 func memberRole(m api.ClusterMember) string {
@@ -160,14 +169,24 @@ func showCluster(a *app, cluster *api.Cluster) error {
 		}
 		return clusterTrouble(cluster)
 	}
-	leader := "none is known"
+	if cluster.ClusterID == "" {
+		a.say("Cluster:  none yet")
+		for _, p := range cluster.Problems {
+			a.say("Problem:  node %s, which answers: %s", cluster.NodeID, p)
+		}
+		return clusterTrouble(cluster)
+	}
+	leader, silent := "none is known", ""
 	for _, m := range cluster.Members {
 		if m.ID == cluster.Leader {
 			leader = memberName(m) + " (" + m.ID + ")"
+			if !m.Alive {
+				silent = ", which does not answer: another is being elected"
+			}
 		}
 	}
 	a.say("Cluster:  %s", cluster.ClusterID)
-	a.say("Leader:   %s, term %d", leader, cluster.Term)
+	a.say("Leader:   %s, term %d%s", leader, cluster.Term, silent)
 	a.say("Version:  %s", versionLine(cluster))
 	a.say("Nodes:    %d, of which %d must agree", len(cluster.Members), cluster.Quorum)
 	switch {
@@ -189,15 +208,20 @@ func showCluster(a *app, cluster *api.Cluster) error {
 
 // clusterTrouble makes scripts notice. A cluster of one may never lose a node, and that is no trouble.
 func clusterTrouble(cluster *api.Cluster) error {
+	text := ""
 	switch {
-	case cluster.Leader == "":
-		return fmt.Errorf("the cluster has no leader")
+	case cluster.ClusterID == "":
+		text = "this node belongs to no cluster yet"
 	case cluster.LossesLeft < 0:
-		return fmt.Errorf("the cluster has lost its quorum")
+		text = "the cluster has lost its quorum"
+	case cluster.Leader == "":
+		text = "the cluster has no leader"
 	case cluster.LossesLeft == 0 && len(cluster.Members) > 2:
-		return fmt.Errorf("the cluster stops when one more node fails")
+		text = "the cluster stops when one more node fails"
+	default:
+		return nil
 	}
-	return nil
+	return &failure{code: exitError, err: errors.New(text), hint: "sluice cluster health says what to do"}
 }
 
 // findMember returns the node of a name, id or unique prefix of an id.
@@ -244,6 +268,9 @@ does this by itself.`,
 			if len(args) > 0 {
 				if to, err = findMember(command.Context(), c, args[0]); err != nil {
 					return err
+				}
+				if to.Leader {
+					return a.printDone(to, to.ID, memberName(*to), memberName(*to)+" leads already")
 				}
 			}
 			if err := c.TransferLeadership(command.Context(), to.ID); err != nil {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -55,7 +56,9 @@ func showHealth(a *app, h *api.ClusterHealth) error {
 	a.say("Health:   %s, as node %s sees it", a.verdict(h.Status), cmp.Or(h.NodeName, h.NodeID))
 	a.say("Cluster:  %s", cmp.Or(h.ClusterID, "none yet"))
 	a.say("Leader:   %s, term %d", leader, h.Term)
-	a.say("Quorum:   %d of %d voters are well, %d must agree: %s", h.VotersLive, h.Voters, h.Quorum, margin(h.LossesLeft))
+	if h.ClusterID != "" {
+		a.say("Quorum:   %d of %d voters are well, %d must agree: %s", h.VotersLive, h.Voters, h.Quorum, margin(h.LossesLeft))
+	}
 	for _, r := range h.Reasons {
 		about := r.Text
 		if r.Member != "" {
@@ -71,6 +74,14 @@ func showHealth(a *app, h *api.ClusterHealth) error {
 		return err
 	}
 	return healthVerdict(h)
+}
+
+// offsetText is a clock's offset in seconds; nothing is neither before nor behind.
+func offsetText(offset, uncertainty float64) string {
+	if math.Abs(offset) < 0.0005 {
+		return fmt.Sprintf("0.000s ±%.3f", uncertainty)
+	}
+	return fmt.Sprintf("%+.3fs ±%.3f", offset, uncertainty)
 }
 
 func pad(s string, width int) string { return s + strings.Repeat(" ", max(0, width-len(s))) }
@@ -114,7 +125,7 @@ func healthList(members []api.MemberHealth) list[api.MemberHealth] {
 				if m.ClockOffset == nil || m.ClockError == nil {
 					return ""
 				}
-				return fmt.Sprintf("%+.3fs ±%.3f", m.ClockOffset.Seconds(), m.ClockError.Seconds())
+				return offsetText(m.ClockOffset.Seconds(), m.ClockError.Seconds())
 			}},
 			{header: "Disk free", right: true, cell: func(m api.MemberHealth, _ bool) string {
 				if m.DiskFree == nil {

@@ -95,7 +95,7 @@ func (a *app) saveBundle(ctx context.Context, file string) error {
 		return fmt.Errorf("write the bundle: %w", err)
 	}
 	done.File, done.Bytes = file, info.Size()
-	sentence := fmt.Sprintf("Wrote %s: %d files of %d nodes, %d KiB", file, done.Files, done.Nodes, done.Bytes>>10)
+	sentence := fmt.Sprintf("Wrote %s, %d KiB; files: %d, nodes that answered: %d", file, done.Bytes>>10, done.Files, done.Nodes)
 	return a.printDone(done, file, file, sentence)
 }
 

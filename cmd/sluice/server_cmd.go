@@ -134,7 +134,7 @@ With --ephemeral the node chooses its port, prints one JSON line with its addres
 15 seconds; when the data directory is in use already, it prints the address of the server that uses it. A node started
 without it on the same data directory takes its place when no script runs any more.`,
 		Example: fmt.Sprintf(`  sluice %s start
-  sluice %s start --data-dir /var/lib/sluice --node-name a --bootstrap-expect 3 --join a,b,c \\
+  sluice %s start --data-dir /var/lib/sluice --node-name a --bootstrap-expect 3 --join a,b,c \
     --internal-addr 10.0.0.1:4201 --gossip-addr 10.0.0.1:4202 --tls-ca ca.pem --tls-cert a.pem --tls-key a-key.pem`, name, name),
 		Args: cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {

@@ -227,7 +227,7 @@ func restoreSnapshot(ctx context.Context, a *app, c *client.Client, path, missed
 		return settleRestore(ctx, c, staged, err)
 	}
 	return a.printDone(restored, fmt.Sprint(restored.Index), fmt.Sprint(restored.Index),
-		fmt.Sprintf("Restored the state of %s at index %d, incarnation %d: %d executions ended, %d missed runs skipped", staged.Snapshot.StateTime, restored.Index,
+		fmt.Sprintf("Restored the state of %s at index %d, incarnation %d; executions ended: %d, missed runs skipped: %d", staged.Snapshot.StateTime, restored.Index,
 			restored.Incarnation, restored.Ended, restored.Skipped))
 }
 
@@ -245,10 +245,10 @@ func confirmRestore(ctx context.Context, a *app, staged *api.StagedSnapshot, mis
 		a.note("All that was written since is lost.")
 	}
 	if staged.Leased > 0 {
-		a.note("%d runs were being executed then; they end as crashed, or wait again if they had not begun.", staged.Leased)
+		a.note("Runs that were being executed then: %d. They end as crashed, or wait again if they had not begun.", staged.Leased)
 	}
 	if staged.Due > 0 {
-		a.note("%d scheduled runs fell due since then.", staged.Due)
+		a.note("Scheduled runs that fell due since then: %d.", staged.Due)
 		for missed == "" {
 			if yes || !a.inTTY {
 				return "", &failure{code: exitUsage, err: fmt.Errorf("%d scheduled runs fell due between the snapshot and now", staged.Due),

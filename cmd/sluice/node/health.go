@@ -42,6 +42,7 @@ func (m members) Health(ctx context.Context) api.ClusterHealth {
 		}
 		h.Members = append(h.Members, one)
 	}
+	slices.SortStableFunc(h.Members, func(a, b api.MemberHealth) int { return cmp.Compare(memberName(&a), memberName(&b)) })
 	if len(h.Members) == 0 { // it belongs to no cluster yet
 		h.Members = append(h.Members, api.MemberHealth{ID: s.NodeID, Name: m.node.config.Name, Version: m.node.config.Version, Alive: true, Problems: s.Problems})
 	}
@@ -153,16 +154,24 @@ type sayer func(code, status string, m *api.MemberHealth, try, format string, ar
 func judgeQuorum(h *api.ClusterHealth, say sayer) {
 	here := cmp.Or(h.NodeName, h.NodeID)
 	elsewhere := "sluice cluster health --api http://ANOTHER_NODE:4200/api"
+	var down []string
 	for _, m := range h.Members {
 		if at := httpAddress(&m); m.ID != h.NodeID && at != "" {
 			elsewhere = "sluice cluster health --api http://" + at + "/api"
 		}
+		if m.Voter && !m.Alive {
+			down = append(down, memberName(&m))
+		}
+	}
+	restart := elsewhere
+	if len(down) > 0 {
+		restart = "start " + strings.Join(down, ", ") + "; or if they run, " + elsewhere + "; if they are lost for good, sluice cluster recover"
 	}
 	switch {
 	case h.Leader == "" && h.Voters == 0:
 		say("no_leader", api.ClusterDown, nil, "sluice cluster members", "node %s belongs to no cluster yet", here)
 	case h.LossesLeft < 0:
-		say("quorum_lost", api.ClusterDown, nil, elsewhere, "node %s reaches %d of %d voters and %d must agree: the others are down, or this node is cut off from them", here, h.VotersLive, h.Voters, h.Quorum)
+		say("quorum_lost", api.ClusterDown, nil, restart, "node %s reaches %d of %d voters and %d must agree: the others are down, or this node is cut off from them", here, h.VotersLive, h.Voters, h.Quorum)
 	case h.Leader == "":
 		say("no_leader", api.ClusterDown, nil, elsewhere, "node %s knows no leader", here)
 	case h.LossesLeft == 0 && h.Voters == 2:
@@ -177,7 +186,11 @@ func judgeQuorum(h *api.ClusterHealth, say sayer) {
 
 func judgeMember(m *api.MemberHealth, h *api.ClusterHealth, newest uint64, reference api.Duration, now time.Time, say sayer) {
 	if !m.Alive {
-		say("member_down", api.ClusterDegraded, m, "start it, or sluice cluster remove "+memberName(m)+" if it is lost", "it does not answer: %s", m.Error)
+		try := "start it, or sluice cluster remove " + memberName(m) + " if it is lost"
+		if h.LossesLeft < 0 { // nobody can be removed without a quorum
+			try = "start it"
+		}
+		say("member_down", api.ClusterDegraded, m, try, "it does not answer: %s", m.Error)
 		return
 	}
 	if m.Halted != "" {

@@ -2,6 +2,7 @@ package node
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -96,5 +97,24 @@ func TestTheVerdictOnACluster(t *testing.T) {
 				t.Errorf("%s, %d may fail, %q; want %s, %d, %q\n%+v", h.Status, h.LossesLeft, reasons, c.status, c.left, c.reasons, h.Reasons)
 			}
 		})
+	}
+}
+
+func TestALostQuorumIsToStartTheNodesThatAreDown(t *testing.T) {
+	t.Parallel()
+	h := api.ClusterHealth{NodeID: "a", Members: []api.MemberHealth{
+		{ID: "a", Name: "n1", Voter: true, Alive: true},
+		{ID: "b", Name: "n2", Voter: true, HTTPAddress: "10.0.0.2:4200"},
+		{ID: "c", Name: "n3", Voter: true, HTTPAddress: "10.0.0.3:4200"},
+	}}
+	judge(&h, time.Now())
+	for _, r := range h.Reasons {
+		switch {
+		case r.Code == "quorum_lost" && !strings.HasPrefix(r.Try, "start n2, n3; "), r.Code == "member_down" && r.Try != "start it":
+			t.Errorf("%s: try %q", r.Code, r.Try)
+		}
+	}
+	if h.LossesLeft >= 0 || h.Reasons[0].Code != "quorum_lost" {
+		t.Errorf("got %+v", h.Reasons)
 	}
 }

@@ -1,8 +1,10 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/sluice-dev/sluice/api"
 	"github.com/sluice-dev/sluice/cluster"
@@ -40,6 +42,9 @@ func (m members) Describe(ctx context.Context) api.Cluster {
 			}
 		}
 	}
+	slices.SortStableFunc(c.Members, func(a, b api.ClusterMember) int {
+		return cmp.Compare(cmp.Or(a.Name, a.ID), cmp.Or(b.Name, b.ID))
+	})
 	c.Quorum = voters/2 + 1
 	c.LossesLeft = alive - c.Quorum
 	return c

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/sluice-dev/sluice/api"
@@ -94,8 +95,8 @@ func proposalError(err error) error {
 	case errors.Is(err, cluster.ErrTooLarge):
 		return &api.Error{Kind: api.KindTooLarge, Message: err.Error()}
 	default:
-		return &api.Error{Kind: api.KindUnavailable, Message: "the write was not done: " + err.Error(),
-			Hint: "repeat the request; /readyz?verbose on the node says what is wrong"}
+		return &api.Error{Kind: api.KindUnavailable, Message: "the write was not done: " + strings.TrimPrefix(err.Error(), cluster.ErrNotDone.Error()+": "),
+			Hint: "repeat the request; sluice cluster health says what is wrong"}
 	}
 }
 
@@ -124,7 +125,7 @@ type reader struct {
 func (r reader) View(ctx context.Context, consistency httpapi.Consistency, minIndex uint64) (*state.View, uint64, error) {
 	unavailable := func(err error) error {
 		return &api.Error{Kind: api.KindUnavailable, Message: "this node cannot answer a read now: " + err.Error(),
-			Hint: "repeat the request, or read with ?consistency=stale"}
+			Hint: "repeat the request; sluice cluster health says what is wrong (?consistency=stale reads what this node has)"}
 	}
 	if text := r.cluster.Diverged(); text != "" {
 		return nil, 0, &api.Error{Kind: api.KindUnavailable, Message: "this node cannot answer a read: " + text, Hint: "ask another node"}
