@@ -10,6 +10,12 @@ import (
 	"github.com/hashicorp/raft"
 )
 
+// logOf is where a log begins, and the term of the state there.
+type logOf struct{ index, term uint64 }
+
+func (l logOf) logBase() uint64        { return l.index }
+func (l logOf) baseTerm(uint64) uint64 { return l.term }
+
 func TestMessagesFitALogThatWasCompacted(t *testing.T) {
 	t.Parallel()
 	entries := func(from, to uint64) (all []*raft.Log) {
@@ -18,7 +24,7 @@ func TestMessagesFitALogThatWasCompacted(t *testing.T) {
 		}
 		return all
 	}
-	const base = 10
+	const begin = 10
 	for what, c := range map[string]struct {
 		prev, from, to, commit uint64 // no entries when to is 0
 		wantPrev, wantFrom     uint64 // no entries left when wantFrom is 0
@@ -44,7 +50,15 @@ func TestMessagesFitALogThatWasCompacted(t *testing.T) {
 				m.Entries = entries(c.from, c.to)
 			}
 			before := *m
-			got := fit(m, base)
+			if known := fit(m, logOf{begin, 3}); !reflect.DeepEqual(known, fit(m, logOf{begin, 0})) {
+				t.Errorf("of a state of the same term it is made %+v", known)
+			}
+			if c.prev <= begin && max(c.prev, c.to) >= begin {
+				if other := fit(m, logOf{begin, 2}); other.PrevLogEntry != m.PrevLogEntry || len(other.Entries) != len(m.Entries) {
+					t.Errorf("to a state that is of another entry it is made %+v", other)
+				}
+			}
+			got := fit(m, logOf{begin, 0})
 			if !reflect.DeepEqual(*m, before) {
 				t.Error("the sender's message was changed")
 			}
@@ -55,7 +69,7 @@ func TestMessagesFitALogThatWasCompacted(t *testing.T) {
 			if got.PrevLogEntry != c.wantPrev || first != c.wantFrom || got.LeaderCommitIndex != c.wantCommit || got.Term != 7 || (got.PrevLogTerm == 0) != (c.wantPrev == 0) {
 				t.Errorf("%+v", got)
 			}
-			if same := fit(m, 0); same.PrevLogEntry != c.prev || len(same.Entries) != len(m.Entries) {
+			if same := fit(m, logOf{0, 0}); same.PrevLogEntry != c.prev || len(same.Entries) != len(m.Entries) {
 				t.Errorf("a log that has everything: %+v", same)
 			}
 		})

@@ -150,7 +150,7 @@ func (n *Node) start(ctx context.Context) (err error) {
 		undo = append(undo, func() error { n.tcp.CloseStreams(); return n.tcp.Close() })
 		t = n.tcp
 	}
-	if n.trans, err = keepOpen(t, n.unfit, n.logBase); err != nil {
+	if n.trans, err = keepOpen(t, n.unfit, n); err != nil {
 		return err
 	}
 	n.arriving.Go(func() { n.trans.arrivals.loop(n.endArrivals) })

@@ -33,10 +33,12 @@ type restoreFleet struct {
 	t     *testing.T
 	nodes []*restoreNode
 	flows int
+	// stable is the policy's; leaders look at their members four times as often, at least once a second.
+	stable time.Duration
 }
 
 func newRestoreFleet(t *testing.T) *restoreFleet {
-	f := &restoreFleet{t: t}
+	f := &restoreFleet{t: t, stable: 100 * time.Millisecond}
 	for range 3 {
 		dir := t.TempDir()
 		data, err := OpenDataDir(dir)
@@ -68,7 +70,7 @@ func (f *restoreFleet) up(nodes ...*restoreNode) {
 		var err error
 		n.node, err = New(Config{
 			DataDir: n.data, Snapshots: n.snapshots, InternalAddr: n.addr, Join: join, BootstrapExpect: 3,
-			Heartbeat: 300 * time.Millisecond, CommitTimeout: 5 * time.Millisecond, Membership: MembershipPolicy{Stable: 100 * time.Millisecond},
+			Heartbeat: 300 * time.Millisecond, CommitTimeout: 5 * time.Millisecond, Membership: MembershipPolicy{Stable: f.stable},
 			EncodeEpoch: func(term uint64, node, cluster string) []byte {
 				return encodeReal(f.t, &command.Envelope{Command: &command.Envelope_LeaderEpoch{
 					LeaderEpoch: &command.LeaderEpoch{Term: term, NodeId: node, ClusterId: cluster}}})
@@ -381,6 +383,7 @@ func TestRestore(t *testing.T) {
 			t.Fatalf("the leader has %d flows: the restore did not reach its own state, and this test tests nothing", got)
 		}
 		f.down(lead)
+		f.stable = time.Minute // it must not go on from its own state until the leader has looked at it
 		f.up(others...)
 		f.create(f.leader(), 3)
 		f.up(lead)

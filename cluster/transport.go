@@ -44,7 +44,7 @@ func (transport) AppendEntriesPipeline(raft.ServerID, raft.ServerAddress) (raft.
 	return nil, raft.ErrPipelineReplicationNotSupported
 }
 
-func keepOpen(t raft.Transport, unfit func() error, base func() uint64) (transport, error) {
+func keepOpen(t raft.Transport, unfit func() error, base base) (transport, error) {
 	pv, ok := t.(raft.WithPreVote)
 	if !ok {
 		return transport{}, fmt.Errorf("transport %T does not support pre-vote", t)
