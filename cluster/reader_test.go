@@ -13,14 +13,15 @@ func TestReads(t *testing.T) {
 	t.Parallel()
 	t.Run("who asks during a round gets the answer of the next", func(t *testing.T) {
 		t.Parallel()
-		asked, answer := make(chan int), make(chan uint64)
+		asked, answer := make(chan int, 8), make(chan uint64)
 		s := &shared{answer: func(reads int) (uint64, error) {
 			asked <- reads
 			return <-answer, nil
 		}}
 		var work sync.WaitGroup
 		defer work.Wait()
-		got := make(chan uint64)
+		defer close(answer)
+		got := make(chan uint64, 8)
 		ask := func() {
 			index, err := s.ask(testContext(t), &work)
 			if err != nil {

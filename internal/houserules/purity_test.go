@@ -61,6 +61,9 @@ func TestTheStateMachineIsAPureFunction(t *testing.T) {
 func checkImports(t *testing.T, name string, f *ast.File) {
 	for _, spec := range f.Imports {
 		path := strings.Trim(spec.Path.Value, `"`)
+		if spec.Name != nil && spec.Name.Name == "." {
+			t.Errorf("%s imports %s without a name: what it uses of it cannot be seen", name, path)
+		}
 		for _, bad := range impureImports {
 			if path == bad {
 				t.Errorf("%s imports %s: what it needs from there must come in the command, put there by the proposer", name, path)
@@ -70,26 +73,27 @@ func checkImports(t *testing.T, name string, f *ast.File) {
 }
 
 func checkBodies(t *testing.T, fset *token.FileSet, name string, f *ast.File, info *types.Info) {
+	imported := importNames(f)
 	for _, decl := range f.Decls {
-		fn, isFunc := decl.(*ast.FuncDecl)
-		if !isFunc {
-			continue
+		where := ""
+		if fn, isFunc := decl.(*ast.FuncDecl); isFunc {
+			where = fn.Name.Name
 		}
-		ast.Inspect(fn, func(n ast.Node) bool {
+		ast.Inspect(decl, func(n ast.Node) bool {
 			switch n := n.(type) {
 			case *ast.SelectorExpr:
 				pkg, isName := n.X.(*ast.Ident)
 				if !isName {
 					return true
 				}
-				for _, bad := range impureCalls[pkg.Name] {
+				for _, bad := range impureCalls[imported[pkg.Name]] {
 					if n.Sel.Name == bad {
-						t.Errorf("%s calls %s.%s: times come in the command or the entry's stamp", fset.Position(n.Pos()), pkg.Name, bad)
+						t.Errorf("%s uses %s.%s: times come in the command or the entry's stamp", fset.Position(n.Pos()), imported[pkg.Name], bad)
 					}
 				}
 			case *ast.RangeStmt:
 				if tv, known := info.Types[n.X]; known && tv.Type != nil {
-					if _, isMap := tv.Type.Underlying().(*types.Map); isMap && mapRangesAllowed[name+":"+fn.Name.Name] == "" {
+					if _, isMap := tv.Type.Underlying().(*types.Map); isMap && mapRangesAllowed[name+":"+where] == "" {
 						t.Errorf("%s ranges over a map: its order differs between replicas; sort the keys, or allow it here with the reason why order cannot show", fset.Position(n.Pos()))
 					}
 				}
@@ -99,6 +103,20 @@ func checkBodies(t *testing.T, fset *token.FileSet, name string, f *ast.File, in
 			return true
 		})
 	}
+}
+
+// importNames are the paths of a file's imports by the names they have in it.
+func importNames(f *ast.File) map[string]string {
+	names := map[string]string{}
+	for _, spec := range f.Imports {
+		path := strings.Trim(spec.Path.Value, `"`)
+		name := path[strings.LastIndex(path, "/")+1:]
+		if spec.Name != nil {
+			name = spec.Name.Name
+		}
+		names[name] = path
+	}
+	return names
 }
 
 func moduleRoot(t *testing.T) string {
