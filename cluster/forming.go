@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -37,6 +38,8 @@ type former struct {
 	turned string    // the last refusal of a member's greeting that was told, for loop alone
 	// refused is the cluster that did not take this node in at the last attempt, for loop alone.
 	refused string
+	// removed is a member that has no leader and of which others say that it is none.
+	removed atomic.Bool
 
 	mu    sync.Mutex // guards what follows
 	seq   int64
@@ -223,7 +226,10 @@ func (f *former) loop(ctx context.Context) {
 			f.look(ctx)
 		} else {
 			f.say("")
-			welcome = f.company(ctx, welcome)
+			before := welcome
+			if welcome = f.company(ctx, welcome); welcome && !before && len(f.n.servers()) > 1 {
+				f.n.log.Info("this node is a member of its cluster", "cluster", f.n.cfg.DataDir.ClusterID())
+			}
 			if _, _, known := f.n.leader(); known && welcome {
 				pause = companyEvery
 			}
@@ -478,21 +484,32 @@ func (f *former) company(ctx context.Context, welcome bool) bool {
 		n.log.Warn("an address to join is not of this node's cluster: correct --join", "error", problem)
 	}
 	var gossips []string
+	out := false
 	for _, h := range answers {
 		gossips = append(gossips, h.GossipAddr)
 		n.noteVersion(h)
-		if h.ClusterID != n.cfg.DataDir.ClusterID() || h.Leader.ID == "" || welcome || n.leaving.Load() {
+		if h.ClusterID != n.cfg.DataDir.ClusterID() || h.Leader.ID == "" || n.leaving.Load() {
 			continue
 		}
-		if slices.Contains(h.Members, n.id) {
+		switch in := slices.Contains(h.Members, n.id); {
+		case welcome:
+			// Raft need not have told this node of its removal. Who has applied as much as it knows.
+			out = out || !in && h.Applied >= n.machine.inner.AppliedIndex()
+		case in:
 			welcome = true
-		} else if err := f.join(ctx, h); err != nil {
-			n.log.Warn("this node is not in its cluster's configuration and was not taken in", "error", err)
+		default:
+			if err := f.join(ctx, h); err != nil {
+				n.log.Warn("this node is not in its cluster's configuration and was not taken in", "error", err)
+			}
 		}
 	}
 	n.gossip.meet(gossips)
-	if _, _, led := n.leader(); led && slices.ContainsFunc(n.servers(), func(s raft.Server) bool { return string(s.ID) == n.id }) {
-		welcome = true
+	_, _, led := n.leader()
+	if led && n.configured() {
+		welcome, out = true, false
+	}
+	if out = out && !led; f.removed.Swap(out) != out && out {
+		n.log.Error(removedText)
 	}
 	return welcome
 }

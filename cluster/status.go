@@ -108,8 +108,8 @@ func (n *Node) Status() Status {
 	if why := n.trouble(); why != "" {
 		s.Problems = append(s.Problems, why)
 	}
-	if servers := n.servers(); s.ClusterID != "" && len(servers) > 0 && !slices.ContainsFunc(servers, func(v raft.Server) bool { return string(v.ID) == n.id }) {
-		s.Problems = append(s.Problems, "this node was removed from its cluster: stop it, and keep it out by wiping its data directory; started again with --join it joins anew")
+	if s.ClusterID != "" && (n.former.removed.Load() || len(n.servers()) > 0 && !n.configured()) {
+		s.Problems = append(s.Problems, removedText)
 	}
 	if text := n.clockProblem(); text != "" {
 		s.Problems = append(s.Problems, text)
@@ -147,4 +147,11 @@ func (p *proposer) backlog() (calls int, bytes int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return len(p.state.calls) + len(p.bulk.calls), p.waiting
+}
+
+const removedText = "this node was removed from its cluster: stop it, and keep it out by wiping its data directory; started again with --join it joins anew"
+
+// configured reports whether this node is in the newest Raft configuration that it has.
+func (n *Node) configured() bool {
+	return slices.ContainsFunc(n.servers(), func(s raft.Server) bool { return string(s.ID) == n.id })
 }

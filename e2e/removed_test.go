@@ -2,7 +2,10 @@
 
 package e2e
 
-import "testing"
+import (
+	"syscall"
+	"testing"
+)
 
 func TestRemovingANode(t *testing.T) {
 	t.Parallel()
@@ -25,10 +28,23 @@ func TestRemovingANode(t *testing.T) {
 		t.Parallel()
 		c := startNodes(t, 3, "--insecure")
 		out := c.followers()[0]
+		out.waitFor("this node is a member of its cluster")
 		newClient(t, c.leader()).ok("cluster", "remove", clusterOf(t, out).NodeID)
 		out.says("this node was removed from its cluster", "wiping its data directory", "--join")
 		if n := len(clusterOf(t, c.leader()).Members); n != 2 {
 			t.Errorf("%d members are left", n)
 		}
+	})
+	t.Run("whom nothing told of it finds out and says so", func(t *testing.T) {
+		t.Parallel()
+		c := startNodes(t, 3, "--insecure")
+		lead, out := c.leader(), c.followers()[0]
+		id := clusterOf(t, out).NodeID
+		// Before that, it would take the removal for one from before its start, and join again.
+		out.waitFor("this node is a member of its cluster")
+		out.signal(syscall.SIGSTOP)
+		newClient(t, lead).ok("cluster", "remove", id)
+		out.signal(syscall.SIGCONT)
+		out.says("this node was removed from its cluster", "wiping its data directory", "--join")
 	})
 }
