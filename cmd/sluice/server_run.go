@@ -17,6 +17,7 @@ import (
 	"runtime/debug"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -45,7 +46,12 @@ func runServer(ctx context.Context, a *app, o serverOptions) error {
 	}
 	manager := a.serviceManager(o.Logger)
 	manager.ready("serving " + s.apiURL())
-	defer manager.watch(func(ctx context.Context) error { return askLive(ctx, s.dashboardURL()) })()
+	defer manager.watch(func(asking context.Context) error {
+		if ctx.Err() != nil || s.resting.Load() {
+			return nil // it does not serve on purpose; how long a stop may take is the service manager's to bound
+		}
+		return askLive(asking, s.dashboardURL())
+	})()
 	stopping := context.AfterFunc(ctx, func() { manager.stopping("draining") })
 	defer stopping()
 	if err := s.wait(ctx); err != nil {
@@ -62,6 +68,7 @@ type server struct {
 	addr    string // host:port, as bound
 	node    *node.Node
 	recent  *node.RecentLog
+	resting atomic.Bool // the node is stopped until the disk has room again
 }
 
 // recentLogBytes is how much of the log a node keeps in memory for debug bundles.
@@ -260,10 +267,13 @@ func (s *server) wait(ctx context.Context) error {
 		case <-s.node.Repaired():
 		}
 		s.options.Logger.Info("there is room on the disk again: the node starts anew from what it has stored")
+		s.resting.Store(true)
 		if err := s.stop(); err != nil {
 			s.options.Logger.Warn("the node did not stop cleanly", "error", err)
 		}
-		if err := s.startAgain(ctx); err != nil {
+		err := s.startAgain(ctx)
+		s.resting.Store(false)
+		if err != nil {
 			return errors.Join(fmt.Errorf("start again after the disk was full: %w", err), s.end())
 		}
 	}
