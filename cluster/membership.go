@@ -382,39 +382,45 @@ func (n *Node) removeHere(ctx context.Context, body []byte) ([]byte, error) {
 	if t == nil {
 		return nil, ErrNotLeader
 	}
+	alive := n.aliveVoters(ctx)
 	if id == n.id && !t.run.soleVoter(id) {
+		if _, err := removal(n.servers(), id, alive); err != nil {
+			return nil, err
+		}
 		// Somebody else removes it: a leader that removes itself leaves the others to an election.
 		if err := n.handOver(ctx, t.run); err != nil {
 			return nil, fmt.Errorf("hand leadership over before leaving: %w", err)
 		}
 		return nil, ErrNotLeader
 	}
-	alive := n.aliveVoters(ctx)
-	err := n.changeMembership(ctx, t.run, func(servers []raft.Server) (*change, error) {
-		left, living, found := 0, 0, false
-		for _, s := range servers {
-			if string(s.ID) == id {
-				found = true
-				continue
-			}
-			if s.Suffrage == raft.Voter {
-				left++
-				if alive[string(s.ID)] {
-					living++
-				}
-			}
-		}
-		switch {
-		case !found:
-			return nil, nil
-		case left == 0:
-			return nil, fmt.Errorf("%w: it is the last voter", ErrRefused)
-		case living < left/2+1:
-			return nil, fmt.Errorf("%w: of the %d voters left only %d answer, which is no quorum", ErrRefused, left, living)
-		}
-		return &change{changeRemove, id, "", "asked for"}, nil
-	})
+	err := n.changeMembership(ctx, t.run, func(servers []raft.Server) (*change, error) { return removal(servers, id, alive) })
 	return nil, err
+}
+
+// removal is the change that takes a node out, nil when it is out already. It refuses to leave less than a quorum alive.
+func removal(servers []raft.Server, id string, alive map[string]bool) (*change, error) {
+	left, living, found := 0, 0, false
+	for _, s := range servers {
+		if string(s.ID) == id {
+			found = true
+			continue
+		}
+		if s.Suffrage == raft.Voter {
+			left++
+			if alive[string(s.ID)] {
+				living++
+			}
+		}
+	}
+	switch {
+	case !found:
+		return nil, nil
+	case left == 0:
+		return nil, fmt.Errorf("%w: it is the last voter", ErrRefused)
+	case living < left/2+1:
+		return nil, fmt.Errorf("%w: of the %d voters left only %d answer, which is no quorum", ErrRefused, left, living)
+	}
+	return &change{changeRemove, id, "", "asked for"}, nil
 }
 
 // aliveVoters asks all servers whether they are there.

@@ -186,6 +186,9 @@ func TestMembership(t *testing.T) {
 		if !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), "of the 2 voters left only 1 answer") {
 			t.Errorf("got %v", err)
 		}
+		if err := lead.node.RemoveMember(testContext(t), lead.node.ID()); !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), "of the 2 voters left only 1 answer") {
+			t.Errorf("the leader's own removal: %v", err)
+		}
 		f.agree("after")
 	})
 	t.Run("the roll says who is there", func(t *testing.T) {
