@@ -263,8 +263,18 @@ func (n *Node) transferAway(r *run) raft.Future {
 	return r.raft.LeadershipTransfer()
 }
 
-// handOver is transferAway and what becomes of it.
+// handOver is transferAway and what becomes of it. Raft gives an attempt one election timeout, which a busy successor may miss, so it
+// is made up to transferTries times.
 func (n *Node) handOver(ctx context.Context, r *run) error {
+	for tries := 1; ; tries++ {
+		err := n.handOverOnce(ctx, r)
+		if err == nil || tries == transferTries || ctx.Err() != nil || r.raft.State() != raft.Leader {
+			return err
+		}
+	}
+}
+
+func (n *Node) handOverOnce(ctx context.Context, r *run) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	return r.wait(ctx, n.transferAway(r))

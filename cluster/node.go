@@ -349,11 +349,7 @@ func (n *Node) stop(ctx context.Context) error {
 		<-r.leadDone
 		// A successor takes over at once instead of after an election timeout.
 		if polite.Err() == nil && r.raft.State() == raft.Leader && !r.soleVoter(n.id) {
-			err := n.handOver(polite, r)
-			for tries := 1; err != nil && tries < transferTries && polite.Err() == nil && r.raft.State() == raft.Leader; tries++ {
-				err = n.handOver(polite, r)
-			}
-			if err != nil {
+			if err := n.handOver(polite, r); err != nil {
 				n.log.Warn("leadership was not handed over", "error", err)
 			}
 		}

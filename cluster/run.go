@@ -190,9 +190,6 @@ func (n *Node) stepDown(ctx context.Context) {
 		return
 	}
 	err := n.handOver(ctx, r)
-	for tries := 1; err != nil && tries < transferTries && ctx.Err() == nil && r.raft.State() == raft.Leader; tries++ {
-		err = n.handOver(ctx, r)
-	}
 	if err != nil && ctx.Err() == nil && r.raft.State() == raft.Leader {
 		n.log.Warn("leadership could not be handed over, raft restarts", "error", err)
 		n.restart(ctx)
