@@ -44,7 +44,7 @@ func (c *localCluster) start(u *tutorial) {
 	}}
 	u.server.process = s.launch(launch{program: filepath.Join(built.root, "tools", "cluster")})
 	u.server.waitFor("Ctrl-C stops everything")
-	for _, part := range []string{"balancer  " + u.server.apiURL(), "agent2 pid", "haproxy pid"} {
+	for _, part := range []string{"balancer  " + u.server.apiURL(), "agent2    pid", "haproxy   pid"} {
 		contains(u.t, u.server.output(), part)
 	}
 	u.notCompared("prefect orion start")                              // nobody types it here
