@@ -303,7 +303,7 @@ func (c *nodes) killWhile(receiver *server, kill *server, within time.Duration, 
 	c.t.Helper()
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
 		if stage := receiver.receiving(); stage != "" {
-			time.Sleep(time.Duration(rng.Int64N(int64(within))))
+			time.Sleep(time.Duration(rng.Int64N(int64(within)))) // the point of the kill is random
 			stage = receiver.receiving()
 			kill.kill9()
 			if stage == "" {
@@ -314,7 +314,7 @@ func (c *nodes) killWhile(receiver *server, kill *server, within time.Duration, 
 		if strings.Contains(receiver.output(), "snapshot installed") {
 			return ""
 		}
-		time.Sleep(200 * time.Microsecond)
+		time.Sleep(200 * time.Microsecond) // a poll interval: nothing tells when files appear
 	}
 	c.t.Fatalf("the node received nothing\n%s", receiver.output())
 	return ""

@@ -214,7 +214,7 @@ func (n *nemesis) onNodes() []strike {
 				heal := sever(ms, others(ms), true, true)
 				time.Sleep(time.Duration(100+r.IntN(900)) * time.Millisecond) // the length of the cut
 				heal()
-				time.Sleep(time.Duration(100+r.IntN(900)) * time.Millisecond)
+				time.Sleep(time.Duration(100+r.IntN(900)) * time.Millisecond) // the time between two cuts
 			}
 			return fmt.Sprint(names(ms), " ", times, " times"), nil
 		}},

@@ -66,7 +66,7 @@ func TestHeartbeatsThatReachAFollower(t *testing.T) {
 					if waited := time.Since(began); waited > beatEvery {
 						t.Errorf("the answer took %s", waited)
 					}
-					time.Sleep(4*time.Second - time.Since(began))
+					time.Sleep(4*time.Second - time.Since(began)) // the beat, in the time of the bubble
 				}
 			})
 		}
@@ -90,7 +90,7 @@ func TestHeartbeatsThatReachAFollower(t *testing.T) {
 			if _, err := b.send(t.Context(), renewal{}); err != nil || time.Since(began) != 0 {
 				t.Errorf("%v after %s", err, time.Since(began))
 			}
-			time.Sleep(2 * time.Second)
+			time.Sleep(2 * time.Second) // in the time of the bubble: two messages are due
 		}
 	})
 	bubble("do not wait when they fill a message", func(t *testing.T, leader *leaderOfBeats, b *beats, _ context.CancelFunc) {
