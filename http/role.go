@@ -5,22 +5,35 @@ import (
 	"strings"
 )
 
-// Role is what a caller may do; each role may do everything the ones before it may.
+// Role is what a caller may do; each role may do everything the ones before it may. What is secret is an exception: see
+// exchange.seesSecrets.
 type Role uint8
 
-// The roles.
+// The roles. Tokens have the last five but RoleFlowRun, which is what the process of a flow run has under its lease.
 const (
 	RolePublic   Role = iota // no credentials needed
-	RoleViewer               // read
-	RoleAgent                // claim, report states and logs, use the built-in store
-	RoleOperator             // create and run deployments, work queues, limits
-	RoleAdmin                // delete flows, change storage
+	RoleViewer               // read everything that is not secret
+	RoleFlowRun              // report states, task runs and logs, start subflow runs, use the built-in store, read storages
+	RoleAgent                // claim runs and execute them
+	RoleOperator             // run deployments, cancel, pause, delete runs, manage work queues and limits
+	RoleDeployer             // change what is run: deployments, blocks, flow code
+	RoleAdmin                // tokens, audit, membership, snapshots, whole flows, the default storage
 )
 
-var roleNames = [...]string{"public", "viewer", "agent", "operator", "admin"}
+var roleNames = [...]string{"public", "viewer", "flow-run", "agent", "operator", "deployer", "admin"}
 
 // String returns the role's name.
 func (r Role) String() string { return roleNames[r] }
+
+// seesSecrets reports whether the caller may see what blocks hold in clear: those who execute flows need it, those who write the
+// code that agents execute could read it anyway. An operator runs only what others wrote.
+func (x *exchange) seesSecrets() bool {
+	switch x.who.role {
+	case RoleFlowRun, RoleAgent, RoleDeployer, RoleAdmin:
+		return true
+	}
+	return false
+}
 
 // actor is who makes a request.
 type actor struct {
