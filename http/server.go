@@ -94,6 +94,7 @@ type Server struct {
 	router   *mux.Router
 
 	http     *http.Server
+	port     *port
 	drain    context.Context // ends when draining begins: streams and long polls that wait then end with it
 	endDrain context.CancelFunc
 	stop     context.Context // ends when Stop begins: so do those that came while the node drained
@@ -140,8 +141,12 @@ func setDefault[V comparable](v *V, otherwise V) {
 	}
 }
 
-// Start serves on l until Stop. l is closed by Stop.
+// Start serves on l until Stop. l is closed by Stop; if Listen opened it, whoever reached it before is answered.
 func (s *Server) Start(l net.Listener) {
+	if t, is := l.(tcp); is {
+		s.port = &port{tcp: t}
+		l = s.port
+	}
 	s.http = &http.Server{
 		Handler: s,
 		// A client has this long to send its headers; bodies have their own deadline.
@@ -160,7 +165,7 @@ func (s *Server) Start(l net.Listener) {
 	}
 	go func() {
 		defer close(s.served)
-		if err := serve(l); !errors.Is(err, http.ErrServerClosed) {
+		if err := serve(l); !errors.Is(err, http.ErrServerClosed) && s.stop.Err() == nil {
 			s.failed <- fmt.Errorf("serve HTTP: %w", err)
 		}
 	}()
@@ -182,6 +187,10 @@ func (s *Server) Stop(ctx context.Context) error {
 		return nil
 	}
 	s.stopOnce.Do(func() {
+		if s.port != nil {
+			s.port.closeSoftly()
+			<-s.served
+		}
 		if err := s.http.Shutdown(ctx); err != nil {
 			s.stopErr = errors.Join(fmt.Errorf("wait for HTTP requests to end: %w", err), s.http.Close())
 		}

@@ -199,9 +199,8 @@ func (c *Client) do(ctx context.Context, request call) (int, error) {
 	var told error // the last failure that a server told, worth more than that another did not answer
 	for attempt := 1; ; attempt++ {
 		address := c.addresses[position%len(c.addresses)]
-		status, wait, result, err := c.attempt(ctx, address, request, body)
+		status, wait, result, err := c.attempt(ctx, position, request, body)
 		if err == nil {
-			c.current.Store(int64(position % len(c.addresses)))
 			return status, nil
 		}
 		if ctx.Err() != nil {
@@ -276,10 +275,11 @@ func (c *Client) newRequest(ctx context.Context, address string, request call, b
 	return r, nil
 }
 
-// attempt sends the call to one address. wait is the server's Retry-After.
-func (c *Client) attempt(ctx context.Context, address string, request call, body []byte) (status int, wait time.Duration, result outcome, err error) {
+// attempt sends the call to one address, and stays with it if it answers. wait is the server's Retry-After.
+func (c *Client) attempt(ctx context.Context, position int, request call, body []byte) (status int, wait time.Duration, result outcome, err error) {
 	attemptCtx, cancel := context.WithTimeout(ctx, c.config.RequestTimeout+request.wait)
 	defer cancel()
+	address := c.addresses[position%len(c.addresses)]
 	r, err := c.newRequest(attemptCtx, address, request, body)
 	if err != nil {
 		return 0, 0, final, err
@@ -297,6 +297,10 @@ func (c *Client) attempt(ctx context.Context, address string, request call, body
 		apiErr := decodeError(response, answer)
 		return response.StatusCode, retryAfter(response), outcomeOf(apiErr.Kind), apiErr
 	}
+	if response.Close {
+		position++ // a node that stops closes with its answers: its port is next
+	}
+	c.current.Store(int64(position % len(c.addresses)))
 	if index := response.Header.Get(api.HeaderIndex); index != "" && !request.reads {
 		c.index.Store(&index)
 	}

@@ -90,6 +90,23 @@ func TestADeadAddressIsPassedOverAndTheLiveOneKept(t *testing.T) {
 	}
 }
 
+func TestAServerThatClosesWithItsAnswerIsLeftForAnotherAddress(t *testing.T) {
+	t.Parallel()
+	leaving, other := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Connection", "close")
+		answer(flowJSON)(w, r)
+	}), serve(t, answer(flowJSON))
+	c := connect(t, client.Config{Addresses: []string{leaving.api(), other.api()}})
+	for range 3 {
+		if _, err := c.Flow(t.Context(), api.NewID()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if leaving.hits.Load() != 1 || other.hits.Load() != 2 {
+		t.Errorf("%d hits of the leaving server, %d of the other", leaving.hits.Load(), other.hits.Load())
+	}
+}
+
 func TestNoServerIsToldWithAddressAndHint(t *testing.T) {
 	t.Parallel()
 	address := refused(t)

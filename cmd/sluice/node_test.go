@@ -23,7 +23,7 @@ func startNode(t *testing.T) string {
 		t.Fatal(err)
 	}
 	n, err := node.Start(t.Context(), node.Config{
-		DataDir: t.TempDir(), Name: "test", Listener: listener, InternalAddr: "127.0.0.1:0", BootstrapExpect: 1,
+		DataDir: t.TempDir(), Name: "test", Listener: listener.(*net.TCPListener), InternalAddr: "127.0.0.1:0", BootstrapExpect: 1,
 		Version: version(), DiskLowWater: 1 << 20, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
 	})
 	if err != nil {

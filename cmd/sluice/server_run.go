@@ -23,6 +23,7 @@ import (
 
 	"github.com/sluice-dev/sluice/cluster/link"
 	"github.com/sluice-dev/sluice/cmd/sluice/node"
+	httpapi "github.com/sluice-dev/sluice/http"
 )
 
 // stopTimeout is how long a stopping node waits for requests that are being answered.
@@ -204,7 +205,7 @@ func (s *server) start(ctx context.Context) error {
 	if s.options.HTTPTLSCert != "" {
 		api = &node.CertificateFiles{Cert: s.options.HTTPTLSCert, Key: s.options.HTTPTLSKey}
 	}
-	listener, err := net.Listen("tcp", s.addr)
+	listener, err := httpapi.Listen(ctx, s.addr)
 	if err != nil {
 		return &failure{code: exitError, err: fmt.Errorf("serve the API: %w", err), hint: "another address with --http-addr"}
 	}

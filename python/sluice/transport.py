@@ -251,7 +251,14 @@ class Transport:
                     self._idle.append(connection)
             if not keep:
                 connection.close()
+                self._leave(address)  # a node that stops closes with its answers: its port is next
             return reply
+
+    def _leave(self, address: Address) -> None:
+        """Has the next request go to another address."""
+        with self._lock:
+            if self.addresses[self._current] is address:
+                self._current = (self._current + 1) % len(self.addresses)
 
     def request(
         self,
@@ -313,9 +320,7 @@ class Transport:
             if seen and stop_when_unsure:
                 raise OutcomeUnknown(reason)
             failures += 1
-            with self._lock:
-                if self.addresses[self._current] is address and len(self.addresses) > 1:
-                    self._current = (self._current + 1) % len(self.addresses)
+            self._leave(address)
             if failures < len(self.addresses):
                 continue  # another address is tried at once
             if wait is None or wait > 5:

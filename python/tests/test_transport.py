@@ -111,6 +111,11 @@ class Requests(unittest.TestCase):
         self.assertEqual(transport.request("GET", "/", stop_when_unsure=True).json(), 1)
         self.assertEqual(transport.request("GET", "/").json(), 1)
 
+    def test_a_server_that_closes_with_its_answer_is_left_for_another_address(self):
+        leaving, other = self.server(answer(200, 1, "Connection: close\r\n")), self.server(answer(200, 2))
+        transport = self.transport(leaving.url, other.url)
+        self.assertEqual([transport.request("GET", "/").json() for _ in range(3)], [1, 2, 2])
+
     def test_a_server_that_comes_back_gets_the_request(self):
         port = free_port()
         revived = []

@@ -8,7 +8,7 @@ import (
 
 // activity is a listener that knows when something was last read from one of its connections.
 type activity struct {
-	net.Listener
+	*net.TCPListener
 	last atomic.Int64 // ns since the epoch
 }
 
@@ -17,7 +17,7 @@ func (a *activity) touch() { a.last.Store(time.Now().UnixNano()) }
 func (a *activity) since() time.Duration { return time.Since(time.Unix(0, a.last.Load())) }
 
 func (a *activity) Accept() (net.Conn, error) {
-	c, err := a.Listener.Accept()
+	c, err := a.TCPListener.Accept()
 	if err != nil {
 		return nil, err
 	}

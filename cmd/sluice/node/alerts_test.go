@@ -91,7 +91,7 @@ func startFaulty(t *testing.T) *faulty {
 		for name, content := range map[string][]byte{files.CA: caPEM, files.Cert: cert, files.Key: key} {
 			must(os.WriteFile(name, content, 0o600))
 		}
-		c := Config{DataDir: dir, Name: fmt.Sprintf("node%d", i+1), Listener: listener, InternalAddr: internal[i], GossipAddr: "127.0.0.1:0", BootstrapExpect: 3, Join: internal,
+		c := Config{DataDir: dir, Name: fmt.Sprintf("node%d", i+1), Listener: listener.(*net.TCPListener), InternalAddr: internal[i], GossipAddr: "127.0.0.1:0", BootstrapExpect: 3, Join: internal,
 			TLS: &files, Version: "test", DiskLowWater: 1 << 20, Logger: slog.New(slog.DiscardHandler), LogBackend: log}
 		if i == 0 {
 			c.Snapshots = SnapshotSchedule{Dir: filepath.Join(dir, "snapshots"), Interval: 3 * time.Second, Keep: 2}

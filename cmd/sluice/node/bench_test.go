@@ -66,7 +66,7 @@ func startBenchNodes(b *testing.B, size int) (hosts []string) {
 	for i, address := range internal {
 		listener := listen()
 		hosts = append(hosts, listener.Addr().String())
-		config := Config{DataDir: b.TempDir(), Listener: listener, InternalAddr: address, BootstrapExpect: size, Version: "test",
+		config := Config{DataDir: b.TempDir(), Listener: listener.(*net.TCPListener), InternalAddr: address, BootstrapExpect: size, Version: "test",
 			Logger: slog.New(slog.NewTextHandler(io.Discard, &slog.HandlerOptions{Level: slog.LevelError}))}
 		if size > 1 {
 			config.Join = internal

@@ -61,7 +61,7 @@ func startNodes(t *testing.T, size int, change func(i int, c *Config)) ([]*Node,
 	var nodes []*Node
 	var addresses []string
 	for i := range size {
-		config := Config{DataDir: t.TempDir(), Name: fmt.Sprint("node", i), Listener: listen(), InternalAddr: join[i], GossipAddr: "127.0.0.1:0", Join: join, BootstrapExpect: size,
+		config := Config{DataDir: t.TempDir(), Name: fmt.Sprint("node", i), Listener: listen().(*net.TCPListener), InternalAddr: join[i], GossipAddr: "127.0.0.1:0", Join: join, BootstrapExpect: size,
 			Version: "test", DiskLowWater: 1 << 20, Logger: slog.New(slog.DiscardHandler)}
 		change(i, &config)
 		n, err := Start(t.Context(), config)

@@ -119,7 +119,7 @@ func startNode(t *testing.T, dir string, change ...func(*Config)) (*Node, *clien
 	if err != nil {
 		t.Fatal(err)
 	}
-	config := Config{DataDir: dir, Listener: listener, InternalAddr: "127.0.0.1:0", BootstrapExpect: 1, Version: "test",
+	config := Config{DataDir: dir, Listener: listener.(*net.TCPListener), InternalAddr: "127.0.0.1:0", BootstrapExpect: 1, Version: "test",
 		DiskLowWater: 1 << 20, Logger: slog.New(slog.DiscardHandler)}
 	for _, c := range change {
 		c(&config)

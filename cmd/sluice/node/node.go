@@ -40,7 +40,7 @@ type Config struct {
 	// Name is for people; default the host's name.
 	Name string
 	// Listener is where the HTTP API is served. The node closes it.
-	Listener net.Listener
+	Listener *net.TCPListener
 	// HTTPTLS names certificate and key of the API; nil is plain HTTP.
 	HTTPTLS *CertificateFiles
 	// InternalAddr is host:port of Raft, GossipAddr of gossip; port 0 is the kernel's choice. GossipAddr "" is no gossip.
@@ -204,7 +204,7 @@ func Start(ctx context.Context, c Config) (_ *Node, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("configure the HTTP API: %w", err)
 	}
-	n.activity = &activity{Listener: c.Listener}
+	n.activity = &activity{TCPListener: c.Listener}
 	n.activity.touch()
 	n.http.Start(n.activity)
 	n.disk.start()

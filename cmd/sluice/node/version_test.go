@@ -33,7 +33,7 @@ func (u *upgradable) start(t *testing.T) error {
 	if err != nil {
 		t.Fatal(err)
 	}
-	u.node, err = Start(t.Context(), Config{DataDir: u.dir, Listener: listener, InternalAddr: u.addr, BootstrapExpect: 3, Join: u.join, GossipAddr: "127.0.0.1:0",
+	u.node, err = Start(t.Context(), Config{DataDir: u.dir, Listener: listener.(*net.TCPListener), InternalAddr: u.addr, BootstrapExpect: 3, Join: u.join, GossipAddr: "127.0.0.1:0",
 		Name: filepath.Base(u.dir), Version: u.release, Versions: u.versions, DiskLowWater: 1 << 20, Logger: slog.New(slog.DiscardHandler)})
 	return err
 }
