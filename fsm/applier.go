@@ -67,6 +67,14 @@ func (a *applier) dispatch() (*command.Result, error) {
 	if needed := uint64(a.env.Version); needed > version {
 		return failed(command.Result_UNSUPPORTED, fmt.Sprintf("this needs cluster version %d, the cluster is at version %d", needed, version)), nil
 	}
+	if a.env.Idempotency != nil {
+		return a.once(a.env.Idempotency)
+	}
+	return a.perform()
+}
+
+// perform applies the command, whatever it says about itself.
+func (a *applier) perform() (*command.Result, error) {
 	switch c := a.env.Command.(type) {
 	case *command.Envelope_RaiseVersion:
 		return a.raiseVersion(uint64(c.RaiseVersion.Version))
@@ -148,6 +156,16 @@ func (a *applier) dispatch() (*command.Result, error) {
 		return a.putBlobChunk(c.PutBlobChunk)
 	case *command.Envelope_DeleteBlob:
 		return a.deleteBlob(c.DeleteBlob.Key)
+	case *command.Envelope_RetryFlowRun:
+		return a.retryFlowRun(c.RetryFlowRun)
+	case *command.Envelope_RerunFlowRun:
+		return a.rerunFlowRun(c.RerunFlowRun)
+	case *command.Envelope_CreateJob:
+		return a.createJob(c.CreateJob)
+	case *command.Envelope_AdvanceJob:
+		return a.advanceJob(c.AdvanceJob)
+	case *command.Envelope_CancelJob:
+		return a.cancelJob(c.CancelJob.Id)
 	default:
 		return nil, command.ErrUnknownCommand
 	}

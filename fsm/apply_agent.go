@@ -97,6 +97,10 @@ func (a *applier) grant(claimID []byte, agent *row.Agent, pick *command.ClaimRun
 	if i < 0 || queues[i].IsPaused || !orchestration.Matches(queues[i].Filter, run) {
 		return nil, nil
 	}
+	// A deployment with many runs goes before they do.
+	if d, err := a.tx.Deployment(id16(run.DeploymentId)); err != nil || d == nil {
+		return nil, err
+	}
 	inUse, err := a.tx.SlotsInUse(id16(pick.WorkQueueId))
 	if err != nil {
 		return nil, err

@@ -8,7 +8,6 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/sluice-dev/sluice/fsm/command"
-	"github.com/sluice-dev/sluice/fsm/orchestration"
 	"github.com/sluice-dev/sluice/fsm/row"
 	"github.com/sluice-dev/sluice/fsm/state"
 	"github.com/sluice-dev/sluice/fsm/watch"
@@ -99,8 +98,14 @@ func (a *applier) removeScheduledRuns(deploymentID []byte, which func(*row.FlowR
 	return nil
 }
 
-// deleteDeployment removes the deployment's waiting runs; others keep living without it.
+// deleteDeployment removes the deployment's waiting runs; others keep living without it. Of many runs a job takes care, and the
+// deployment is gone at once.
 func (a *applier) deleteDeployment(id []byte) (*command.Result, error) {
+	return a.deleteDeploymentOf(id, inOneCommand)
+}
+
+// deleteDeploymentOf leaves more than so many runs to a job.
+func (a *applier) deleteDeploymentOf(id []byte, most int64) (*command.Result, error) {
 	e, err := a.tx.EditDeployment(id)
 	if err != nil {
 		return nil, err
@@ -108,32 +113,16 @@ func (a *applier) deleteDeployment(id []byte) (*command.Result, error) {
 	if e == nil {
 		return notFound("Deployment"), nil
 	}
-	if err := a.removeScheduledRuns(id, func(*row.FlowRun) bool { return true }); err != nil {
-		return nil, err
-	}
-	var rest [][]byte
-	err = a.tx.FlowRunsOfDeployment(id16(id), false, func(r *row.FlowRun) (bool, error) {
-		rest = append(rest, r.Id)
-		return true, nil
-	})
+	n, err := runsOf(func(t row.StateType) (int64, error) { return a.tx.CountFlowRunsOfDeployment(id16(id), t) })
 	if err != nil {
 		return nil, err
 	}
-	for _, run := range rest {
-		r, err := a.tx.EditFlowRun(run)
-		if err != nil {
+	if n > most {
+		if _, err := a.addJob(&row.Job{Id: a.newID(), Action: row.Job_FORGET_DEPLOYMENT, ObjectId: id, Total: n}); err != nil {
 			return nil, err
 		}
-		r.Row.DeploymentId = nil
-		if err := r.Save(); err != nil {
-			return nil, err
-		}
-		a.emit(watch.Event{Topic: watch.TopicFlowRun, FlowRun: r.Row})
-		if orchestration.HoldsQueueSlot(r.Row.State.Type) {
-			if err := a.updateQueueSlots(r.Row); err != nil {
-				return nil, err
-			}
-		}
+	} else if err := a.forgetDeploymentOfAll(id); err != nil {
+		return nil, err
 	}
 	d := e.Row
 	if err := e.Delete(); err != nil {
@@ -141,6 +130,24 @@ func (a *applier) deleteDeployment(id []byte) (*command.Result, error) {
 	}
 	a.emit(watch.Event{Topic: watch.TopicDeployment, Deployment: d, Deleted: true})
 	return ok(id), nil
+}
+
+func (a *applier) forgetDeploymentOfAll(id []byte) error {
+	var runs [][]byte
+	err := a.tx.FlowRunsOfDeployment(id16(id), false, func(r *row.FlowRun) (bool, error) {
+		runs = append(runs, r.Id)
+		return true, nil
+	})
+	for _, run := range runs {
+		if err != nil {
+			break
+		}
+		var e *state.FlowRunEdit
+		if e, err = a.tx.EditFlowRun(run); err == nil {
+			err = a.forgetDeployment(e)
+		}
+	}
+	return err
 }
 
 func (a *applier) setScheduleActive(c *command.SetScheduleActive) (*command.Result, error) {

@@ -30,7 +30,7 @@ func (a *applier) createTaskRun(c *command.CreateTaskRun) (*command.Result, erro
 		return nil, err
 	}
 	if stored != nil {
-		return ok(stored.Id), nil
+		return ok(stored.Id), a.takeUp(flowRun, stored)
 	}
 	taken, err := a.tx.TaskRun(id16(c.Id))
 	if err != nil {
@@ -61,7 +61,7 @@ func (a *applier) setTaskRunState(c *command.SetState) (*command.Result, error) 
 	if problem := badState(c.State); problem != nil {
 		return problem, nil
 	}
-	run := orchestration.Run{State: e.Row.State, RunCount: e.Row.RunCount, MaxRetries: e.Row.MaxRetries, RetryDelay: e.Row.RetryDelaySeconds, TokenShown: c.HasToken}
+	run := orchestration.Run{State: e.Row.State, RunCount: e.Row.RunCount, RunsBefore: e.Row.RunsBefore, MaxRetries: e.Row.MaxRetries, RetryDelay: e.Row.RetryDelaySeconds, TokenShown: c.HasToken}
 	if c.HasToken {
 		flowRun, err := a.tx.FlowRun(id16(e.Row.FlowRunId))
 		if err != nil {

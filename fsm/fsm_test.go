@@ -64,7 +64,10 @@ func (m *machine) id() []byte {
 }
 
 func (m *machine) envelope(c *command.Envelope) *command.Envelope {
-	c.Seed, c.Actor = m.id(), "tester"
+	c.Seed = m.id()
+	if c.Actor == "" {
+		c.Actor = "tester"
+	}
 	return c
 }
 

@@ -35,22 +35,24 @@ const (
 	Result_STALE_EPOCH Result_Code = 4
 	Result_LEASED      Result_Code = 5 // another valid lease exists
 	Result_NO_SPACE    Result_Code = 6
-	Result_TERMINAL    Result_Code = 7 // the run has ended
-	Result_UNSUPPORTED Result_Code = 8 // the cluster version is too low for the command
+	Result_TERMINAL    Result_Code = 7  // the run has ended
+	Result_UNSUPPORTED Result_Code = 8  // the cluster version is too low for the command
+	Result_KEY_REUSED  Result_Code = 20 // the idempotency key belongs to another request
 )
 
 // Enum value maps for Result_Code.
 var (
 	Result_Code_name = map[int32]string{
-		0: "OK",
-		1: "NOT_FOUND",
-		2: "CONFLICT",
-		3: "INVALID",
-		4: "STALE_EPOCH",
-		5: "LEASED",
-		6: "NO_SPACE",
-		7: "TERMINAL",
-		8: "UNSUPPORTED",
+		0:  "OK",
+		1:  "NOT_FOUND",
+		2:  "CONFLICT",
+		3:  "INVALID",
+		4:  "STALE_EPOCH",
+		5:  "LEASED",
+		6:  "NO_SPACE",
+		7:  "TERMINAL",
+		8:  "UNSUPPORTED",
+		20: "KEY_REUSED",
 	}
 	Result_Code_value = map[string]int32{
 		"OK":          0,
@@ -62,6 +64,7 @@ var (
 		"NO_SPACE":    6,
 		"TERMINAL":    7,
 		"UNSUPPORTED": 8,
+		"KEY_REUSED":  20,
 	}
 )
 
@@ -89,7 +92,7 @@ func (x Result_Code) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Result_Code.Descriptor instead.
 func (Result_Code) EnumDescriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{33, 0}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{39, 0}
 }
 
 type StateResult_Status int32
@@ -141,18 +144,19 @@ func (x StateResult_Status) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use StateResult_Status.Descriptor instead.
 func (StateResult_Status) EnumDescriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{34, 0}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{40, 0}
 }
 
 // Envelope is one command with what every command carries. Session, sequence and the leader's time stamp stand in the
 // entry around it: they belong to the batch, not to the command.
 type Envelope struct {
-	state     protoimpl.MessageState `protogen:"open.v1"`
-	Version   uint32                 `protobuf:"varint,1,opt,name=version,proto3" json:"version,omitempty"`    // the lowest cluster version that may apply the command
-	Namespace string                 `protobuf:"bytes,2,opt,name=namespace,proto3" json:"namespace,omitempty"` // reserved; "" is the only namespace
-	Actor     string                 `protobuf:"bytes,3,opt,name=actor,proto3" json:"actor,omitempty"`         // who asked: token or node
-	Epoch     uint64                 `protobuf:"varint,4,opt,name=epoch,proto3" json:"epoch,omitempty"`        // leader-made commands only: refused when older than the state's epoch
-	Seed      []byte                 `protobuf:"bytes,5,opt,name=seed,proto3" json:"seed,omitempty"`           // 16 random-looking bytes (a UUIDv7) from which further ids derive
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Version     uint32                 `protobuf:"varint,1,opt,name=version,proto3" json:"version,omitempty"`          // the lowest cluster version that may apply the command
+	Namespace   string                 `protobuf:"bytes,2,opt,name=namespace,proto3" json:"namespace,omitempty"`       // reserved; "" is the only namespace
+	Actor       string                 `protobuf:"bytes,3,opt,name=actor,proto3" json:"actor,omitempty"`               // who asked: token or node
+	Epoch       uint64                 `protobuf:"varint,4,opt,name=epoch,proto3" json:"epoch,omitempty"`              // leader-made commands only: refused when older than the state's epoch
+	Seed        []byte                 `protobuf:"bytes,5,opt,name=seed,proto3" json:"seed,omitempty"`                 // 16 random-looking bytes (a UUIDv7) from which further ids derive
+	Idempotency *Idempotency           `protobuf:"bytes,158,opt,name=idempotency,proto3" json:"idempotency,omitempty"` // of a request that carries a key of its client's
 	// Types that are valid to be assigned to Command:
 	//
 	//	*Envelope_LeaderEpoch
@@ -195,6 +199,11 @@ type Envelope struct {
 	//	*Envelope_WriteLogs
 	//	*Envelope_PutBlobChunk
 	//	*Envelope_DeleteBlob
+	//	*Envelope_RetryFlowRun
+	//	*Envelope_RerunFlowRun
+	//	*Envelope_CreateJob
+	//	*Envelope_AdvanceJob
+	//	*Envelope_CancelJob
 	Command       isEnvelope_Command `protobuf_oneof:"command"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -261,6 +270,13 @@ func (x *Envelope) GetEpoch() uint64 {
 func (x *Envelope) GetSeed() []byte {
 	if x != nil {
 		return x.Seed
+	}
+	return nil
+}
+
+func (x *Envelope) GetIdempotency() *Idempotency {
+	if x != nil {
+		return x.Idempotency
 	}
 	return nil
 }
@@ -632,6 +648,51 @@ func (x *Envelope) GetDeleteBlob() *DeleteBlob {
 	return nil
 }
 
+func (x *Envelope) GetRetryFlowRun() *RetryFlowRun {
+	if x != nil {
+		if x, ok := x.Command.(*Envelope_RetryFlowRun); ok {
+			return x.RetryFlowRun
+		}
+	}
+	return nil
+}
+
+func (x *Envelope) GetRerunFlowRun() *RerunFlowRun {
+	if x != nil {
+		if x, ok := x.Command.(*Envelope_RerunFlowRun); ok {
+			return x.RerunFlowRun
+		}
+	}
+	return nil
+}
+
+func (x *Envelope) GetCreateJob() *CreateJob {
+	if x != nil {
+		if x, ok := x.Command.(*Envelope_CreateJob); ok {
+			return x.CreateJob
+		}
+	}
+	return nil
+}
+
+func (x *Envelope) GetAdvanceJob() *AdvanceJob {
+	if x != nil {
+		if x, ok := x.Command.(*Envelope_AdvanceJob); ok {
+			return x.AdvanceJob
+		}
+	}
+	return nil
+}
+
+func (x *Envelope) GetCancelJob() *CancelJob {
+	if x != nil {
+		if x, ok := x.Command.(*Envelope_CancelJob); ok {
+			return x.CancelJob
+		}
+	}
+	return nil
+}
+
 type isEnvelope_Command interface {
 	isEnvelope_Command()
 }
@@ -796,6 +857,26 @@ type Envelope_DeleteBlob struct {
 	DeleteBlob *DeleteBlob `protobuf:"bytes,111,opt,name=delete_blob,json=deleteBlob,proto3,oneof"`
 }
 
+type Envelope_RetryFlowRun struct {
+	RetryFlowRun *RetryFlowRun `protobuf:"bytes,150,opt,name=retry_flow_run,json=retryFlowRun,proto3,oneof"`
+}
+
+type Envelope_RerunFlowRun struct {
+	RerunFlowRun *RerunFlowRun `protobuf:"bytes,151,opt,name=rerun_flow_run,json=rerunFlowRun,proto3,oneof"`
+}
+
+type Envelope_CreateJob struct {
+	CreateJob *CreateJob `protobuf:"bytes,152,opt,name=create_job,json=createJob,proto3,oneof"`
+}
+
+type Envelope_AdvanceJob struct {
+	AdvanceJob *AdvanceJob `protobuf:"bytes,153,opt,name=advance_job,json=advanceJob,proto3,oneof"`
+}
+
+type Envelope_CancelJob struct {
+	CancelJob *CancelJob `protobuf:"bytes,154,opt,name=cancel_job,json=cancelJob,proto3,oneof"`
+}
+
 func (*Envelope_LeaderEpoch) isEnvelope_Command() {}
 
 func (*Envelope_BuildIndex) isEnvelope_Command() {}
@@ -876,6 +957,78 @@ func (*Envelope_PutBlobChunk) isEnvelope_Command() {}
 
 func (*Envelope_DeleteBlob) isEnvelope_Command() {}
 
+func (*Envelope_RetryFlowRun) isEnvelope_Command() {}
+
+func (*Envelope_RerunFlowRun) isEnvelope_Command() {}
+
+func (*Envelope_CreateJob) isEnvelope_Command() {}
+
+func (*Envelope_AdvanceJob) isEnvelope_Command() {}
+
+func (*Envelope_CancelJob) isEnvelope_Command() {}
+
+// Idempotency names a request, so that its repetition answers what it answered. Key and request are 16-byte hashes, of who asked with
+// which key and of what was asked; ordinal counts the commands of the request.
+type Idempotency struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Key           []byte                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	Request       []byte                 `protobuf:"bytes,2,opt,name=request,proto3" json:"request,omitempty"`
+	Ordinal       uint32                 `protobuf:"varint,3,opt,name=ordinal,proto3" json:"ordinal,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Idempotency) Reset() {
+	*x = Idempotency{}
+	mi := &file_fsm_command_command_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Idempotency) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Idempotency) ProtoMessage() {}
+
+func (x *Idempotency) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_command_command_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Idempotency.ProtoReflect.Descriptor instead.
+func (*Idempotency) Descriptor() ([]byte, []int) {
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Idempotency) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *Idempotency) GetRequest() []byte {
+	if x != nil {
+		return x.Request
+	}
+	return nil
+}
+
+func (x *Idempotency) GetOrdinal() uint32 {
+	if x != nil {
+		return x.Ordinal
+	}
+	return 0
+}
+
 // LeaderEpoch is the first command of a term. The state's epoch becomes the index of the entry that holds it.
 type LeaderEpoch struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
@@ -889,7 +1042,7 @@ type LeaderEpoch struct {
 
 func (x *LeaderEpoch) Reset() {
 	*x = LeaderEpoch{}
-	mi := &file_fsm_command_command_proto_msgTypes[1]
+	mi := &file_fsm_command_command_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -901,7 +1054,7 @@ func (x *LeaderEpoch) String() string {
 func (*LeaderEpoch) ProtoMessage() {}
 
 func (x *LeaderEpoch) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[1]
+	mi := &file_fsm_command_command_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -914,7 +1067,7 @@ func (x *LeaderEpoch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaderEpoch.ProtoReflect.Descriptor instead.
 func (*LeaderEpoch) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{1}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *LeaderEpoch) GetTerm() uint64 {
@@ -956,7 +1109,7 @@ type BuildIndex struct {
 
 func (x *BuildIndex) Reset() {
 	*x = BuildIndex{}
-	mi := &file_fsm_command_command_proto_msgTypes[2]
+	mi := &file_fsm_command_command_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -968,7 +1121,7 @@ func (x *BuildIndex) String() string {
 func (*BuildIndex) ProtoMessage() {}
 
 func (x *BuildIndex) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[2]
+	mi := &file_fsm_command_command_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -981,7 +1134,7 @@ func (x *BuildIndex) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BuildIndex.ProtoReflect.Descriptor instead.
 func (*BuildIndex) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{2}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *BuildIndex) GetIndex() uint32 {
@@ -1008,7 +1161,7 @@ type RaiseVersion struct {
 
 func (x *RaiseVersion) Reset() {
 	*x = RaiseVersion{}
-	mi := &file_fsm_command_command_proto_msgTypes[3]
+	mi := &file_fsm_command_command_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1020,7 +1173,7 @@ func (x *RaiseVersion) String() string {
 func (*RaiseVersion) ProtoMessage() {}
 
 func (x *RaiseVersion) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[3]
+	mi := &file_fsm_command_command_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1033,7 +1186,7 @@ func (x *RaiseVersion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RaiseVersion.ProtoReflect.Descriptor instead.
 func (*RaiseVersion) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{3}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *RaiseVersion) GetVersion() uint32 {
@@ -1052,7 +1205,7 @@ type Checkpoint struct {
 
 func (x *Checkpoint) Reset() {
 	*x = Checkpoint{}
-	mi := &file_fsm_command_command_proto_msgTypes[4]
+	mi := &file_fsm_command_command_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1064,7 +1217,7 @@ func (x *Checkpoint) String() string {
 func (*Checkpoint) ProtoMessage() {}
 
 func (x *Checkpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[4]
+	mi := &file_fsm_command_command_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1077,7 +1230,7 @@ func (x *Checkpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Checkpoint.ProtoReflect.Descriptor instead.
 func (*Checkpoint) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{4}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{5}
 }
 
 type Delete struct {
@@ -1089,7 +1242,7 @@ type Delete struct {
 
 func (x *Delete) Reset() {
 	*x = Delete{}
-	mi := &file_fsm_command_command_proto_msgTypes[5]
+	mi := &file_fsm_command_command_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1101,7 +1254,7 @@ func (x *Delete) String() string {
 func (*Delete) ProtoMessage() {}
 
 func (x *Delete) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[5]
+	mi := &file_fsm_command_command_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1114,7 +1267,7 @@ func (x *Delete) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Delete.ProtoReflect.Descriptor instead.
 func (*Delete) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{5}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Delete) GetId() []byte {
@@ -1135,7 +1288,7 @@ type CreateFlow struct {
 
 func (x *CreateFlow) Reset() {
 	*x = CreateFlow{}
-	mi := &file_fsm_command_command_proto_msgTypes[6]
+	mi := &file_fsm_command_command_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1147,7 +1300,7 @@ func (x *CreateFlow) String() string {
 func (*CreateFlow) ProtoMessage() {}
 
 func (x *CreateFlow) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[6]
+	mi := &file_fsm_command_command_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1160,7 +1313,7 @@ func (x *CreateFlow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateFlow.ProtoReflect.Descriptor instead.
 func (*CreateFlow) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{6}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *CreateFlow) GetId() []byte {
@@ -1195,7 +1348,7 @@ type UpdateFlow struct {
 
 func (x *UpdateFlow) Reset() {
 	*x = UpdateFlow{}
-	mi := &file_fsm_command_command_proto_msgTypes[7]
+	mi := &file_fsm_command_command_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1207,7 +1360,7 @@ func (x *UpdateFlow) String() string {
 func (*UpdateFlow) ProtoMessage() {}
 
 func (x *UpdateFlow) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[7]
+	mi := &file_fsm_command_command_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1220,7 +1373,7 @@ func (x *UpdateFlow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateFlow.ProtoReflect.Descriptor instead.
 func (*UpdateFlow) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{7}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *UpdateFlow) GetId() []byte {
@@ -1258,7 +1411,7 @@ type ProposedState struct {
 
 func (x *ProposedState) Reset() {
 	*x = ProposedState{}
-	mi := &file_fsm_command_command_proto_msgTypes[8]
+	mi := &file_fsm_command_command_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1270,7 +1423,7 @@ func (x *ProposedState) String() string {
 func (*ProposedState) ProtoMessage() {}
 
 func (x *ProposedState) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[8]
+	mi := &file_fsm_command_command_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1283,7 +1436,7 @@ func (x *ProposedState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProposedState.ProtoReflect.Descriptor instead.
 func (*ProposedState) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{8}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ProposedState) GetType() row.StateType {
@@ -1343,7 +1496,7 @@ type CreateFlowRun struct {
 
 func (x *CreateFlowRun) Reset() {
 	*x = CreateFlowRun{}
-	mi := &file_fsm_command_command_proto_msgTypes[9]
+	mi := &file_fsm_command_command_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1355,7 +1508,7 @@ func (x *CreateFlowRun) String() string {
 func (*CreateFlowRun) ProtoMessage() {}
 
 func (x *CreateFlowRun) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[9]
+	mi := &file_fsm_command_command_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1368,7 +1521,7 @@ func (x *CreateFlowRun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateFlowRun.ProtoReflect.Descriptor instead.
 func (*CreateFlowRun) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{9}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *CreateFlowRun) GetId() []byte {
@@ -1479,7 +1632,7 @@ type UpdateFlowRun struct {
 
 func (x *UpdateFlowRun) Reset() {
 	*x = UpdateFlowRun{}
-	mi := &file_fsm_command_command_proto_msgTypes[10]
+	mi := &file_fsm_command_command_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1491,7 +1644,7 @@ func (x *UpdateFlowRun) String() string {
 func (*UpdateFlowRun) ProtoMessage() {}
 
 func (x *UpdateFlowRun) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[10]
+	mi := &file_fsm_command_command_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1504,7 +1657,7 @@ func (x *UpdateFlowRun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateFlowRun.ProtoReflect.Descriptor instead.
 func (*UpdateFlowRun) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{10}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *UpdateFlowRun) GetId() []byte {
@@ -1586,7 +1739,7 @@ type SetState struct {
 
 func (x *SetState) Reset() {
 	*x = SetState{}
-	mi := &file_fsm_command_command_proto_msgTypes[11]
+	mi := &file_fsm_command_command_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1598,7 +1751,7 @@ func (x *SetState) String() string {
 func (*SetState) ProtoMessage() {}
 
 func (x *SetState) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[11]
+	mi := &file_fsm_command_command_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1611,7 +1764,7 @@ func (x *SetState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetState.ProtoReflect.Descriptor instead.
 func (*SetState) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{11}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *SetState) GetId() []byte {
@@ -1673,7 +1826,7 @@ type CancelFlowRun struct {
 
 func (x *CancelFlowRun) Reset() {
 	*x = CancelFlowRun{}
-	mi := &file_fsm_command_command_proto_msgTypes[12]
+	mi := &file_fsm_command_command_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1685,7 +1838,7 @@ func (x *CancelFlowRun) String() string {
 func (*CancelFlowRun) ProtoMessage() {}
 
 func (x *CancelFlowRun) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[12]
+	mi := &file_fsm_command_command_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1698,7 +1851,7 @@ func (x *CancelFlowRun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelFlowRun.ProtoReflect.Descriptor instead.
 func (*CancelFlowRun) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{12}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *CancelFlowRun) GetId() []byte {
@@ -1728,7 +1881,7 @@ type StartLease struct {
 
 func (x *StartLease) Reset() {
 	*x = StartLease{}
-	mi := &file_fsm_command_command_proto_msgTypes[13]
+	mi := &file_fsm_command_command_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1740,7 +1893,7 @@ func (x *StartLease) String() string {
 func (*StartLease) ProtoMessage() {}
 
 func (x *StartLease) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[13]
+	mi := &file_fsm_command_command_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1753,7 +1906,7 @@ func (x *StartLease) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartLease.ProtoReflect.Descriptor instead.
 func (*StartLease) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{13}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *StartLease) GetFlowRunId() []byte {
@@ -1805,7 +1958,7 @@ type CreateTaskRun struct {
 
 func (x *CreateTaskRun) Reset() {
 	*x = CreateTaskRun{}
-	mi := &file_fsm_command_command_proto_msgTypes[14]
+	mi := &file_fsm_command_command_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1817,7 +1970,7 @@ func (x *CreateTaskRun) String() string {
 func (*CreateTaskRun) ProtoMessage() {}
 
 func (x *CreateTaskRun) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[14]
+	mi := &file_fsm_command_command_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1830,7 +1983,7 @@ func (x *CreateTaskRun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTaskRun.ProtoReflect.Descriptor instead.
 func (*CreateTaskRun) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{14}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *CreateTaskRun) GetId() []byte {
@@ -1948,7 +2101,7 @@ type PutDeployment struct {
 
 func (x *PutDeployment) Reset() {
 	*x = PutDeployment{}
-	mi := &file_fsm_command_command_proto_msgTypes[15]
+	mi := &file_fsm_command_command_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1960,7 +2113,7 @@ func (x *PutDeployment) String() string {
 func (*PutDeployment) ProtoMessage() {}
 
 func (x *PutDeployment) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[15]
+	mi := &file_fsm_command_command_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1973,7 +2126,7 @@ func (x *PutDeployment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutDeployment.ProtoReflect.Descriptor instead.
 func (*PutDeployment) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{15}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *PutDeployment) GetId() []byte {
@@ -2091,7 +2244,7 @@ type SetScheduleActive struct {
 
 func (x *SetScheduleActive) Reset() {
 	*x = SetScheduleActive{}
-	mi := &file_fsm_command_command_proto_msgTypes[16]
+	mi := &file_fsm_command_command_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2103,7 +2256,7 @@ func (x *SetScheduleActive) String() string {
 func (*SetScheduleActive) ProtoMessage() {}
 
 func (x *SetScheduleActive) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[16]
+	mi := &file_fsm_command_command_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2116,7 +2269,7 @@ func (x *SetScheduleActive) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetScheduleActive.ProtoReflect.Descriptor instead.
 func (*SetScheduleActive) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{16}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *SetScheduleActive) GetId() []byte {
@@ -2147,7 +2300,7 @@ type ScheduleRuns struct {
 
 func (x *ScheduleRuns) Reset() {
 	*x = ScheduleRuns{}
-	mi := &file_fsm_command_command_proto_msgTypes[17]
+	mi := &file_fsm_command_command_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2159,7 +2312,7 @@ func (x *ScheduleRuns) String() string {
 func (*ScheduleRuns) ProtoMessage() {}
 
 func (x *ScheduleRuns) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[17]
+	mi := &file_fsm_command_command_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2172,7 +2325,7 @@ func (x *ScheduleRuns) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScheduleRuns.ProtoReflect.Descriptor instead.
 func (*ScheduleRuns) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{17}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ScheduleRuns) GetDeploymentId() []byte {
@@ -2224,7 +2377,7 @@ type CreateWorkQueue struct {
 
 func (x *CreateWorkQueue) Reset() {
 	*x = CreateWorkQueue{}
-	mi := &file_fsm_command_command_proto_msgTypes[18]
+	mi := &file_fsm_command_command_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2236,7 +2389,7 @@ func (x *CreateWorkQueue) String() string {
 func (*CreateWorkQueue) ProtoMessage() {}
 
 func (x *CreateWorkQueue) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[18]
+	mi := &file_fsm_command_command_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2249,7 +2402,7 @@ func (x *CreateWorkQueue) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateWorkQueue.ProtoReflect.Descriptor instead.
 func (*CreateWorkQueue) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{18}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *CreateWorkQueue) GetId() []byte {
@@ -2313,7 +2466,7 @@ type UpdateWorkQueue struct {
 
 func (x *UpdateWorkQueue) Reset() {
 	*x = UpdateWorkQueue{}
-	mi := &file_fsm_command_command_proto_msgTypes[19]
+	mi := &file_fsm_command_command_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2325,7 +2478,7 @@ func (x *UpdateWorkQueue) String() string {
 func (*UpdateWorkQueue) ProtoMessage() {}
 
 func (x *UpdateWorkQueue) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[19]
+	mi := &file_fsm_command_command_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2338,7 +2491,7 @@ func (x *UpdateWorkQueue) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateWorkQueue.ProtoReflect.Descriptor instead.
 func (*UpdateWorkQueue) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{19}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *UpdateWorkQueue) GetId() []byte {
@@ -2432,7 +2585,7 @@ type RegisterAgent struct {
 
 func (x *RegisterAgent) Reset() {
 	*x = RegisterAgent{}
-	mi := &file_fsm_command_command_proto_msgTypes[20]
+	mi := &file_fsm_command_command_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2444,7 +2597,7 @@ func (x *RegisterAgent) String() string {
 func (*RegisterAgent) ProtoMessage() {}
 
 func (x *RegisterAgent) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[20]
+	mi := &file_fsm_command_command_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2457,7 +2610,7 @@ func (x *RegisterAgent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegisterAgent.ProtoReflect.Descriptor instead.
 func (*RegisterAgent) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{20}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *RegisterAgent) GetId() []byte {
@@ -2514,7 +2667,7 @@ type ClaimRuns struct {
 
 func (x *ClaimRuns) Reset() {
 	*x = ClaimRuns{}
-	mi := &file_fsm_command_command_proto_msgTypes[21]
+	mi := &file_fsm_command_command_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2526,7 +2679,7 @@ func (x *ClaimRuns) String() string {
 func (*ClaimRuns) ProtoMessage() {}
 
 func (x *ClaimRuns) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[21]
+	mi := &file_fsm_command_command_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2539,7 +2692,7 @@ func (x *ClaimRuns) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClaimRuns.ProtoReflect.Descriptor instead.
 func (*ClaimRuns) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{21}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ClaimRuns) GetTtl() int64 {
@@ -2565,7 +2718,7 @@ type ExpireLeases struct {
 
 func (x *ExpireLeases) Reset() {
 	*x = ExpireLeases{}
-	mi := &file_fsm_command_command_proto_msgTypes[22]
+	mi := &file_fsm_command_command_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2577,7 +2730,7 @@ func (x *ExpireLeases) String() string {
 func (*ExpireLeases) ProtoMessage() {}
 
 func (x *ExpireLeases) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[22]
+	mi := &file_fsm_command_command_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2590,7 +2743,7 @@ func (x *ExpireLeases) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExpireLeases.ProtoReflect.Descriptor instead.
 func (*ExpireLeases) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{22}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ExpireLeases) GetExpired() []*ExpireLeases_Expired {
@@ -2611,7 +2764,7 @@ type MarkLate struct {
 
 func (x *MarkLate) Reset() {
 	*x = MarkLate{}
-	mi := &file_fsm_command_command_proto_msgTypes[23]
+	mi := &file_fsm_command_command_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2623,7 +2776,7 @@ func (x *MarkLate) String() string {
 func (*MarkLate) ProtoMessage() {}
 
 func (x *MarkLate) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[23]
+	mi := &file_fsm_command_command_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2636,7 +2789,7 @@ func (x *MarkLate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MarkLate.ProtoReflect.Descriptor instead.
 func (*MarkLate) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{23}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *MarkLate) GetFlowRunIds() [][]byte {
@@ -2664,7 +2817,7 @@ type PurgeClaims struct {
 
 func (x *PurgeClaims) Reset() {
 	*x = PurgeClaims{}
-	mi := &file_fsm_command_command_proto_msgTypes[24]
+	mi := &file_fsm_command_command_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2676,7 +2829,7 @@ func (x *PurgeClaims) String() string {
 func (*PurgeClaims) ProtoMessage() {}
 
 func (x *PurgeClaims) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[24]
+	mi := &file_fsm_command_command_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2689,7 +2842,7 @@ func (x *PurgeClaims) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PurgeClaims.ProtoReflect.Descriptor instead.
 func (*PurgeClaims) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{24}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *PurgeClaims) GetBefore() int64 {
@@ -2720,7 +2873,7 @@ type CreateBlockSpec struct {
 
 func (x *CreateBlockSpec) Reset() {
 	*x = CreateBlockSpec{}
-	mi := &file_fsm_command_command_proto_msgTypes[25]
+	mi := &file_fsm_command_command_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2732,7 +2885,7 @@ func (x *CreateBlockSpec) String() string {
 func (*CreateBlockSpec) ProtoMessage() {}
 
 func (x *CreateBlockSpec) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[25]
+	mi := &file_fsm_command_command_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2745,7 +2898,7 @@ func (x *CreateBlockSpec) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateBlockSpec.ProtoReflect.Descriptor instead.
 func (*CreateBlockSpec) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{25}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *CreateBlockSpec) GetId() []byte {
@@ -2802,7 +2955,7 @@ type CreateBlock struct {
 
 func (x *CreateBlock) Reset() {
 	*x = CreateBlock{}
-	mi := &file_fsm_command_command_proto_msgTypes[26]
+	mi := &file_fsm_command_command_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2814,7 +2967,7 @@ func (x *CreateBlock) String() string {
 func (*CreateBlock) ProtoMessage() {}
 
 func (x *CreateBlock) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[26]
+	mi := &file_fsm_command_command_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2827,7 +2980,7 @@ func (x *CreateBlock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateBlock.ProtoReflect.Descriptor instead.
 func (*CreateBlock) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{26}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *CreateBlock) GetId() []byte {
@@ -2871,7 +3024,7 @@ type UpdateBlock struct {
 
 func (x *UpdateBlock) Reset() {
 	*x = UpdateBlock{}
-	mi := &file_fsm_command_command_proto_msgTypes[27]
+	mi := &file_fsm_command_command_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2883,7 +3036,7 @@ func (x *UpdateBlock) String() string {
 func (*UpdateBlock) ProtoMessage() {}
 
 func (x *UpdateBlock) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[27]
+	mi := &file_fsm_command_command_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2896,7 +3049,7 @@ func (x *UpdateBlock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateBlock.ProtoReflect.Descriptor instead.
 func (*UpdateBlock) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{27}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *UpdateBlock) GetId() []byte {
@@ -2944,7 +3097,7 @@ type SetDefaultStorage struct {
 
 func (x *SetDefaultStorage) Reset() {
 	*x = SetDefaultStorage{}
-	mi := &file_fsm_command_command_proto_msgTypes[28]
+	mi := &file_fsm_command_command_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2956,7 +3109,7 @@ func (x *SetDefaultStorage) String() string {
 func (*SetDefaultStorage) ProtoMessage() {}
 
 func (x *SetDefaultStorage) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[28]
+	mi := &file_fsm_command_command_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2969,7 +3122,7 @@ func (x *SetDefaultStorage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetDefaultStorage.ProtoReflect.Descriptor instead.
 func (*SetDefaultStorage) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{28}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *SetDefaultStorage) GetBlockId() []byte {
@@ -2990,7 +3143,7 @@ type PutConcurrencyLimit struct {
 
 func (x *PutConcurrencyLimit) Reset() {
 	*x = PutConcurrencyLimit{}
-	mi := &file_fsm_command_command_proto_msgTypes[29]
+	mi := &file_fsm_command_command_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3002,7 +3155,7 @@ func (x *PutConcurrencyLimit) String() string {
 func (*PutConcurrencyLimit) ProtoMessage() {}
 
 func (x *PutConcurrencyLimit) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[29]
+	mi := &file_fsm_command_command_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3015,7 +3168,7 @@ func (x *PutConcurrencyLimit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutConcurrencyLimit.ProtoReflect.Descriptor instead.
 func (*PutConcurrencyLimit) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{29}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *PutConcurrencyLimit) GetId() []byte {
@@ -3052,7 +3205,7 @@ type WriteLogs struct {
 
 func (x *WriteLogs) Reset() {
 	*x = WriteLogs{}
-	mi := &file_fsm_command_command_proto_msgTypes[30]
+	mi := &file_fsm_command_command_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3064,7 +3217,7 @@ func (x *WriteLogs) String() string {
 func (*WriteLogs) ProtoMessage() {}
 
 func (x *WriteLogs) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[30]
+	mi := &file_fsm_command_command_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3077,7 +3230,7 @@ func (x *WriteLogs) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WriteLogs.ProtoReflect.Descriptor instead.
 func (*WriteLogs) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{30}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *WriteLogs) GetRuns() []*WriteLogs_Run {
@@ -3122,7 +3275,7 @@ type PutBlobChunk struct {
 
 func (x *PutBlobChunk) Reset() {
 	*x = PutBlobChunk{}
-	mi := &file_fsm_command_command_proto_msgTypes[31]
+	mi := &file_fsm_command_command_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3134,7 +3287,7 @@ func (x *PutBlobChunk) String() string {
 func (*PutBlobChunk) ProtoMessage() {}
 
 func (x *PutBlobChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[31]
+	mi := &file_fsm_command_command_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3147,7 +3300,7 @@ func (x *PutBlobChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutBlobChunk.ProtoReflect.Descriptor instead.
 func (*PutBlobChunk) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{31}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *PutBlobChunk) GetKey() string {
@@ -3194,7 +3347,7 @@ type DeleteBlob struct {
 
 func (x *DeleteBlob) Reset() {
 	*x = DeleteBlob{}
-	mi := &file_fsm_command_command_proto_msgTypes[32]
+	mi := &file_fsm_command_command_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3206,7 +3359,7 @@ func (x *DeleteBlob) String() string {
 func (*DeleteBlob) ProtoMessage() {}
 
 func (x *DeleteBlob) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[32]
+	mi := &file_fsm_command_command_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3219,7 +3372,7 @@ func (x *DeleteBlob) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteBlob.ProtoReflect.Descriptor instead.
 func (*DeleteBlob) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{32}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *DeleteBlob) GetKey() string {
@@ -3227,6 +3380,390 @@ func (x *DeleteBlob) GetKey() string {
 		return x.Key
 	}
 	return ""
+}
+
+// RetryFlowRun has a run that ended without success tried again: the same run, scheduled anew.
+type RetryFlowRun struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Message       string                 `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
+	ScheduledTime int64                  `protobuf:"varint,3,opt,name=scheduled_time,json=scheduledTime,proto3" json:"scheduled_time,omitempty"` // 0: now
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RetryFlowRun) Reset() {
+	*x = RetryFlowRun{}
+	mi := &file_fsm_command_command_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RetryFlowRun) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RetryFlowRun) ProtoMessage() {}
+
+func (x *RetryFlowRun) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_command_command_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RetryFlowRun.ProtoReflect.Descriptor instead.
+func (*RetryFlowRun) Descriptor() ([]byte, []int) {
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *RetryFlowRun) GetId() []byte {
+	if x != nil {
+		return x.Id
+	}
+	return nil
+}
+
+func (x *RetryFlowRun) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+func (x *RetryFlowRun) GetScheduledTime() int64 {
+	if x != nil {
+		return x.ScheduledTime
+	}
+	return 0
+}
+
+// RerunFlowRun makes a new run of the deployment and with the parameters of another.
+type RerunFlowRun struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Id             []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Of             []byte                 `protobuf:"bytes,2,opt,name=of,proto3" json:"of,omitempty"`
+	Name           string                 `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
+	ParametersJson []byte                 `protobuf:"bytes,4,opt,name=parameters_json,json=parametersJson,proto3" json:"parameters_json,omitempty"` // laid over those of the other
+	IdempotencyKey *string                `protobuf:"bytes,5,opt,name=idempotency_key,json=idempotencyKey,proto3,oneof" json:"idempotency_key,omitempty"`
+	ScheduledTime  int64                  `protobuf:"varint,6,opt,name=scheduled_time,json=scheduledTime,proto3" json:"scheduled_time,omitempty"` // 0: now
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *RerunFlowRun) Reset() {
+	*x = RerunFlowRun{}
+	mi := &file_fsm_command_command_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RerunFlowRun) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RerunFlowRun) ProtoMessage() {}
+
+func (x *RerunFlowRun) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_command_command_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RerunFlowRun.ProtoReflect.Descriptor instead.
+func (*RerunFlowRun) Descriptor() ([]byte, []int) {
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *RerunFlowRun) GetId() []byte {
+	if x != nil {
+		return x.Id
+	}
+	return nil
+}
+
+func (x *RerunFlowRun) GetOf() []byte {
+	if x != nil {
+		return x.Of
+	}
+	return nil
+}
+
+func (x *RerunFlowRun) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *RerunFlowRun) GetParametersJson() []byte {
+	if x != nil {
+		return x.ParametersJson
+	}
+	return nil
+}
+
+func (x *RerunFlowRun) GetIdempotencyKey() string {
+	if x != nil && x.IdempotencyKey != nil {
+		return *x.IdempotencyKey
+	}
+	return ""
+}
+
+func (x *RerunFlowRun) GetScheduledTime() int64 {
+	if x != nil {
+		return x.ScheduledTime
+	}
+	return 0
+}
+
+type CreateJob struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Action        row.Job_Action         `protobuf:"varint,2,opt,name=action,proto3,enum=sluice.row.v1.Job_Action" json:"action,omitempty"`
+	FilterJson    []byte                 `protobuf:"bytes,3,opt,name=filter_json,json=filterJson,proto3" json:"filter_json,omitempty"`
+	Message       string                 `protobuf:"bytes,4,opt,name=message,proto3" json:"message,omitempty"`
+	StateType     row.StateType          `protobuf:"varint,5,opt,name=state_type,json=stateType,proto3,enum=sluice.row.v1.StateType" json:"state_type,omitempty"`
+	StateName     string                 `protobuf:"bytes,6,opt,name=state_name,json=stateName,proto3" json:"state_name,omitempty"`
+	Force         bool                   `protobuf:"varint,7,opt,name=force,proto3" json:"force,omitempty"`
+	Total         int64                  `protobuf:"varint,8,opt,name=total,proto3" json:"total,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateJob) Reset() {
+	*x = CreateJob{}
+	mi := &file_fsm_command_command_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateJob) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateJob) ProtoMessage() {}
+
+func (x *CreateJob) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_command_command_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateJob.ProtoReflect.Descriptor instead.
+func (*CreateJob) Descriptor() ([]byte, []int) {
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *CreateJob) GetId() []byte {
+	if x != nil {
+		return x.Id
+	}
+	return nil
+}
+
+func (x *CreateJob) GetAction() row.Job_Action {
+	if x != nil {
+		return x.Action
+	}
+	return row.Job_Action(0)
+}
+
+func (x *CreateJob) GetFilterJson() []byte {
+	if x != nil {
+		return x.FilterJson
+	}
+	return nil
+}
+
+func (x *CreateJob) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+func (x *CreateJob) GetStateType() row.StateType {
+	if x != nil {
+		return x.StateType
+	}
+	return row.StateType(0)
+}
+
+func (x *CreateJob) GetStateName() string {
+	if x != nil {
+		return x.StateName
+	}
+	return ""
+}
+
+func (x *CreateJob) GetForce() bool {
+	if x != nil {
+		return x.Force
+	}
+	return false
+}
+
+func (x *CreateJob) GetTotal() int64 {
+	if x != nil {
+		return x.Total
+	}
+	return 0
+}
+
+// AdvanceJob does the job's action on the next runs, unless the job is not where `from` says. It stops before a run whose state is no
+// longer the one it was chosen for; the leader looks again from there.
+type AdvanceJob struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	From          []byte                 `protobuf:"bytes,2,opt,name=from,proto3" json:"from,omitempty"` // the job's cursor
+	Targets       []*AdvanceJob_Target   `protobuf:"bytes,3,rep,name=targets,proto3" json:"targets,omitempty"`
+	To            []byte                 `protobuf:"bytes,4,opt,name=to,proto3" json:"to,omitempty"` // the cursor afterwards; at least the last target
+	LookedAt      int64                  `protobuf:"varint,5,opt,name=looked_at,json=lookedAt,proto3" json:"looked_at,omitempty"`
+	Done          bool                   `protobuf:"varint,6,opt,name=done,proto3" json:"done,omitempty"`
+	Error         string                 `protobuf:"bytes,7,opt,name=error,proto3" json:"error,omitempty"` // the job cannot go on
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AdvanceJob) Reset() {
+	*x = AdvanceJob{}
+	mi := &file_fsm_command_command_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AdvanceJob) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AdvanceJob) ProtoMessage() {}
+
+func (x *AdvanceJob) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_command_command_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AdvanceJob.ProtoReflect.Descriptor instead.
+func (*AdvanceJob) Descriptor() ([]byte, []int) {
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *AdvanceJob) GetId() []byte {
+	if x != nil {
+		return x.Id
+	}
+	return nil
+}
+
+func (x *AdvanceJob) GetFrom() []byte {
+	if x != nil {
+		return x.From
+	}
+	return nil
+}
+
+func (x *AdvanceJob) GetTargets() []*AdvanceJob_Target {
+	if x != nil {
+		return x.Targets
+	}
+	return nil
+}
+
+func (x *AdvanceJob) GetTo() []byte {
+	if x != nil {
+		return x.To
+	}
+	return nil
+}
+
+func (x *AdvanceJob) GetLookedAt() int64 {
+	if x != nil {
+		return x.LookedAt
+	}
+	return 0
+}
+
+func (x *AdvanceJob) GetDone() bool {
+	if x != nil {
+		return x.Done
+	}
+	return false
+}
+
+func (x *AdvanceJob) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+type CancelJob struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CancelJob) Reset() {
+	*x = CancelJob{}
+	mi := &file_fsm_command_command_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CancelJob) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CancelJob) ProtoMessage() {}
+
+func (x *CancelJob) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_command_command_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CancelJob.ProtoReflect.Descriptor instead.
+func (*CancelJob) Descriptor() ([]byte, []int) {
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *CancelJob) GetId() []byte {
+	if x != nil {
+		return x.Id
+	}
+	return nil
 }
 
 // Result is the outcome of one command: ids, never bodies.
@@ -3238,14 +3775,15 @@ type Result struct {
 	Created       bool                   `protobuf:"varint,4,opt,name=created,proto3" json:"created,omitempty"`
 	State         *StateResult           `protobuf:"bytes,5,opt,name=state,proto3" json:"state,omitempty"`
 	Grants        []*row.Grant           `protobuf:"bytes,6,rep,name=grants,proto3" json:"grants,omitempty"`
-	Count         int32                  `protobuf:"varint,7,opt,name=count,proto3" json:"count,omitempty"` // rows affected, where a command touches many
+	Count         int32                  `protobuf:"varint,7,opt,name=count,proto3" json:"count,omitempty"`        // rows affected, where a command touches many
+	Replayed      bool                   `protobuf:"varint,85,opt,name=replayed,proto3" json:"replayed,omitempty"` // what an earlier command with the same idempotency key answered
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Result) Reset() {
 	*x = Result{}
-	mi := &file_fsm_command_command_proto_msgTypes[33]
+	mi := &file_fsm_command_command_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3257,7 +3795,7 @@ func (x *Result) String() string {
 func (*Result) ProtoMessage() {}
 
 func (x *Result) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[33]
+	mi := &file_fsm_command_command_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3270,7 +3808,7 @@ func (x *Result) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Result.ProtoReflect.Descriptor instead.
 func (*Result) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{33}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Result) GetCode() Result_Code {
@@ -3322,6 +3860,13 @@ func (x *Result) GetCount() int32 {
 	return 0
 }
 
+func (x *Result) GetReplayed() bool {
+	if x != nil {
+		return x.Replayed
+	}
+	return false
+}
+
 type StateResult struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Status        StateResult_Status     `protobuf:"varint,1,opt,name=status,proto3,enum=sluice.command.v1.StateResult_Status" json:"status,omitempty"`
@@ -3335,7 +3880,7 @@ type StateResult struct {
 
 func (x *StateResult) Reset() {
 	*x = StateResult{}
-	mi := &file_fsm_command_command_proto_msgTypes[34]
+	mi := &file_fsm_command_command_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3347,7 +3892,7 @@ func (x *StateResult) String() string {
 func (*StateResult) ProtoMessage() {}
 
 func (x *StateResult) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[34]
+	mi := &file_fsm_command_command_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3360,7 +3905,7 @@ func (x *StateResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateResult.ProtoReflect.Descriptor instead.
 func (*StateResult) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{34}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *StateResult) GetStatus() StateResult_Status {
@@ -3410,7 +3955,7 @@ type ScheduleRuns_Fire struct {
 
 func (x *ScheduleRuns_Fire) Reset() {
 	*x = ScheduleRuns_Fire{}
-	mi := &file_fsm_command_command_proto_msgTypes[35]
+	mi := &file_fsm_command_command_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3422,7 +3967,7 @@ func (x *ScheduleRuns_Fire) String() string {
 func (*ScheduleRuns_Fire) ProtoMessage() {}
 
 func (x *ScheduleRuns_Fire) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[35]
+	mi := &file_fsm_command_command_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3435,7 +3980,7 @@ func (x *ScheduleRuns_Fire) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScheduleRuns_Fire.ProtoReflect.Descriptor instead.
 func (*ScheduleRuns_Fire) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{17, 0}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{18, 0}
 }
 
 func (x *ScheduleRuns_Fire) GetTime() int64 {
@@ -3477,7 +4022,7 @@ type ClaimRuns_Wish struct {
 
 func (x *ClaimRuns_Wish) Reset() {
 	*x = ClaimRuns_Wish{}
-	mi := &file_fsm_command_command_proto_msgTypes[36]
+	mi := &file_fsm_command_command_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3489,7 +4034,7 @@ func (x *ClaimRuns_Wish) String() string {
 func (*ClaimRuns_Wish) ProtoMessage() {}
 
 func (x *ClaimRuns_Wish) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[36]
+	mi := &file_fsm_command_command_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3502,7 +4047,7 @@ func (x *ClaimRuns_Wish) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClaimRuns_Wish.ProtoReflect.Descriptor instead.
 func (*ClaimRuns_Wish) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{21, 0}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{22, 0}
 }
 
 func (x *ClaimRuns_Wish) GetClaimId() []byte {
@@ -3536,7 +4081,7 @@ type ClaimRuns_Pick struct {
 
 func (x *ClaimRuns_Pick) Reset() {
 	*x = ClaimRuns_Pick{}
-	mi := &file_fsm_command_command_proto_msgTypes[37]
+	mi := &file_fsm_command_command_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3548,7 +4093,7 @@ func (x *ClaimRuns_Pick) String() string {
 func (*ClaimRuns_Pick) ProtoMessage() {}
 
 func (x *ClaimRuns_Pick) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[37]
+	mi := &file_fsm_command_command_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3561,7 +4106,7 @@ func (x *ClaimRuns_Pick) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClaimRuns_Pick.ProtoReflect.Descriptor instead.
 func (*ClaimRuns_Pick) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{21, 1}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{22, 1}
 }
 
 func (x *ClaimRuns_Pick) GetFlowRunId() []byte {
@@ -3590,7 +4135,7 @@ type ExpireLeases_Expired struct {
 
 func (x *ExpireLeases_Expired) Reset() {
 	*x = ExpireLeases_Expired{}
-	mi := &file_fsm_command_command_proto_msgTypes[38]
+	mi := &file_fsm_command_command_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3602,7 +4147,7 @@ func (x *ExpireLeases_Expired) String() string {
 func (*ExpireLeases_Expired) ProtoMessage() {}
 
 func (x *ExpireLeases_Expired) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[38]
+	mi := &file_fsm_command_command_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3615,7 +4160,7 @@ func (x *ExpireLeases_Expired) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExpireLeases_Expired.ProtoReflect.Descriptor instead.
 func (*ExpireLeases_Expired) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{22, 0}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{23, 0}
 }
 
 func (x *ExpireLeases_Expired) GetFlowRunId() []byte {
@@ -3656,7 +4201,7 @@ type WriteLogs_Run struct {
 
 func (x *WriteLogs_Run) Reset() {
 	*x = WriteLogs_Run{}
-	mi := &file_fsm_command_command_proto_msgTypes[39]
+	mi := &file_fsm_command_command_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3668,7 +4213,7 @@ func (x *WriteLogs_Run) String() string {
 func (*WriteLogs_Run) ProtoMessage() {}
 
 func (x *WriteLogs_Run) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[39]
+	mi := &file_fsm_command_command_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3681,7 +4226,7 @@ func (x *WriteLogs_Run) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WriteLogs_Run.ProtoReflect.Descriptor instead.
 func (*WriteLogs_Run) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{30, 0}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{31, 0}
 }
 
 func (x *WriteLogs_Run) GetFlowRunId() []byte {
@@ -3698,17 +4243,70 @@ func (x *WriteLogs_Run) GetLogs() []*row.Log {
 	return nil
 }
 
+type AdvanceJob_Target struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	FlowRunId      []byte                 `protobuf:"bytes,1,opt,name=flow_run_id,json=flowRunId,proto3" json:"flow_run_id,omitempty"`
+	StateTimestamp int64                  `protobuf:"varint,2,opt,name=state_timestamp,json=stateTimestamp,proto3" json:"state_timestamp,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *AdvanceJob_Target) Reset() {
+	*x = AdvanceJob_Target{}
+	mi := &file_fsm_command_command_proto_msgTypes[46]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AdvanceJob_Target) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AdvanceJob_Target) ProtoMessage() {}
+
+func (x *AdvanceJob_Target) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_command_command_proto_msgTypes[46]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AdvanceJob_Target.ProtoReflect.Descriptor instead.
+func (*AdvanceJob_Target) Descriptor() ([]byte, []int) {
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{37, 0}
+}
+
+func (x *AdvanceJob_Target) GetFlowRunId() []byte {
+	if x != nil {
+		return x.FlowRunId
+	}
+	return nil
+}
+
+func (x *AdvanceJob_Target) GetStateTimestamp() int64 {
+	if x != nil {
+		return x.StateTimestamp
+	}
+	return 0
+}
+
 var File_fsm_command_command_proto protoreflect.FileDescriptor
 
 const file_fsm_command_command_proto_rawDesc = "" +
 	"\n" +
-	"\x19fsm/command/command.proto\x12\x11sluice.command.v1\x1a\x11fsm/row/row.proto\"\xe4\x17\n" +
+	"\x19fsm/command/command.proto\x12\x11sluice.command.v1\x1a\x11fsm/row/row.proto\"\xfe\x1a\n" +
 	"\bEnvelope\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x1c\n" +
 	"\tnamespace\x18\x02 \x01(\tR\tnamespace\x12\x14\n" +
 	"\x05actor\x18\x03 \x01(\tR\x05actor\x12\x14\n" +
 	"\x05epoch\x18\x04 \x01(\x04R\x05epoch\x12\x12\n" +
-	"\x04seed\x18\x05 \x01(\fR\x04seed\x12C\n" +
+	"\x04seed\x18\x05 \x01(\fR\x04seed\x12A\n" +
+	"\vidempotency\x18\x9e\x01 \x01(\v2\x1e.sluice.command.v1.IdempotencyR\vidempotency\x12C\n" +
 	"\fleader_epoch\x18\n" +
 	" \x01(\v2\x1e.sluice.command.v1.LeaderEpochH\x00R\vleaderEpoch\x12@\n" +
 	"\vbuild_index\x18\v \x01(\v2\x1d.sluice.command.v1.BuildIndexH\x00R\n" +
@@ -3759,8 +4357,20 @@ const file_fsm_command_command_proto_rawDesc = "" +
 	"write_logs\x18d \x01(\v2\x1c.sluice.command.v1.WriteLogsH\x00R\twriteLogs\x12G\n" +
 	"\x0eput_blob_chunk\x18n \x01(\v2\x1f.sluice.command.v1.PutBlobChunkH\x00R\fputBlobChunk\x12@\n" +
 	"\vdelete_blob\x18o \x01(\v2\x1d.sluice.command.v1.DeleteBlobH\x00R\n" +
-	"deleteBlobB\t\n" +
-	"\acommand\"\x82\x01\n" +
+	"deleteBlob\x12H\n" +
+	"\x0eretry_flow_run\x18\x96\x01 \x01(\v2\x1f.sluice.command.v1.RetryFlowRunH\x00R\fretryFlowRun\x12H\n" +
+	"\x0ererun_flow_run\x18\x97\x01 \x01(\v2\x1f.sluice.command.v1.RerunFlowRunH\x00R\frerunFlowRun\x12>\n" +
+	"\n" +
+	"create_job\x18\x98\x01 \x01(\v2\x1c.sluice.command.v1.CreateJobH\x00R\tcreateJob\x12A\n" +
+	"\vadvance_job\x18\x99\x01 \x01(\v2\x1d.sluice.command.v1.AdvanceJobH\x00R\n" +
+	"advanceJob\x12>\n" +
+	"\n" +
+	"cancel_job\x18\x9a\x01 \x01(\v2\x1c.sluice.command.v1.CancelJobH\x00R\tcancelJobB\t\n" +
+	"\acommand\"S\n" +
+	"\vIdempotency\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\fR\x03key\x12\x18\n" +
+	"\arequest\x18\x02 \x01(\fR\arequest\x12\x18\n" +
+	"\aordinal\x18\x03 \x01(\rR\aordinal\"\x82\x01\n" +
 	"\vLeaderEpoch\x12\x12\n" +
 	"\x04term\x18\x01 \x01(\x04R\x04term\x12\x17\n" +
 	"\anode_id\x18\x02 \x01(\tR\x06nodeId\x12\x1d\n" +
@@ -3994,7 +4604,45 @@ const file_fsm_command_command_proto_rawDesc = "" +
 	"\x04data\x18\x05 \x01(\fR\x04data\"\x1e\n" +
 	"\n" +
 	"DeleteBlob\x12\x10\n" +
-	"\x03key\x18\x01 \x01(\tR\x03key\"\xff\x02\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\"_\n" +
+	"\fRetryFlowRun\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\fR\x02id\x12\x18\n" +
+	"\amessage\x18\x02 \x01(\tR\amessage\x12%\n" +
+	"\x0escheduled_time\x18\x03 \x01(\x03R\rscheduledTime\"\xd4\x01\n" +
+	"\fRerunFlowRun\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\fR\x02id\x12\x0e\n" +
+	"\x02of\x18\x02 \x01(\fR\x02of\x12\x12\n" +
+	"\x04name\x18\x03 \x01(\tR\x04name\x12'\n" +
+	"\x0fparameters_json\x18\x04 \x01(\fR\x0eparametersJson\x12,\n" +
+	"\x0fidempotency_key\x18\x05 \x01(\tH\x00R\x0eidempotencyKey\x88\x01\x01\x12%\n" +
+	"\x0escheduled_time\x18\x06 \x01(\x03R\rscheduledTimeB\x12\n" +
+	"\x10_idempotency_key\"\x8d\x02\n" +
+	"\tCreateJob\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\fR\x02id\x121\n" +
+	"\x06action\x18\x02 \x01(\x0e2\x19.sluice.row.v1.Job.ActionR\x06action\x12\x1f\n" +
+	"\vfilter_json\x18\x03 \x01(\fR\n" +
+	"filterJson\x12\x18\n" +
+	"\amessage\x18\x04 \x01(\tR\amessage\x127\n" +
+	"\n" +
+	"state_type\x18\x05 \x01(\x0e2\x18.sluice.row.v1.StateTypeR\tstateType\x12\x1d\n" +
+	"\n" +
+	"state_name\x18\x06 \x01(\tR\tstateName\x12\x14\n" +
+	"\x05force\x18\a \x01(\bR\x05force\x12\x14\n" +
+	"\x05total\x18\b \x01(\x03R\x05total\"\x9a\x02\n" +
+	"\n" +
+	"AdvanceJob\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\fR\x02id\x12\x12\n" +
+	"\x04from\x18\x02 \x01(\fR\x04from\x12>\n" +
+	"\atargets\x18\x03 \x03(\v2$.sluice.command.v1.AdvanceJob.TargetR\atargets\x12\x0e\n" +
+	"\x02to\x18\x04 \x01(\fR\x02to\x12\x1b\n" +
+	"\tlooked_at\x18\x05 \x01(\x03R\blookedAt\x12\x12\n" +
+	"\x04done\x18\x06 \x01(\bR\x04done\x12\x14\n" +
+	"\x05error\x18\a \x01(\tR\x05error\x1aQ\n" +
+	"\x06Target\x12\x1e\n" +
+	"\vflow_run_id\x18\x01 \x01(\fR\tflowRunId\x12'\n" +
+	"\x0fstate_timestamp\x18\x02 \x01(\x03R\x0estateTimestamp\"\x1b\n" +
+	"\tCancelJob\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\fR\x02id\"\xab\x03\n" +
 	"\x06Result\x122\n" +
 	"\x04code\x18\x01 \x01(\x0e2\x1e.sluice.command.v1.Result.CodeR\x04code\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12\x0e\n" +
@@ -4002,7 +4650,8 @@ const file_fsm_command_command_proto_rawDesc = "" +
 	"\acreated\x18\x04 \x01(\bR\acreated\x124\n" +
 	"\x05state\x18\x05 \x01(\v2\x1e.sluice.command.v1.StateResultR\x05state\x12,\n" +
 	"\x06grants\x18\x06 \x03(\v2\x14.sluice.row.v1.GrantR\x06grants\x12\x14\n" +
-	"\x05count\x18\a \x01(\x05R\x05count\"\x82\x01\n" +
+	"\x05count\x18\a \x01(\x05R\x05count\x12\x1a\n" +
+	"\breplayed\x18U \x01(\bR\breplayed\"\x92\x01\n" +
 	"\x04Code\x12\x06\n" +
 	"\x02OK\x10\x00\x12\r\n" +
 	"\tNOT_FOUND\x10\x01\x12\f\n" +
@@ -4013,7 +4662,9 @@ const file_fsm_command_command_proto_rawDesc = "" +
 	"\x06LEASED\x10\x05\x12\f\n" +
 	"\bNO_SPACE\x10\x06\x12\f\n" +
 	"\bTERMINAL\x10\a\x12\x0f\n" +
-	"\vUNSUPPORTED\x10\b\"\xf9\x01\n" +
+	"\vUNSUPPORTED\x10\b\x12\x0e\n" +
+	"\n" +
+	"KEY_REUSED\x10\x14\"\xf9\x01\n" +
 	"\vStateResult\x12=\n" +
 	"\x06status\x18\x01 \x01(\x0e2%.sluice.command.v1.StateResult.StatusR\x06status\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12#\n" +
@@ -4041,128 +4692,145 @@ func file_fsm_command_command_proto_rawDescGZIP() []byte {
 }
 
 var file_fsm_command_command_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_fsm_command_command_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
+var file_fsm_command_command_proto_msgTypes = make([]protoimpl.MessageInfo, 47)
 var file_fsm_command_command_proto_goTypes = []any{
 	(Result_Code)(0),             // 0: sluice.command.v1.Result.Code
 	(StateResult_Status)(0),      // 1: sluice.command.v1.StateResult.Status
 	(*Envelope)(nil),             // 2: sluice.command.v1.Envelope
-	(*LeaderEpoch)(nil),          // 3: sluice.command.v1.LeaderEpoch
-	(*BuildIndex)(nil),           // 4: sluice.command.v1.BuildIndex
-	(*RaiseVersion)(nil),         // 5: sluice.command.v1.RaiseVersion
-	(*Checkpoint)(nil),           // 6: sluice.command.v1.Checkpoint
-	(*Delete)(nil),               // 7: sluice.command.v1.Delete
-	(*CreateFlow)(nil),           // 8: sluice.command.v1.CreateFlow
-	(*UpdateFlow)(nil),           // 9: sluice.command.v1.UpdateFlow
-	(*ProposedState)(nil),        // 10: sluice.command.v1.ProposedState
-	(*CreateFlowRun)(nil),        // 11: sluice.command.v1.CreateFlowRun
-	(*UpdateFlowRun)(nil),        // 12: sluice.command.v1.UpdateFlowRun
-	(*SetState)(nil),             // 13: sluice.command.v1.SetState
-	(*CancelFlowRun)(nil),        // 14: sluice.command.v1.CancelFlowRun
-	(*StartLease)(nil),           // 15: sluice.command.v1.StartLease
-	(*CreateTaskRun)(nil),        // 16: sluice.command.v1.CreateTaskRun
-	(*PutDeployment)(nil),        // 17: sluice.command.v1.PutDeployment
-	(*SetScheduleActive)(nil),    // 18: sluice.command.v1.SetScheduleActive
-	(*ScheduleRuns)(nil),         // 19: sluice.command.v1.ScheduleRuns
-	(*CreateWorkQueue)(nil),      // 20: sluice.command.v1.CreateWorkQueue
-	(*UpdateWorkQueue)(nil),      // 21: sluice.command.v1.UpdateWorkQueue
-	(*RegisterAgent)(nil),        // 22: sluice.command.v1.RegisterAgent
-	(*ClaimRuns)(nil),            // 23: sluice.command.v1.ClaimRuns
-	(*ExpireLeases)(nil),         // 24: sluice.command.v1.ExpireLeases
-	(*MarkLate)(nil),             // 25: sluice.command.v1.MarkLate
-	(*PurgeClaims)(nil),          // 26: sluice.command.v1.PurgeClaims
-	(*CreateBlockSpec)(nil),      // 27: sluice.command.v1.CreateBlockSpec
-	(*CreateBlock)(nil),          // 28: sluice.command.v1.CreateBlock
-	(*UpdateBlock)(nil),          // 29: sluice.command.v1.UpdateBlock
-	(*SetDefaultStorage)(nil),    // 30: sluice.command.v1.SetDefaultStorage
-	(*PutConcurrencyLimit)(nil),  // 31: sluice.command.v1.PutConcurrencyLimit
-	(*WriteLogs)(nil),            // 32: sluice.command.v1.WriteLogs
-	(*PutBlobChunk)(nil),         // 33: sluice.command.v1.PutBlobChunk
-	(*DeleteBlob)(nil),           // 34: sluice.command.v1.DeleteBlob
-	(*Result)(nil),               // 35: sluice.command.v1.Result
-	(*StateResult)(nil),          // 36: sluice.command.v1.StateResult
-	(*ScheduleRuns_Fire)(nil),    // 37: sluice.command.v1.ScheduleRuns.Fire
-	(*ClaimRuns_Wish)(nil),       // 38: sluice.command.v1.ClaimRuns.Wish
-	(*ClaimRuns_Pick)(nil),       // 39: sluice.command.v1.ClaimRuns.Pick
-	(*ExpireLeases_Expired)(nil), // 40: sluice.command.v1.ExpireLeases.Expired
-	(*WriteLogs_Run)(nil),        // 41: sluice.command.v1.WriteLogs.Run
-	(row.StateType)(0),           // 42: sluice.row.v1.StateType
-	(*row.Data)(nil),             // 43: sluice.row.v1.Data
-	(*row.StateDetails)(nil),     // 44: sluice.row.v1.StateDetails
-	(*row.FlowRunner)(nil),       // 45: sluice.row.v1.FlowRunner
-	(row.Deployment_Catchup)(0),  // 46: sluice.row.v1.Deployment.Catchup
-	(*row.QueueFilter)(nil),      // 47: sluice.row.v1.QueueFilter
-	(*row.Grant)(nil),            // 48: sluice.row.v1.Grant
-	(*row.Log)(nil),              // 49: sluice.row.v1.Log
+	(*Idempotency)(nil),          // 3: sluice.command.v1.Idempotency
+	(*LeaderEpoch)(nil),          // 4: sluice.command.v1.LeaderEpoch
+	(*BuildIndex)(nil),           // 5: sluice.command.v1.BuildIndex
+	(*RaiseVersion)(nil),         // 6: sluice.command.v1.RaiseVersion
+	(*Checkpoint)(nil),           // 7: sluice.command.v1.Checkpoint
+	(*Delete)(nil),               // 8: sluice.command.v1.Delete
+	(*CreateFlow)(nil),           // 9: sluice.command.v1.CreateFlow
+	(*UpdateFlow)(nil),           // 10: sluice.command.v1.UpdateFlow
+	(*ProposedState)(nil),        // 11: sluice.command.v1.ProposedState
+	(*CreateFlowRun)(nil),        // 12: sluice.command.v1.CreateFlowRun
+	(*UpdateFlowRun)(nil),        // 13: sluice.command.v1.UpdateFlowRun
+	(*SetState)(nil),             // 14: sluice.command.v1.SetState
+	(*CancelFlowRun)(nil),        // 15: sluice.command.v1.CancelFlowRun
+	(*StartLease)(nil),           // 16: sluice.command.v1.StartLease
+	(*CreateTaskRun)(nil),        // 17: sluice.command.v1.CreateTaskRun
+	(*PutDeployment)(nil),        // 18: sluice.command.v1.PutDeployment
+	(*SetScheduleActive)(nil),    // 19: sluice.command.v1.SetScheduleActive
+	(*ScheduleRuns)(nil),         // 20: sluice.command.v1.ScheduleRuns
+	(*CreateWorkQueue)(nil),      // 21: sluice.command.v1.CreateWorkQueue
+	(*UpdateWorkQueue)(nil),      // 22: sluice.command.v1.UpdateWorkQueue
+	(*RegisterAgent)(nil),        // 23: sluice.command.v1.RegisterAgent
+	(*ClaimRuns)(nil),            // 24: sluice.command.v1.ClaimRuns
+	(*ExpireLeases)(nil),         // 25: sluice.command.v1.ExpireLeases
+	(*MarkLate)(nil),             // 26: sluice.command.v1.MarkLate
+	(*PurgeClaims)(nil),          // 27: sluice.command.v1.PurgeClaims
+	(*CreateBlockSpec)(nil),      // 28: sluice.command.v1.CreateBlockSpec
+	(*CreateBlock)(nil),          // 29: sluice.command.v1.CreateBlock
+	(*UpdateBlock)(nil),          // 30: sluice.command.v1.UpdateBlock
+	(*SetDefaultStorage)(nil),    // 31: sluice.command.v1.SetDefaultStorage
+	(*PutConcurrencyLimit)(nil),  // 32: sluice.command.v1.PutConcurrencyLimit
+	(*WriteLogs)(nil),            // 33: sluice.command.v1.WriteLogs
+	(*PutBlobChunk)(nil),         // 34: sluice.command.v1.PutBlobChunk
+	(*DeleteBlob)(nil),           // 35: sluice.command.v1.DeleteBlob
+	(*RetryFlowRun)(nil),         // 36: sluice.command.v1.RetryFlowRun
+	(*RerunFlowRun)(nil),         // 37: sluice.command.v1.RerunFlowRun
+	(*CreateJob)(nil),            // 38: sluice.command.v1.CreateJob
+	(*AdvanceJob)(nil),           // 39: sluice.command.v1.AdvanceJob
+	(*CancelJob)(nil),            // 40: sluice.command.v1.CancelJob
+	(*Result)(nil),               // 41: sluice.command.v1.Result
+	(*StateResult)(nil),          // 42: sluice.command.v1.StateResult
+	(*ScheduleRuns_Fire)(nil),    // 43: sluice.command.v1.ScheduleRuns.Fire
+	(*ClaimRuns_Wish)(nil),       // 44: sluice.command.v1.ClaimRuns.Wish
+	(*ClaimRuns_Pick)(nil),       // 45: sluice.command.v1.ClaimRuns.Pick
+	(*ExpireLeases_Expired)(nil), // 46: sluice.command.v1.ExpireLeases.Expired
+	(*WriteLogs_Run)(nil),        // 47: sluice.command.v1.WriteLogs.Run
+	(*AdvanceJob_Target)(nil),    // 48: sluice.command.v1.AdvanceJob.Target
+	(row.StateType)(0),           // 49: sluice.row.v1.StateType
+	(*row.Data)(nil),             // 50: sluice.row.v1.Data
+	(*row.StateDetails)(nil),     // 51: sluice.row.v1.StateDetails
+	(*row.FlowRunner)(nil),       // 52: sluice.row.v1.FlowRunner
+	(row.Deployment_Catchup)(0),  // 53: sluice.row.v1.Deployment.Catchup
+	(*row.QueueFilter)(nil),      // 54: sluice.row.v1.QueueFilter
+	(row.Job_Action)(0),          // 55: sluice.row.v1.Job.Action
+	(*row.Grant)(nil),            // 56: sluice.row.v1.Grant
+	(*row.Log)(nil),              // 57: sluice.row.v1.Log
 }
 var file_fsm_command_command_proto_depIdxs = []int32{
-	3,  // 0: sluice.command.v1.Envelope.leader_epoch:type_name -> sluice.command.v1.LeaderEpoch
-	4,  // 1: sluice.command.v1.Envelope.build_index:type_name -> sluice.command.v1.BuildIndex
-	5,  // 2: sluice.command.v1.Envelope.raise_version:type_name -> sluice.command.v1.RaiseVersion
-	6,  // 3: sluice.command.v1.Envelope.checkpoint:type_name -> sluice.command.v1.Checkpoint
-	8,  // 4: sluice.command.v1.Envelope.create_flow:type_name -> sluice.command.v1.CreateFlow
-	9,  // 5: sluice.command.v1.Envelope.update_flow:type_name -> sluice.command.v1.UpdateFlow
-	7,  // 6: sluice.command.v1.Envelope.delete_flow:type_name -> sluice.command.v1.Delete
-	11, // 7: sluice.command.v1.Envelope.create_flow_run:type_name -> sluice.command.v1.CreateFlowRun
-	12, // 8: sluice.command.v1.Envelope.update_flow_run:type_name -> sluice.command.v1.UpdateFlowRun
-	7,  // 9: sluice.command.v1.Envelope.delete_flow_run:type_name -> sluice.command.v1.Delete
-	13, // 10: sluice.command.v1.Envelope.set_flow_run_state:type_name -> sluice.command.v1.SetState
-	14, // 11: sluice.command.v1.Envelope.cancel_flow_run:type_name -> sluice.command.v1.CancelFlowRun
-	15, // 12: sluice.command.v1.Envelope.start_lease:type_name -> sluice.command.v1.StartLease
-	16, // 13: sluice.command.v1.Envelope.create_task_run:type_name -> sluice.command.v1.CreateTaskRun
-	13, // 14: sluice.command.v1.Envelope.set_task_run_state:type_name -> sluice.command.v1.SetState
-	7,  // 15: sluice.command.v1.Envelope.delete_task_run:type_name -> sluice.command.v1.Delete
-	17, // 16: sluice.command.v1.Envelope.put_deployment:type_name -> sluice.command.v1.PutDeployment
-	7,  // 17: sluice.command.v1.Envelope.delete_deployment:type_name -> sluice.command.v1.Delete
-	18, // 18: sluice.command.v1.Envelope.set_schedule_active:type_name -> sluice.command.v1.SetScheduleActive
-	19, // 19: sluice.command.v1.Envelope.schedule_runs:type_name -> sluice.command.v1.ScheduleRuns
-	20, // 20: sluice.command.v1.Envelope.create_work_queue:type_name -> sluice.command.v1.CreateWorkQueue
-	21, // 21: sluice.command.v1.Envelope.update_work_queue:type_name -> sluice.command.v1.UpdateWorkQueue
-	7,  // 22: sluice.command.v1.Envelope.delete_work_queue:type_name -> sluice.command.v1.Delete
-	22, // 23: sluice.command.v1.Envelope.register_agent:type_name -> sluice.command.v1.RegisterAgent
-	7,  // 24: sluice.command.v1.Envelope.delete_agent:type_name -> sluice.command.v1.Delete
-	23, // 25: sluice.command.v1.Envelope.claim_runs:type_name -> sluice.command.v1.ClaimRuns
-	24, // 26: sluice.command.v1.Envelope.expire_leases:type_name -> sluice.command.v1.ExpireLeases
-	25, // 27: sluice.command.v1.Envelope.mark_late:type_name -> sluice.command.v1.MarkLate
-	26, // 28: sluice.command.v1.Envelope.purge_claims:type_name -> sluice.command.v1.PurgeClaims
-	27, // 29: sluice.command.v1.Envelope.create_block_spec:type_name -> sluice.command.v1.CreateBlockSpec
-	7,  // 30: sluice.command.v1.Envelope.delete_block_spec:type_name -> sluice.command.v1.Delete
-	28, // 31: sluice.command.v1.Envelope.create_block:type_name -> sluice.command.v1.CreateBlock
-	29, // 32: sluice.command.v1.Envelope.update_block:type_name -> sluice.command.v1.UpdateBlock
-	7,  // 33: sluice.command.v1.Envelope.delete_block:type_name -> sluice.command.v1.Delete
-	30, // 34: sluice.command.v1.Envelope.set_default_storage:type_name -> sluice.command.v1.SetDefaultStorage
-	31, // 35: sluice.command.v1.Envelope.put_concurrency_limit:type_name -> sluice.command.v1.PutConcurrencyLimit
-	7,  // 36: sluice.command.v1.Envelope.delete_concurrency_limit:type_name -> sluice.command.v1.Delete
-	32, // 37: sluice.command.v1.Envelope.write_logs:type_name -> sluice.command.v1.WriteLogs
-	33, // 38: sluice.command.v1.Envelope.put_blob_chunk:type_name -> sluice.command.v1.PutBlobChunk
-	34, // 39: sluice.command.v1.Envelope.delete_blob:type_name -> sluice.command.v1.DeleteBlob
-	42, // 40: sluice.command.v1.ProposedState.type:type_name -> sluice.row.v1.StateType
-	43, // 41: sluice.command.v1.ProposedState.data:type_name -> sluice.row.v1.Data
-	44, // 42: sluice.command.v1.ProposedState.details:type_name -> sluice.row.v1.StateDetails
-	45, // 43: sluice.command.v1.CreateFlowRun.flow_runner:type_name -> sluice.row.v1.FlowRunner
-	10, // 44: sluice.command.v1.CreateFlowRun.state:type_name -> sluice.command.v1.ProposedState
-	45, // 45: sluice.command.v1.UpdateFlowRun.flow_runner:type_name -> sluice.row.v1.FlowRunner
-	10, // 46: sluice.command.v1.SetState.state:type_name -> sluice.command.v1.ProposedState
-	10, // 47: sluice.command.v1.CreateTaskRun.state:type_name -> sluice.command.v1.ProposedState
-	43, // 48: sluice.command.v1.PutDeployment.flow_data:type_name -> sluice.row.v1.Data
-	45, // 49: sluice.command.v1.PutDeployment.flow_runner:type_name -> sluice.row.v1.FlowRunner
-	46, // 50: sluice.command.v1.PutDeployment.catchup:type_name -> sluice.row.v1.Deployment.Catchup
-	37, // 51: sluice.command.v1.ScheduleRuns.fires:type_name -> sluice.command.v1.ScheduleRuns.Fire
-	47, // 52: sluice.command.v1.CreateWorkQueue.filter:type_name -> sluice.row.v1.QueueFilter
-	47, // 53: sluice.command.v1.UpdateWorkQueue.filter:type_name -> sluice.row.v1.QueueFilter
-	38, // 54: sluice.command.v1.ClaimRuns.wishes:type_name -> sluice.command.v1.ClaimRuns.Wish
-	40, // 55: sluice.command.v1.ExpireLeases.expired:type_name -> sluice.command.v1.ExpireLeases.Expired
-	41, // 56: sluice.command.v1.WriteLogs.runs:type_name -> sluice.command.v1.WriteLogs.Run
-	0,  // 57: sluice.command.v1.Result.code:type_name -> sluice.command.v1.Result.Code
-	36, // 58: sluice.command.v1.Result.state:type_name -> sluice.command.v1.StateResult
-	48, // 59: sluice.command.v1.Result.grants:type_name -> sluice.row.v1.Grant
-	1,  // 60: sluice.command.v1.StateResult.status:type_name -> sluice.command.v1.StateResult.Status
-	39, // 61: sluice.command.v1.ClaimRuns.Wish.picks:type_name -> sluice.command.v1.ClaimRuns.Pick
-	49, // 62: sluice.command.v1.WriteLogs.Run.logs:type_name -> sluice.row.v1.Log
-	63, // [63:63] is the sub-list for method output_type
-	63, // [63:63] is the sub-list for method input_type
-	63, // [63:63] is the sub-list for extension type_name
-	63, // [63:63] is the sub-list for extension extendee
-	0,  // [0:63] is the sub-list for field type_name
+	3,  // 0: sluice.command.v1.Envelope.idempotency:type_name -> sluice.command.v1.Idempotency
+	4,  // 1: sluice.command.v1.Envelope.leader_epoch:type_name -> sluice.command.v1.LeaderEpoch
+	5,  // 2: sluice.command.v1.Envelope.build_index:type_name -> sluice.command.v1.BuildIndex
+	6,  // 3: sluice.command.v1.Envelope.raise_version:type_name -> sluice.command.v1.RaiseVersion
+	7,  // 4: sluice.command.v1.Envelope.checkpoint:type_name -> sluice.command.v1.Checkpoint
+	9,  // 5: sluice.command.v1.Envelope.create_flow:type_name -> sluice.command.v1.CreateFlow
+	10, // 6: sluice.command.v1.Envelope.update_flow:type_name -> sluice.command.v1.UpdateFlow
+	8,  // 7: sluice.command.v1.Envelope.delete_flow:type_name -> sluice.command.v1.Delete
+	12, // 8: sluice.command.v1.Envelope.create_flow_run:type_name -> sluice.command.v1.CreateFlowRun
+	13, // 9: sluice.command.v1.Envelope.update_flow_run:type_name -> sluice.command.v1.UpdateFlowRun
+	8,  // 10: sluice.command.v1.Envelope.delete_flow_run:type_name -> sluice.command.v1.Delete
+	14, // 11: sluice.command.v1.Envelope.set_flow_run_state:type_name -> sluice.command.v1.SetState
+	15, // 12: sluice.command.v1.Envelope.cancel_flow_run:type_name -> sluice.command.v1.CancelFlowRun
+	16, // 13: sluice.command.v1.Envelope.start_lease:type_name -> sluice.command.v1.StartLease
+	17, // 14: sluice.command.v1.Envelope.create_task_run:type_name -> sluice.command.v1.CreateTaskRun
+	14, // 15: sluice.command.v1.Envelope.set_task_run_state:type_name -> sluice.command.v1.SetState
+	8,  // 16: sluice.command.v1.Envelope.delete_task_run:type_name -> sluice.command.v1.Delete
+	18, // 17: sluice.command.v1.Envelope.put_deployment:type_name -> sluice.command.v1.PutDeployment
+	8,  // 18: sluice.command.v1.Envelope.delete_deployment:type_name -> sluice.command.v1.Delete
+	19, // 19: sluice.command.v1.Envelope.set_schedule_active:type_name -> sluice.command.v1.SetScheduleActive
+	20, // 20: sluice.command.v1.Envelope.schedule_runs:type_name -> sluice.command.v1.ScheduleRuns
+	21, // 21: sluice.command.v1.Envelope.create_work_queue:type_name -> sluice.command.v1.CreateWorkQueue
+	22, // 22: sluice.command.v1.Envelope.update_work_queue:type_name -> sluice.command.v1.UpdateWorkQueue
+	8,  // 23: sluice.command.v1.Envelope.delete_work_queue:type_name -> sluice.command.v1.Delete
+	23, // 24: sluice.command.v1.Envelope.register_agent:type_name -> sluice.command.v1.RegisterAgent
+	8,  // 25: sluice.command.v1.Envelope.delete_agent:type_name -> sluice.command.v1.Delete
+	24, // 26: sluice.command.v1.Envelope.claim_runs:type_name -> sluice.command.v1.ClaimRuns
+	25, // 27: sluice.command.v1.Envelope.expire_leases:type_name -> sluice.command.v1.ExpireLeases
+	26, // 28: sluice.command.v1.Envelope.mark_late:type_name -> sluice.command.v1.MarkLate
+	27, // 29: sluice.command.v1.Envelope.purge_claims:type_name -> sluice.command.v1.PurgeClaims
+	28, // 30: sluice.command.v1.Envelope.create_block_spec:type_name -> sluice.command.v1.CreateBlockSpec
+	8,  // 31: sluice.command.v1.Envelope.delete_block_spec:type_name -> sluice.command.v1.Delete
+	29, // 32: sluice.command.v1.Envelope.create_block:type_name -> sluice.command.v1.CreateBlock
+	30, // 33: sluice.command.v1.Envelope.update_block:type_name -> sluice.command.v1.UpdateBlock
+	8,  // 34: sluice.command.v1.Envelope.delete_block:type_name -> sluice.command.v1.Delete
+	31, // 35: sluice.command.v1.Envelope.set_default_storage:type_name -> sluice.command.v1.SetDefaultStorage
+	32, // 36: sluice.command.v1.Envelope.put_concurrency_limit:type_name -> sluice.command.v1.PutConcurrencyLimit
+	8,  // 37: sluice.command.v1.Envelope.delete_concurrency_limit:type_name -> sluice.command.v1.Delete
+	33, // 38: sluice.command.v1.Envelope.write_logs:type_name -> sluice.command.v1.WriteLogs
+	34, // 39: sluice.command.v1.Envelope.put_blob_chunk:type_name -> sluice.command.v1.PutBlobChunk
+	35, // 40: sluice.command.v1.Envelope.delete_blob:type_name -> sluice.command.v1.DeleteBlob
+	36, // 41: sluice.command.v1.Envelope.retry_flow_run:type_name -> sluice.command.v1.RetryFlowRun
+	37, // 42: sluice.command.v1.Envelope.rerun_flow_run:type_name -> sluice.command.v1.RerunFlowRun
+	38, // 43: sluice.command.v1.Envelope.create_job:type_name -> sluice.command.v1.CreateJob
+	39, // 44: sluice.command.v1.Envelope.advance_job:type_name -> sluice.command.v1.AdvanceJob
+	40, // 45: sluice.command.v1.Envelope.cancel_job:type_name -> sluice.command.v1.CancelJob
+	49, // 46: sluice.command.v1.ProposedState.type:type_name -> sluice.row.v1.StateType
+	50, // 47: sluice.command.v1.ProposedState.data:type_name -> sluice.row.v1.Data
+	51, // 48: sluice.command.v1.ProposedState.details:type_name -> sluice.row.v1.StateDetails
+	52, // 49: sluice.command.v1.CreateFlowRun.flow_runner:type_name -> sluice.row.v1.FlowRunner
+	11, // 50: sluice.command.v1.CreateFlowRun.state:type_name -> sluice.command.v1.ProposedState
+	52, // 51: sluice.command.v1.UpdateFlowRun.flow_runner:type_name -> sluice.row.v1.FlowRunner
+	11, // 52: sluice.command.v1.SetState.state:type_name -> sluice.command.v1.ProposedState
+	11, // 53: sluice.command.v1.CreateTaskRun.state:type_name -> sluice.command.v1.ProposedState
+	50, // 54: sluice.command.v1.PutDeployment.flow_data:type_name -> sluice.row.v1.Data
+	52, // 55: sluice.command.v1.PutDeployment.flow_runner:type_name -> sluice.row.v1.FlowRunner
+	53, // 56: sluice.command.v1.PutDeployment.catchup:type_name -> sluice.row.v1.Deployment.Catchup
+	43, // 57: sluice.command.v1.ScheduleRuns.fires:type_name -> sluice.command.v1.ScheduleRuns.Fire
+	54, // 58: sluice.command.v1.CreateWorkQueue.filter:type_name -> sluice.row.v1.QueueFilter
+	54, // 59: sluice.command.v1.UpdateWorkQueue.filter:type_name -> sluice.row.v1.QueueFilter
+	44, // 60: sluice.command.v1.ClaimRuns.wishes:type_name -> sluice.command.v1.ClaimRuns.Wish
+	46, // 61: sluice.command.v1.ExpireLeases.expired:type_name -> sluice.command.v1.ExpireLeases.Expired
+	47, // 62: sluice.command.v1.WriteLogs.runs:type_name -> sluice.command.v1.WriteLogs.Run
+	55, // 63: sluice.command.v1.CreateJob.action:type_name -> sluice.row.v1.Job.Action
+	49, // 64: sluice.command.v1.CreateJob.state_type:type_name -> sluice.row.v1.StateType
+	48, // 65: sluice.command.v1.AdvanceJob.targets:type_name -> sluice.command.v1.AdvanceJob.Target
+	0,  // 66: sluice.command.v1.Result.code:type_name -> sluice.command.v1.Result.Code
+	42, // 67: sluice.command.v1.Result.state:type_name -> sluice.command.v1.StateResult
+	56, // 68: sluice.command.v1.Result.grants:type_name -> sluice.row.v1.Grant
+	1,  // 69: sluice.command.v1.StateResult.status:type_name -> sluice.command.v1.StateResult.Status
+	45, // 70: sluice.command.v1.ClaimRuns.Wish.picks:type_name -> sluice.command.v1.ClaimRuns.Pick
+	57, // 71: sluice.command.v1.WriteLogs.Run.logs:type_name -> sluice.row.v1.Log
+	72, // [72:72] is the sub-list for method output_type
+	72, // [72:72] is the sub-list for method input_type
+	72, // [72:72] is the sub-list for extension type_name
+	72, // [72:72] is the sub-list for extension extendee
+	0,  // [0:72] is the sub-list for field type_name
 }
 
 func init() { file_fsm_command_command_proto_init() }
@@ -4211,21 +4879,27 @@ func file_fsm_command_command_proto_init() {
 		(*Envelope_WriteLogs)(nil),
 		(*Envelope_PutBlobChunk)(nil),
 		(*Envelope_DeleteBlob)(nil),
+		(*Envelope_RetryFlowRun)(nil),
+		(*Envelope_RerunFlowRun)(nil),
+		(*Envelope_CreateJob)(nil),
+		(*Envelope_AdvanceJob)(nil),
+		(*Envelope_CancelJob)(nil),
 	}
-	file_fsm_command_command_proto_msgTypes[8].OneofWrappers = []any{}
 	file_fsm_command_command_proto_msgTypes[9].OneofWrappers = []any{}
 	file_fsm_command_command_proto_msgTypes[10].OneofWrappers = []any{}
-	file_fsm_command_command_proto_msgTypes[14].OneofWrappers = []any{}
-	file_fsm_command_command_proto_msgTypes[18].OneofWrappers = []any{}
+	file_fsm_command_command_proto_msgTypes[11].OneofWrappers = []any{}
+	file_fsm_command_command_proto_msgTypes[15].OneofWrappers = []any{}
 	file_fsm_command_command_proto_msgTypes[19].OneofWrappers = []any{}
-	file_fsm_command_command_proto_msgTypes[25].OneofWrappers = []any{}
+	file_fsm_command_command_proto_msgTypes[20].OneofWrappers = []any{}
+	file_fsm_command_command_proto_msgTypes[26].OneofWrappers = []any{}
+	file_fsm_command_command_proto_msgTypes[35].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fsm_command_command_proto_rawDesc), len(file_fsm_command_command_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   40,
+			NumMessages:   47,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -58,6 +58,7 @@ type Decision struct {
 type Run struct {
 	State       *row.State // current; nil before the first
 	RunCount    int32
+	RunsBefore  int32   // task runs: of RunCount, in earlier attempts of the flow run
 	MaxRetries  int32   // task runs
 	RetryDelay  float64 // seconds; task runs
 	HasLease    bool    // flow runs: somebody holds a lease
@@ -144,7 +145,7 @@ func DecideTaskRun(run Run, p Proposal, cached *row.State, limits []Limit) Decis
 			return d
 		}
 	}
-	if current == row.StateType_RUNNING && proposed == row.StateType_FAILED && run.RunCount <= run.MaxRetries {
+	if current == row.StateType_RUNNING && proposed == row.StateType_FAILED && run.RunCount-run.RunsBefore <= run.MaxRetries {
 		return Decision{Status: Reject, Reason: ReasonRetrying, State: awaitRetry(run, p.State)}
 	}
 	if proposed == row.StateType_RUNNING && run.RunCount > 0 {

@@ -183,6 +183,119 @@ func (Deployment_Catchup) EnumDescriptor() ([]byte, []int) {
 	return file_fsm_row_row_proto_rawDescGZIP(), []int{8, 0}
 }
 
+type Job_Action int32
+
+const (
+	Job_NONE              Job_Action = 0
+	Job_CANCEL            Job_Action = 1
+	Job_RETRY             Job_Action = 2
+	Job_DELETE            Job_Action = 3
+	Job_SET_STATE         Job_Action = 4
+	Job_FORGET_DEPLOYMENT Job_Action = 5 // the rest of deleting a deployment that has many runs
+	Job_FORGET_FLOW       Job_Action = 6 // likewise of a flow
+)
+
+// Enum value maps for Job_Action.
+var (
+	Job_Action_name = map[int32]string{
+		0: "NONE",
+		1: "CANCEL",
+		2: "RETRY",
+		3: "DELETE",
+		4: "SET_STATE",
+		5: "FORGET_DEPLOYMENT",
+		6: "FORGET_FLOW",
+	}
+	Job_Action_value = map[string]int32{
+		"NONE":              0,
+		"CANCEL":            1,
+		"RETRY":             2,
+		"DELETE":            3,
+		"SET_STATE":         4,
+		"FORGET_DEPLOYMENT": 5,
+		"FORGET_FLOW":       6,
+	}
+)
+
+func (x Job_Action) Enum() *Job_Action {
+	p := new(Job_Action)
+	*p = x
+	return p
+}
+
+func (x Job_Action) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Job_Action) Descriptor() protoreflect.EnumDescriptor {
+	return file_fsm_row_row_proto_enumTypes[3].Descriptor()
+}
+
+func (Job_Action) Type() protoreflect.EnumType {
+	return &file_fsm_row_row_proto_enumTypes[3]
+}
+
+func (x Job_Action) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Job_Action.Descriptor instead.
+func (Job_Action) EnumDescriptor() ([]byte, []int) {
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{25, 0}
+}
+
+type Job_Status int32
+
+const (
+	Job_RUNNING   Job_Status = 0
+	Job_COMPLETED Job_Status = 1
+	Job_CANCELLED Job_Status = 2
+	Job_FAILED    Job_Status = 3
+)
+
+// Enum value maps for Job_Status.
+var (
+	Job_Status_name = map[int32]string{
+		0: "RUNNING",
+		1: "COMPLETED",
+		2: "CANCELLED",
+		3: "FAILED",
+	}
+	Job_Status_value = map[string]int32{
+		"RUNNING":   0,
+		"COMPLETED": 1,
+		"CANCELLED": 2,
+		"FAILED":    3,
+	}
+)
+
+func (x Job_Status) Enum() *Job_Status {
+	p := new(Job_Status)
+	*p = x
+	return p
+}
+
+func (x Job_Status) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Job_Status) Descriptor() protoreflect.EnumDescriptor {
+	return file_fsm_row_row_proto_enumTypes[4].Descriptor()
+}
+
+func (Job_Status) Type() protoreflect.EnumType {
+	return &file_fsm_row_row_proto_enumTypes[4]
+}
+
+func (x Job_Status) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Job_Status.Descriptor instead.
+func (Job_Status) EnumDescriptor() ([]byte, []int) {
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{25, 1}
+}
+
 type Data struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Encoding      string                 `protobuf:"bytes,1,opt,name=encoding,proto3" json:"encoding,omitempty"`
@@ -693,6 +806,9 @@ type FlowRun struct {
 	AgentId                []byte                 `protobuf:"bytes,24,opt,name=agent_id,json=agentId,proto3" json:"agent_id,omitempty"`
 	AgentName              string                 `protobuf:"bytes,25,opt,name=agent_name,json=agentName,proto3" json:"agent_name,omitempty"`
 	EmpiricalPolicyJson    []byte                 `protobuf:"bytes,26,opt,name=empirical_policy_json,json=empiricalPolicyJson,proto3" json:"empirical_policy_json,omitempty"`
+	AttemptBegan           int64                  `protobuf:"varint,85,opt,name=attempt_began,json=attemptBegan,proto3" json:"attempt_began,omitempty"` // when somebody had the run tried again; task runs whose states are older belong to an earlier attempt
+	Retries                int32                  `protobuf:"varint,86,opt,name=retries,proto3" json:"retries,omitempty"`                               // how often that was
+	RerunOf                []byte                 `protobuf:"bytes,87,opt,name=rerun_of,json=rerunOf,proto3" json:"rerun_of,omitempty"`                 // the flow run that this one repeats
 	unknownFields          protoimpl.UnknownFields
 	sizeCache              protoimpl.SizeCache
 }
@@ -909,6 +1025,27 @@ func (x *FlowRun) GetEmpiricalPolicyJson() []byte {
 	return nil
 }
 
+func (x *FlowRun) GetAttemptBegan() int64 {
+	if x != nil {
+		return x.AttemptBegan
+	}
+	return 0
+}
+
+func (x *FlowRun) GetRetries() int32 {
+	if x != nil {
+		return x.Retries
+	}
+	return 0
+}
+
+func (x *FlowRun) GetRerunOf() []byte {
+	if x != nil {
+		return x.RerunOf
+	}
+	return nil
+}
+
 type TaskRun struct {
 	state                  protoimpl.MessageState `protogen:"open.v1"`
 	Id                     []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -932,6 +1069,7 @@ type TaskRun struct {
 	EndTime                int64                  `protobuf:"varint,19,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
 	TotalRunTime           int64                  `protobuf:"varint,20,opt,name=total_run_time,json=totalRunTime,proto3" json:"total_run_time,omitempty"`
 	State                  *State                 `protobuf:"bytes,21,opt,name=state,proto3" json:"state,omitempty"`
+	RunsBefore             int32                  `protobuf:"varint,85,opt,name=runs_before,json=runsBefore,proto3" json:"runs_before,omitempty"` // run_count when the present attempt of its flow run took it up: retries count from there
 	unknownFields          protoimpl.UnknownFields
 	sizeCache              protoimpl.SizeCache
 }
@@ -1111,6 +1249,13 @@ func (x *TaskRun) GetState() *State {
 		return x.State
 	}
 	return nil
+}
+
+func (x *TaskRun) GetRunsBefore() int32 {
+	if x != nil {
+		return x.RunsBefore
+	}
+	return 0
 }
 
 type Deployment struct {
@@ -2525,6 +2670,341 @@ func (x *Blob) GetSize() uint64 {
 	return 0
 }
 
+// Job changes many flow runs, in chunks that the leader proposes one after the other. The runs are those that match the filter when
+// their turn comes and were created before the job; they are gone through by id, and what lies up to the cursor is never looked at again.
+type Job struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Created       int64                  `protobuf:"varint,2,opt,name=created,proto3" json:"created,omitempty"`
+	Updated       int64                  `protobuf:"varint,3,opt,name=updated,proto3" json:"updated,omitempty"`
+	Action        Job_Action             `protobuf:"varint,4,opt,name=action,proto3,enum=sluice.row.v1.Job_Action" json:"action,omitempty"`
+	Status        Job_Status             `protobuf:"varint,5,opt,name=status,proto3,enum=sluice.row.v1.Job_Status" json:"status,omitempty"`
+	Actor         string                 `protobuf:"bytes,6,opt,name=actor,proto3" json:"actor,omitempty"`
+	FilterJson    []byte                 `protobuf:"bytes,7,opt,name=filter_json,json=filterJson,proto3" json:"filter_json,omitempty"`
+	Message       string                 `protobuf:"bytes,8,opt,name=message,proto3" json:"message,omitempty"`                                                    // kept in the states it writes
+	StateType     StateType              `protobuf:"varint,9,opt,name=state_type,json=stateType,proto3,enum=sluice.row.v1.StateType" json:"state_type,omitempty"` // SET_STATE
+	StateName     string                 `protobuf:"bytes,10,opt,name=state_name,json=stateName,proto3" json:"state_name,omitempty"`
+	Force         bool                   `protobuf:"varint,11,opt,name=force,proto3" json:"force,omitempty"`  // SET_STATE: against the rules, also over a terminal state; DELETE: also what is executed
+	Total         int64                  `protobuf:"varint,12,opt,name=total,proto3" json:"total,omitempty"`  // matches when it was made
+	Cursor        []byte                 `protobuf:"bytes,13,opt,name=cursor,proto3" json:"cursor,omitempty"` // the run it came to
+	LookedAt      int64                  `protobuf:"varint,14,opt,name=looked_at,json=lookedAt,proto3" json:"looked_at,omitempty"`
+	Done          int64                  `protobuf:"varint,15,opt,name=done,proto3" json:"done,omitempty"`
+	Refused       int64                  `protobuf:"varint,16,opt,name=refused,proto3" json:"refused,omitempty"`
+	Refusals      []*JobRefusal          `protobuf:"bytes,17,rep,name=refusals,proto3" json:"refusals,omitempty"` // the first ones
+	Finished      int64                  `protobuf:"varint,18,opt,name=finished,proto3" json:"finished,omitempty"`
+	Error         string                 `protobuf:"bytes,19,opt,name=error,proto3" json:"error,omitempty"`                       // FAILED
+	ObjectId      []byte                 `protobuf:"bytes,20,opt,name=object_id,json=objectId,proto3" json:"object_id,omitempty"` // FORGET_*
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Job) Reset() {
+	*x = Job{}
+	mi := &file_fsm_row_row_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Job) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Job) ProtoMessage() {}
+
+func (x *Job) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_row_row_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Job.ProtoReflect.Descriptor instead.
+func (*Job) Descriptor() ([]byte, []int) {
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *Job) GetId() []byte {
+	if x != nil {
+		return x.Id
+	}
+	return nil
+}
+
+func (x *Job) GetCreated() int64 {
+	if x != nil {
+		return x.Created
+	}
+	return 0
+}
+
+func (x *Job) GetUpdated() int64 {
+	if x != nil {
+		return x.Updated
+	}
+	return 0
+}
+
+func (x *Job) GetAction() Job_Action {
+	if x != nil {
+		return x.Action
+	}
+	return Job_NONE
+}
+
+func (x *Job) GetStatus() Job_Status {
+	if x != nil {
+		return x.Status
+	}
+	return Job_RUNNING
+}
+
+func (x *Job) GetActor() string {
+	if x != nil {
+		return x.Actor
+	}
+	return ""
+}
+
+func (x *Job) GetFilterJson() []byte {
+	if x != nil {
+		return x.FilterJson
+	}
+	return nil
+}
+
+func (x *Job) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+func (x *Job) GetStateType() StateType {
+	if x != nil {
+		return x.StateType
+	}
+	return StateType_STATE_TYPE_NONE
+}
+
+func (x *Job) GetStateName() string {
+	if x != nil {
+		return x.StateName
+	}
+	return ""
+}
+
+func (x *Job) GetForce() bool {
+	if x != nil {
+		return x.Force
+	}
+	return false
+}
+
+func (x *Job) GetTotal() int64 {
+	if x != nil {
+		return x.Total
+	}
+	return 0
+}
+
+func (x *Job) GetCursor() []byte {
+	if x != nil {
+		return x.Cursor
+	}
+	return nil
+}
+
+func (x *Job) GetLookedAt() int64 {
+	if x != nil {
+		return x.LookedAt
+	}
+	return 0
+}
+
+func (x *Job) GetDone() int64 {
+	if x != nil {
+		return x.Done
+	}
+	return 0
+}
+
+func (x *Job) GetRefused() int64 {
+	if x != nil {
+		return x.Refused
+	}
+	return 0
+}
+
+func (x *Job) GetRefusals() []*JobRefusal {
+	if x != nil {
+		return x.Refusals
+	}
+	return nil
+}
+
+func (x *Job) GetFinished() int64 {
+	if x != nil {
+		return x.Finished
+	}
+	return 0
+}
+
+func (x *Job) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+func (x *Job) GetObjectId() []byte {
+	if x != nil {
+		return x.ObjectId
+	}
+	return nil
+}
+
+type JobRefusal struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	FlowRunId     []byte                 `protobuf:"bytes,1,opt,name=flow_run_id,json=flowRunId,proto3" json:"flow_run_id,omitempty"`
+	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *JobRefusal) Reset() {
+	*x = JobRefusal{}
+	mi := &file_fsm_row_row_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *JobRefusal) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*JobRefusal) ProtoMessage() {}
+
+func (x *JobRefusal) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_row_row_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use JobRefusal.ProtoReflect.Descriptor instead.
+func (*JobRefusal) Descriptor() ([]byte, []int) {
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *JobRefusal) GetFlowRunId() []byte {
+	if x != nil {
+		return x.FlowRunId
+	}
+	return nil
+}
+
+func (x *JobRefusal) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *JobRefusal) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// Outcome is what a request with a key of the client's own came to: its repetition gets the same.
+type Outcome struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Key           []byte                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`          // hash of client and key
+	Ordinal       uint32                 `protobuf:"varint,2,opt,name=ordinal,proto3" json:"ordinal,omitempty"` // of the command within the request
+	Request       []byte                 `protobuf:"bytes,3,opt,name=request,proto3" json:"request,omitempty"`  // hash of the request
+	Created       int64                  `protobuf:"varint,4,opt,name=created,proto3" json:"created,omitempty"`
+	Result        []byte                 `protobuf:"bytes,5,opt,name=result,proto3" json:"result,omitempty"` // encoded command.Result: ids, no bodies
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Outcome) Reset() {
+	*x = Outcome{}
+	mi := &file_fsm_row_row_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Outcome) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Outcome) ProtoMessage() {}
+
+func (x *Outcome) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_row_row_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Outcome.ProtoReflect.Descriptor instead.
+func (*Outcome) Descriptor() ([]byte, []int) {
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *Outcome) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *Outcome) GetOrdinal() uint32 {
+	if x != nil {
+		return x.Ordinal
+	}
+	return 0
+}
+
+func (x *Outcome) GetRequest() []byte {
+	if x != nil {
+		return x.Request
+	}
+	return nil
+}
+
+func (x *Outcome) GetCreated() int64 {
+	if x != nil {
+		return x.Created
+	}
+	return 0
+}
+
+func (x *Outcome) GetResult() []byte {
+	if x != nil {
+		return x.Result
+	}
+	return nil
+}
+
 var File_fsm_row_row_proto protoreflect.FileDescriptor
 
 const file_fsm_row_row_proto_rawDesc = "" +
@@ -2580,7 +3060,7 @@ const file_fsm_row_row_proto_rawDesc = "" +
 	"\x04Kind\x12\b\n" +
 	"\x04NONE\x10\x00\x12\t\n" +
 	"\x05AGENT\x10\x01\x12\v\n" +
-	"\aPROCESS\x10\x02\"\xdc\a\n" +
+	"\aPROCESS\x10\x02\"\xb6\b\n" +
 	"\aFlowRun\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x18\n" +
 	"\acreated\x18\x02 \x01(\x03R\acreated\x12\x18\n" +
@@ -2611,9 +3091,12 @@ const file_fsm_row_row_proto_rawDesc = "" +
 	"\bagent_id\x18\x18 \x01(\fR\aagentId\x12\x1d\n" +
 	"\n" +
 	"agent_name\x18\x19 \x01(\tR\tagentName\x122\n" +
-	"\x15empirical_policy_json\x18\x1a \x01(\fR\x13empiricalPolicyJsonB\x0f\n" +
+	"\x15empirical_policy_json\x18\x1a \x01(\fR\x13empiricalPolicyJson\x12#\n" +
+	"\rattempt_began\x18U \x01(\x03R\fattemptBegan\x12\x18\n" +
+	"\aretries\x18V \x01(\x05R\aretries\x12\x19\n" +
+	"\brerun_of\x18W \x01(\fR\arerunOfB\x0f\n" +
 	"\r_flow_versionB\x12\n" +
-	"\x10_idempotency_key\"\xf4\x05\n" +
+	"\x10_idempotency_key\"\x95\x06\n" +
 	"\aTaskRun\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x18\n" +
 	"\acreated\x18\x02 \x01(\x03R\acreated\x12\x18\n" +
@@ -2639,7 +3122,9 @@ const file_fsm_row_row_proto_rawDesc = "" +
 	"start_time\x18\x12 \x01(\x03R\tstartTime\x12\x19\n" +
 	"\bend_time\x18\x13 \x01(\x03R\aendTime\x12$\n" +
 	"\x0etotal_run_time\x18\x14 \x01(\x03R\ftotalRunTime\x12*\n" +
-	"\x05state\x18\x15 \x01(\v2\x14.sluice.row.v1.StateR\x05stateB\f\n" +
+	"\x05state\x18\x15 \x01(\v2\x14.sluice.row.v1.StateR\x05state\x12\x1f\n" +
+	"\vruns_before\x18U \x01(\x05R\n" +
+	"runsBeforeB\f\n" +
 	"\n" +
 	"_cache_keyB\x0f\n" +
 	"\r_task_version\"\xce\x05\n" +
@@ -2776,7 +3261,59 @@ const file_fsm_row_row_proto_rawDesc = "" +
 	"\acreated\x18\x02 \x01(\x03R\acreated\x12\x18\n" +
 	"\aversion\x18\x03 \x01(\fR\aversion\x12\x16\n" +
 	"\x06chunks\x18\x04 \x01(\rR\x06chunks\x12\x12\n" +
-	"\x04size\x18\x05 \x01(\x04R\x04size*s\n" +
+	"\x04size\x18\x05 \x01(\x04R\x04size\"\x9c\x06\n" +
+	"\x03Job\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\fR\x02id\x12\x18\n" +
+	"\acreated\x18\x02 \x01(\x03R\acreated\x12\x18\n" +
+	"\aupdated\x18\x03 \x01(\x03R\aupdated\x121\n" +
+	"\x06action\x18\x04 \x01(\x0e2\x19.sluice.row.v1.Job.ActionR\x06action\x121\n" +
+	"\x06status\x18\x05 \x01(\x0e2\x19.sluice.row.v1.Job.StatusR\x06status\x12\x14\n" +
+	"\x05actor\x18\x06 \x01(\tR\x05actor\x12\x1f\n" +
+	"\vfilter_json\x18\a \x01(\fR\n" +
+	"filterJson\x12\x18\n" +
+	"\amessage\x18\b \x01(\tR\amessage\x127\n" +
+	"\n" +
+	"state_type\x18\t \x01(\x0e2\x18.sluice.row.v1.StateTypeR\tstateType\x12\x1d\n" +
+	"\n" +
+	"state_name\x18\n" +
+	" \x01(\tR\tstateName\x12\x14\n" +
+	"\x05force\x18\v \x01(\bR\x05force\x12\x14\n" +
+	"\x05total\x18\f \x01(\x03R\x05total\x12\x16\n" +
+	"\x06cursor\x18\r \x01(\fR\x06cursor\x12\x1b\n" +
+	"\tlooked_at\x18\x0e \x01(\x03R\blookedAt\x12\x12\n" +
+	"\x04done\x18\x0f \x01(\x03R\x04done\x12\x18\n" +
+	"\arefused\x18\x10 \x01(\x03R\arefused\x125\n" +
+	"\brefusals\x18\x11 \x03(\v2\x19.sluice.row.v1.JobRefusalR\brefusals\x12\x1a\n" +
+	"\bfinished\x18\x12 \x01(\x03R\bfinished\x12\x14\n" +
+	"\x05error\x18\x13 \x01(\tR\x05error\x12\x1b\n" +
+	"\tobject_id\x18\x14 \x01(\fR\bobjectId\"l\n" +
+	"\x06Action\x12\b\n" +
+	"\x04NONE\x10\x00\x12\n" +
+	"\n" +
+	"\x06CANCEL\x10\x01\x12\t\n" +
+	"\x05RETRY\x10\x02\x12\n" +
+	"\n" +
+	"\x06DELETE\x10\x03\x12\r\n" +
+	"\tSET_STATE\x10\x04\x12\x15\n" +
+	"\x11FORGET_DEPLOYMENT\x10\x05\x12\x0f\n" +
+	"\vFORGET_FLOW\x10\x06\"?\n" +
+	"\x06Status\x12\v\n" +
+	"\aRUNNING\x10\x00\x12\r\n" +
+	"\tCOMPLETED\x10\x01\x12\r\n" +
+	"\tCANCELLED\x10\x02\x12\n" +
+	"\n" +
+	"\x06FAILED\x10\x03\"X\n" +
+	"\n" +
+	"JobRefusal\x12\x1e\n" +
+	"\vflow_run_id\x18\x01 \x01(\fR\tflowRunId\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"\x81\x01\n" +
+	"\aOutcome\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\fR\x03key\x12\x18\n" +
+	"\aordinal\x18\x02 \x01(\rR\aordinal\x12\x18\n" +
+	"\arequest\x18\x03 \x01(\fR\arequest\x12\x18\n" +
+	"\acreated\x18\x04 \x01(\x03R\acreated\x12\x16\n" +
+	"\x06result\x18\x05 \x01(\fR\x06result*s\n" +
 	"\tStateType\x12\x13\n" +
 	"\x0fSTATE_TYPE_NONE\x10\x00\x12\r\n" +
 	"\tSCHEDULED\x10\x01\x12\v\n" +
@@ -2799,58 +3336,67 @@ func file_fsm_row_row_proto_rawDescGZIP() []byte {
 	return file_fsm_row_row_proto_rawDescData
 }
 
-var file_fsm_row_row_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_fsm_row_row_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
+var file_fsm_row_row_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
+var file_fsm_row_row_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
 var file_fsm_row_row_proto_goTypes = []any{
 	(StateType)(0),           // 0: sluice.row.v1.StateType
 	(Lease_Kind)(0),          // 1: sluice.row.v1.Lease.Kind
 	(Deployment_Catchup)(0),  // 2: sluice.row.v1.Deployment.Catchup
-	(*Data)(nil),             // 3: sluice.row.v1.Data
-	(*StateDetails)(nil),     // 4: sluice.row.v1.StateDetails
-	(*State)(nil),            // 5: sluice.row.v1.State
-	(*Flow)(nil),             // 6: sluice.row.v1.Flow
-	(*FlowRunner)(nil),       // 7: sluice.row.v1.FlowRunner
-	(*Lease)(nil),            // 8: sluice.row.v1.Lease
-	(*FlowRun)(nil),          // 9: sluice.row.v1.FlowRun
-	(*TaskRun)(nil),          // 10: sluice.row.v1.TaskRun
-	(*Deployment)(nil),       // 11: sluice.row.v1.Deployment
-	(*QueueFilter)(nil),      // 12: sluice.row.v1.QueueFilter
-	(*WorkQueue)(nil),        // 13: sluice.row.v1.WorkQueue
-	(*Agent)(nil),            // 14: sluice.row.v1.Agent
-	(*BlockSpec)(nil),        // 15: sluice.row.v1.BlockSpec
-	(*Block)(nil),            // 16: sluice.row.v1.Block
-	(*ConcurrencyLimit)(nil), // 17: sluice.row.v1.ConcurrencyLimit
-	(*Slot)(nil),             // 18: sluice.row.v1.Slot
-	(*CacheEntry)(nil),       // 19: sluice.row.v1.CacheEntry
-	(*Log)(nil),              // 20: sluice.row.v1.Log
-	(*LogSegment)(nil),       // 21: sluice.row.v1.LogSegment
-	(*LogProducer)(nil),      // 22: sluice.row.v1.LogProducer
-	(*LogUsage)(nil),         // 23: sluice.row.v1.LogUsage
-	(*Claim)(nil),            // 24: sluice.row.v1.Claim
-	(*Grant)(nil),            // 25: sluice.row.v1.Grant
-	(*BlobChunk)(nil),        // 26: sluice.row.v1.BlobChunk
-	(*Blob)(nil),             // 27: sluice.row.v1.Blob
+	(Job_Action)(0),          // 3: sluice.row.v1.Job.Action
+	(Job_Status)(0),          // 4: sluice.row.v1.Job.Status
+	(*Data)(nil),             // 5: sluice.row.v1.Data
+	(*StateDetails)(nil),     // 6: sluice.row.v1.StateDetails
+	(*State)(nil),            // 7: sluice.row.v1.State
+	(*Flow)(nil),             // 8: sluice.row.v1.Flow
+	(*FlowRunner)(nil),       // 9: sluice.row.v1.FlowRunner
+	(*Lease)(nil),            // 10: sluice.row.v1.Lease
+	(*FlowRun)(nil),          // 11: sluice.row.v1.FlowRun
+	(*TaskRun)(nil),          // 12: sluice.row.v1.TaskRun
+	(*Deployment)(nil),       // 13: sluice.row.v1.Deployment
+	(*QueueFilter)(nil),      // 14: sluice.row.v1.QueueFilter
+	(*WorkQueue)(nil),        // 15: sluice.row.v1.WorkQueue
+	(*Agent)(nil),            // 16: sluice.row.v1.Agent
+	(*BlockSpec)(nil),        // 17: sluice.row.v1.BlockSpec
+	(*Block)(nil),            // 18: sluice.row.v1.Block
+	(*ConcurrencyLimit)(nil), // 19: sluice.row.v1.ConcurrencyLimit
+	(*Slot)(nil),             // 20: sluice.row.v1.Slot
+	(*CacheEntry)(nil),       // 21: sluice.row.v1.CacheEntry
+	(*Log)(nil),              // 22: sluice.row.v1.Log
+	(*LogSegment)(nil),       // 23: sluice.row.v1.LogSegment
+	(*LogProducer)(nil),      // 24: sluice.row.v1.LogProducer
+	(*LogUsage)(nil),         // 25: sluice.row.v1.LogUsage
+	(*Claim)(nil),            // 26: sluice.row.v1.Claim
+	(*Grant)(nil),            // 27: sluice.row.v1.Grant
+	(*BlobChunk)(nil),        // 28: sluice.row.v1.BlobChunk
+	(*Blob)(nil),             // 29: sluice.row.v1.Blob
+	(*Job)(nil),              // 30: sluice.row.v1.Job
+	(*JobRefusal)(nil),       // 31: sluice.row.v1.JobRefusal
+	(*Outcome)(nil),          // 32: sluice.row.v1.Outcome
 }
 var file_fsm_row_row_proto_depIdxs = []int32{
 	0,  // 0: sluice.row.v1.State.type:type_name -> sluice.row.v1.StateType
-	3,  // 1: sluice.row.v1.State.data:type_name -> sluice.row.v1.Data
-	4,  // 2: sluice.row.v1.State.details:type_name -> sluice.row.v1.StateDetails
+	5,  // 1: sluice.row.v1.State.data:type_name -> sluice.row.v1.Data
+	6,  // 2: sluice.row.v1.State.details:type_name -> sluice.row.v1.StateDetails
 	1,  // 3: sluice.row.v1.Lease.kind:type_name -> sluice.row.v1.Lease.Kind
-	7,  // 4: sluice.row.v1.FlowRun.flow_runner:type_name -> sluice.row.v1.FlowRunner
-	5,  // 5: sluice.row.v1.FlowRun.state:type_name -> sluice.row.v1.State
-	8,  // 6: sluice.row.v1.FlowRun.lease:type_name -> sluice.row.v1.Lease
-	5,  // 7: sluice.row.v1.TaskRun.state:type_name -> sluice.row.v1.State
-	3,  // 8: sluice.row.v1.Deployment.flow_data:type_name -> sluice.row.v1.Data
-	7,  // 9: sluice.row.v1.Deployment.flow_runner:type_name -> sluice.row.v1.FlowRunner
+	9,  // 4: sluice.row.v1.FlowRun.flow_runner:type_name -> sluice.row.v1.FlowRunner
+	7,  // 5: sluice.row.v1.FlowRun.state:type_name -> sluice.row.v1.State
+	10, // 6: sluice.row.v1.FlowRun.lease:type_name -> sluice.row.v1.Lease
+	7,  // 7: sluice.row.v1.TaskRun.state:type_name -> sluice.row.v1.State
+	5,  // 8: sluice.row.v1.Deployment.flow_data:type_name -> sluice.row.v1.Data
+	9,  // 9: sluice.row.v1.Deployment.flow_runner:type_name -> sluice.row.v1.FlowRunner
 	2,  // 10: sluice.row.v1.Deployment.catchup:type_name -> sluice.row.v1.Deployment.Catchup
-	12, // 11: sluice.row.v1.WorkQueue.filter:type_name -> sluice.row.v1.QueueFilter
-	20, // 12: sluice.row.v1.LogSegment.logs:type_name -> sluice.row.v1.Log
-	25, // 13: sluice.row.v1.Claim.grants:type_name -> sluice.row.v1.Grant
-	14, // [14:14] is the sub-list for method output_type
-	14, // [14:14] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	14, // 11: sluice.row.v1.WorkQueue.filter:type_name -> sluice.row.v1.QueueFilter
+	22, // 12: sluice.row.v1.LogSegment.logs:type_name -> sluice.row.v1.Log
+	27, // 13: sluice.row.v1.Claim.grants:type_name -> sluice.row.v1.Grant
+	3,  // 14: sluice.row.v1.Job.action:type_name -> sluice.row.v1.Job.Action
+	4,  // 15: sluice.row.v1.Job.status:type_name -> sluice.row.v1.Job.Status
+	0,  // 16: sluice.row.v1.Job.state_type:type_name -> sluice.row.v1.StateType
+	31, // 17: sluice.row.v1.Job.refusals:type_name -> sluice.row.v1.JobRefusal
+	18, // [18:18] is the sub-list for method output_type
+	18, // [18:18] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_fsm_row_row_proto_init() }
@@ -2870,8 +3416,8 @@ func file_fsm_row_row_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fsm_row_row_proto_rawDesc), len(file_fsm_row_row_proto_rawDesc)),
-			NumEnums:      3,
-			NumMessages:   25,
+			NumEnums:      5,
+			NumMessages:   28,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -21,6 +21,52 @@ func (v *View) EachFlowRun(reverse bool, fn func(*row.FlowRun) (bool, error)) er
 	return flowRuns.each(v.r, prefix(kindRow, flowRuns.number), reverse, fn)
 }
 
+// RunWalk says which flow runs a walk by id hands out, and from where: all, or those of one deployment, flow or state type.
+type RunWalk struct {
+	Deployment, Flow *api.ID
+	StateType        row.StateType // NONE: any
+	// After is the id that the walk goes on behind; nil is the beginning.
+	After   *api.ID
+	Reverse bool
+}
+
+// WalkFlowRuns walks flow runs by id from a place on. It costs what it hands out.
+func (v *View) WalkFlowRuns(w RunWalk, fn func(*row.FlowRun) (bool, error)) error {
+	under := prefix(kindRow, flowRuns.number)
+	switch {
+	case w.Deployment != nil:
+		under = appendID(indexKey(idxRunDeployment), w.Deployment[:])
+	case w.Flow != nil:
+		under = appendID(indexKey(idxRunFlow), w.Flow[:])
+	case w.StateType != row.StateType_STATE_TYPE_NONE:
+		under = append(indexKey(idxRunStateType), byte(w.StateType))
+	}
+	lower, upper := placed(under, w.After, w.Reverse)
+	if under[1] == kindRow {
+		return walk(v.r, lower, upper, w.Reverse, func(_, value []byte) (bool, error) {
+			r, err := flowRuns.decode(value)
+			if err != nil {
+				return false, err
+			}
+			return fn(r)
+		})
+	}
+	return flowRuns.eachByIndex(v.r, lower, upper, w.Reverse, fn)
+}
+
+// placed returns the bounds of a walk over keys that are `under` and an id, from behind that id on.
+func placed(under []byte, behind *api.ID, reverse bool) (lower, upper []byte) {
+	lower, upper = under, after(under)
+	switch {
+	case behind == nil:
+	case reverse:
+		upper = appendID(append([]byte(nil), under...), behind[:])
+	default:
+		lower = append(appendID(append([]byte(nil), under...), behind[:]), 0)
+	}
+	return lower, upper
+}
+
 // FlowRunsOfDeployment walks the flow runs of one deployment by id.
 func (v *View) FlowRunsOfDeployment(id api.ID, reverse bool, fn func(*row.FlowRun) (bool, error)) error {
 	under := appendID(indexKey(idxRunDeployment), id[:])

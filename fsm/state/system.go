@@ -225,6 +225,8 @@ func declaredIndexes() []declaredIndex {
 	all = append(all, claims.declared()...)
 	all = append(all, blobs.declared()...)
 	all = append(all, blobChunks.declared()...)
+	all = append(all, jobs.declared()...)
+	all = append(all, outcomes.declared()...)
 	return all
 }
 

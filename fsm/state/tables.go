@@ -30,6 +30,8 @@ const (
 	idxClaimCreated       = 22
 	idxRunDeploymentDue   = 23
 	idxTaskRunRunning     = 24
+	idxJobActive          = 70
+	idxOutcomeCreated     = 71
 )
 
 // Counters kept beside the flow runs.
@@ -265,3 +267,37 @@ var blobChunks = &table[row.BlobChunk, *row.BlobChunk]{
 		return appendUint64(appendID(appendText(dst, r.Key), r.Version), uint64(r.Ordinal))
 	},
 }
+
+var jobs = &table[row.Job, *row.Job]{
+	number: 45, name: "job",
+	key: func(dst []byte, r *row.Job) []byte { return appendID(dst, r.Id) },
+	indexes: []index[*row.Job]{
+		{idxJobActive, "active", false, first, func(r *row.Job, add func([]byte)) {
+			if r.Status == row.Job_RUNNING {
+				add(appendID(indexKey(idxJobActive), r.Id))
+			}
+		}},
+	},
+	counters: func(_ *row.Job, add func([]byte)) { add(counterKey(countJobs)) },
+}
+
+// outcomes are kept by the hash of the key, so that a key of any length takes the same room.
+var outcomes = &table[row.Outcome, *row.Outcome]{
+	number: 46, name: "outcome",
+	key: func(dst []byte, r *row.Outcome) []byte { return appendOutcome(dst, r.Key, r.Ordinal) },
+	indexes: []index[*row.Outcome]{
+		{idxOutcomeCreated, "created", false, first, func(r *row.Outcome, add func([]byte)) {
+			add(appendOutcome(appendTime(indexKey(idxOutcomeCreated), r.Created), r.Key, r.Ordinal))
+		}},
+	},
+	counters: func(_ *row.Outcome, add func([]byte)) { add(counterKey(countOutcomes)) },
+}
+
+func appendOutcome(dst, key []byte, ordinal uint32) []byte {
+	return appendUint64(appendID(dst, key), uint64(ordinal))
+}
+
+const (
+	countJobs     = 70
+	countOutcomes = 71
+)

@@ -271,6 +271,8 @@ type (
 	ProducerEdit   = Edit[row.LogProducer, *row.LogProducer]
 	BlobEdit       = Edit[row.Blob, *row.Blob]
 	BlobChunkEdit  = Edit[row.BlobChunk, *row.BlobChunk]
+	JobEdit        = Edit[row.Job, *row.Job]
+	OutcomeEdit    = Edit[row.Outcome, *row.Outcome]
 )
 
 // New rows, to be saved.

@@ -27,7 +27,8 @@ func (v *View) Verify() error {
 		func() error { return verifyTable(&c, cacheEntries) }, func() error { return verifyTable(&c, logSegments) },
 		func() error { return verifyTable(&c, logProducers) }, func() error { return verifyTable(&c, logUsages) },
 		func() error { return verifyTable(&c, claims) }, func() error { return verifyTable(&c, blobs) },
-		func() error { return verifyTable(&c, blobChunks) },
+		func() error { return verifyTable(&c, blobChunks) }, func() error { return verifyTable(&c, jobs) },
+		func() error { return verifyTable(&c, outcomes) },
 	} {
 		if err := check(); err != nil {
 			return err

@@ -15,7 +15,7 @@ import (
 )
 
 // Topic says what kind of object an event is about.
-type Topic uint8
+type Topic uint16
 
 // Topics.
 const (
@@ -25,6 +25,7 @@ const (
 	TopicWorkQueue
 	TopicAgent
 	TopicLogs
+	TopicJob
 )
 
 // Event is one change. Exactly one of the rows is set; it is shared by all listeners and must not be changed.
@@ -41,6 +42,7 @@ type Event struct {
 	WorkQueue  *row.WorkQueue
 	Agent      *row.Agent
 	Logs       *row.LogSegment
+	Job        *row.Job
 }
 
 // Cursor is the place of an event: the log index, the ordinal within the entry, and the incarnation of the state they
