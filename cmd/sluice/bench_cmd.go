@@ -53,33 +53,6 @@ log lines, Completed. That is eight requests a life, each sent when the one befo
 	return command
 }
 
-func newBenchSeedCommand(a *app) *cobra.Command {
-	var callers int
-	var runs int64
-	command := &cobra.Command{
-		Use:     "seed",
-		Short:   "Store many completed flow runs",
-		Long:    "Store completed flow runs in the cluster in use, to measure it with much in it. The runs stay.",
-		Example: "  sluice bench seed --runs 1000000",
-		Args:    cobra.NoArgs,
-		RunE: func(command *cobra.Command, _ []string) error {
-			address, _ := a.settings.lookup(settingAPIURL)
-			if err := a.checkServer(command.Context()); err != nil {
-				return err
-			}
-			begin := time.Now()
-			err := bench.Seed(command.Context(), bench.HostOf(address), callers, runs, func(n int64) { a.note("%d runs", n) })
-			if err != nil {
-				return err
-			}
-			return a.printBench(map[string]any{"runs": runs, "seconds": time.Since(begin).Seconds()})
-		},
-	}
-	command.Flags().Int64Var(&runs, "runs", 100_000, "how many")
-	command.Flags().IntVar(&callers, "callers", 64, "how many callers send requests at once")
-	return command
-}
-
 func newBenchAllCommand(a *app) *cobra.Command {
 	var duration time.Duration
 	command := &cobra.Command{
