@@ -166,6 +166,18 @@ func (a *applier) perform() (*command.Result, error) {
 		return a.advanceJob(c.AdvanceJob)
 	case *command.Envelope_CancelJob:
 		return a.cancelJob(c.CancelJob.Id)
+	case *command.Envelope_PatchDeployment:
+		return a.patchDeployment(c.PatchDeployment)
+	case *command.Envelope_ResolveConflicts:
+		return a.resolveConflicts(c.ResolveConflicts)
+	case *command.Envelope_EnforceDeadlines:
+		return a.enforceDeadlines(c.EnforceDeadlines)
+	case *command.Envelope_PutSchedule:
+		return a.putSchedule(c.PutSchedule)
+	case *command.Envelope_DeleteSchedule:
+		return a.deleteSchedule(c.DeleteSchedule)
+	case *command.Envelope_BackfillRuns:
+		return a.backfillRuns(c.BackfillRuns)
 	default:
 		return nil, command.ErrUnknownCommand
 	}
@@ -243,6 +255,7 @@ type cache struct {
 	queuesLoaded bool
 	limits       map[string]*row.ConcurrencyLimit // by tag
 	limitsLoaded bool
+	policies     map[api.ID]*row.Policy // of deployments looked at lately
 }
 
 func (c *cache) reset() { *c = cache{} }

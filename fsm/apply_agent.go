@@ -43,6 +43,15 @@ func (a *applier) deleteAgent(id []byte) (*command.Result, error) {
 // claimRuns grants what still holds of the wishes. A claim that was granted before keeps exactly its grants.
 func (a *applier) claimRuns(c *command.ClaimRuns) (*command.Result, error) {
 	result := &command.Result{}
+	conflicts, err := a.conflictsOf(c)
+	if err != nil {
+		return nil, err
+	}
+	for _, id := range conflicts[row.Policy_CANCEL_RUNNING] {
+		if _, err := a.resolve(id); err != nil { // else an older run would be started only to be cancelled
+			return nil, err
+		}
+	}
 	for _, wish := range c.Wishes {
 		known, err := a.tx.EditClaim(wish.ClaimId)
 		if err != nil {
@@ -59,7 +68,7 @@ func (a *applier) claimRuns(c *command.ClaimRuns) (*command.Result, error) {
 			continue
 		}
 		claim := &row.Claim{ClaimId: wish.ClaimId, AgentId: wish.AgentId, Created: a.now}
-		for _, pick := range wish.Picks {
+		for _, pick := range wish.Picks { // of the same deployment, the first ones take its last places
 			grant, err := a.grant(wish.ClaimId, agent, pick, c.Ttl)
 			if err != nil {
 				return nil, err
@@ -76,7 +85,43 @@ func (a *applier) claimRuns(c *command.ClaimRuns) (*command.Result, error) {
 			return nil, err
 		}
 	}
+	for _, id := range conflicts[row.Policy_SKIP] {
+		if _, err := a.resolve(id); err != nil {
+			return nil, err
+		}
+	}
 	return result, nil
+}
+
+// conflictsOf returns the deployments of the runs wished for whose runs must not wait, by how that is decided.
+func (a *applier) conflictsOf(c *command.ClaimRuns) (map[row.Policy_Conflict][][]byte, error) {
+	var by map[row.Policy_Conflict][][]byte
+	seen := map[string]bool{}
+	for _, wish := range c.Wishes {
+		for _, pick := range wish.Picks {
+			run, err := a.tx.FlowRun(id16(pick.FlowRunId))
+			if err != nil {
+				return nil, err
+			}
+			if run == nil || seen[string(run.DeploymentId)] {
+				continue
+			}
+			seen[string(run.DeploymentId)] = true
+			p, err := a.policyOf(run.DeploymentId)
+			if err != nil {
+				return nil, err
+			}
+			for _, g := range orchestration.Gates(run.DeploymentId, p) {
+				if g.Conflict != row.Policy_QUEUE {
+					if by == nil {
+						by = map[row.Policy_Conflict][][]byte{}
+					}
+					by[g.Conflict] = append(by[g.Conflict], run.DeploymentId)
+				}
+			}
+		}
+	}
+	return by, nil
 }
 
 // grant makes one due run Pending under the agent's lease, or returns nil when it cannot be had.
@@ -107,6 +152,9 @@ func (a *applier) grant(claimID []byte, agent *row.Agent, pick *command.ClaimRun
 	}
 	if !orchestration.HasRoom(queues[i], inUse) {
 		return nil, nil
+	}
+	if g, err := a.closedGate(run); g != nil || err != nil {
+		return nil, err
 	}
 	lease := &row.Lease{TokenIndex: a.index, TokenOrdinal: a.nextPlace(), Kind: row.Lease_AGENT, OwnerId: agent.Id,
 		Owner: "agent '" + agent.Name + "' on " + agent.Hostname, Granted: a.now, Ttl: ttl, WorkQueueId: pick.WorkQueueId, ClaimId: claimID}
@@ -182,19 +230,28 @@ func (a *applier) expireLeases(c *command.ExpireLeases) (*command.Result, error)
 		reason := x.Reason
 		p := &command.ProposedState{Type: row.StateType_FAILED, Name: orchestration.NameCrashed, Message: &reason}
 		switch {
+		case run.TimingOut:
+			p = timeoutState(run)
 		case run.State.Name == orchestration.NameCancelling:
 			p.Type, p.Name = row.StateType_CANCELLED, ""
 		case run.State.Type == row.StateType_PENDING && run.Lease.Kind == row.Lease_AGENT:
 			p.Type, p.Name = row.StateType_SCHEDULED, ""
 			p.Details = &row.StateDetails{ScheduledTime: run.ExpectedStartTime}
 		}
+		// What an agent ran is tried again by policy, not before the agent, which cannot renew the lease either, has stopped it.
+		retries, least, stopped := run.Lease.Kind == row.Lease_AGENT, run.Lease.Ttl/3, run.TimingOut
 		s := a.newState(p, run.State.Timestamp)
 		if err := a.recordFlowRunState(e, s); err != nil {
 			return nil, err
 		}
 		result.Count++
-		if err := a.endAbandoned(run.Id, s); err != nil {
+		if err := a.endAbandoned(run.Id, s, stopped); err != nil {
 			return nil, err
+		}
+		if retries && s.Name == orchestration.NameCrashed {
+			if _, err := a.retryCrashed(e, least); err != nil {
+				return nil, err
+			}
 		}
 	}
 	return result, nil

@@ -2,19 +2,16 @@ package fsm
 
 import (
 	"bytes"
-	"slices"
-	"time"
+	"strconv"
 
 	"google.golang.org/protobuf/proto"
 
 	"github.com/sluice-dev/sluice/fsm/command"
+	"github.com/sluice-dev/sluice/fsm/orchestration"
 	"github.com/sluice-dev/sluice/fsm/row"
 	"github.com/sluice-dev/sluice/fsm/state"
 	"github.com/sluice-dev/sluice/fsm/watch"
 )
-
-// autoScheduledTag marks runs made from a schedule.
-const autoScheduledTag = "auto-scheduled"
 
 func (a *applier) putDeployment(c *command.PutDeployment) (*command.Result, error) {
 	flow, err := a.tx.Flow(id16(c.FlowId))
@@ -28,14 +25,18 @@ func (a *applier) putDeployment(c *command.PutDeployment) (*command.Result, erro
 	if err != nil {
 		return nil, err
 	}
+	if stale := staleRevision(stored, c.IfRevision); stale != nil {
+		return stale, nil
+	}
 	next := &row.Deployment{
 		Name: c.Name, FlowId: c.FlowId, FlowData: c.FlowData, ScheduleJson: c.ScheduleJson, IsScheduleActive: c.IsScheduleActive,
 		ParametersJson: c.ParametersJson, Tags: c.Tags, FlowRunner: c.FlowRunner, Catchup: c.Catchup, CatchupLimit: c.CatchupLimit,
-		ParameterSchemaJson: c.ParameterSchemaJson, Entrypoint: c.Entrypoint,
+		ParameterSchemaJson: c.ParameterSchemaJson, Entrypoint: c.Entrypoint, Policy: c.Policy,
 	}
 	if stored == nil {
 		next.Id, next.Created, next.Updated = c.Id, a.now, a.now
-		next.ScheduleRevision, next.ScheduleAnchor = a.index, a.now
+		next.ScheduleRevision, next.ScheduleAnchor, next.ScheduleSince, next.Revision = a.index, a.now, a.now, a.revision(0)
+		delete(a.cache.policies, id16(c.Id))
 		result, err := saved(a.tx.NewDeployment(next).Save(), created(c.Id), "a deployment with this id exists")
 		if err == nil && result.Code == command.Result_OK {
 			a.emit(watch.Event{Topic: watch.TopicDeployment, Deployment: next})
@@ -45,38 +46,159 @@ func (a *applier) putDeployment(c *command.PutDeployment) (*command.Result, erro
 	if !c.HasFlowRunner {
 		next.FlowRunner = stored.FlowRunner
 	}
+	if !c.HasPolicy {
+		next.Policy = stored.Policy
+	}
 	next.Id, next.Created, next.Updated = stored.Id, stored.Created, stored.Updated
 	next.ScheduleRevision, next.NextFire, next.ScheduleAnchor = stored.ScheduleRevision, stored.NextFire, stored.ScheduleAnchor
+	next.ScheduleSince, next.SchedulePaused, next.Schedules, next.Revision = stored.ScheduleSince, stored.SchedulePaused, stored.Schedules, stored.Revision
 	if c.KeepIfEqual && proto.Equal(stored, next) {
 		return ok(stored.Id), nil
 	}
-	if !bytes.Equal(stored.ScheduleJson, next.ScheduleJson) {
-		next.ScheduleAnchor = a.now
-	}
-	next.Updated = a.now
 	e, err := a.tx.EditDeployment(stored.Id)
 	if err != nil {
 		return nil, err
 	}
+	return a.replaceDeployment(e, next)
+}
+
+// replaceDeployment saves a deployment as it is to be now, with what follows from the difference.
+func (a *applier) replaceDeployment(e *state.DeploymentEdit, next *row.Deployment) (*command.Result, error) {
+	stored := e.Row
+	if !bytes.Equal(stored.ScheduleJson, next.ScheduleJson) {
+		next.ScheduleAnchor = a.now
+	}
+	next.Updated = a.now
 	e.Row = next
-	return ok(stored.Id), a.reschedule(e)
+	if err := a.changeGates(next.Id, stored.Policy, next.Policy); err != nil {
+		return nil, err
+	}
+	return ok(next.Id), a.reschedule(e)
+}
+
+// revision is the next revision of a deployment: the index of this entry, or one more when the same entry changes it twice.
+func (a *applier) revision(last uint64) uint64 { return max(last+1, a.index) }
+
+// staleRevision refuses a change that was made for another state of the deployment; nil: it was not.
+func staleRevision(stored *row.Deployment, wanted *uint64) *command.Result {
+	switch {
+	case wanted == nil || *wanted == stored.GetRevision():
+		return nil
+	case stored == nil:
+		return conflict("the deployment does not exist, revision " + strconv.FormatUint(*wanted, 10) + " was expected")
+	case *wanted == 0:
+		return conflict("the deployment exists already, with revision " + strconv.FormatUint(stored.Revision, 10))
+	}
+	return conflict("the deployment has changed: its revision is " + strconv.FormatUint(stored.Revision, 10) + ", not " + strconv.FormatUint(*wanted, 10))
 }
 
 // reschedule saves a deployment of which something changed that future runs are made of: those made already go, and the
 // scheduler begins anew under the next revision.
 func (a *applier) reschedule(e *state.DeploymentEdit) error {
 	d := e.Row
-	if err := a.removeScheduledRuns(d.Id, func(r *row.FlowRun) bool { return r.AutoScheduled }); err != nil {
+	if err := a.removeScheduledRuns(d.Id, ahead); err != nil {
 		return err
 	}
-	// The index of this entry, or one more when the same entry changes the deployment twice.
-	d.ScheduleRevision = max(d.ScheduleRevision+1, a.index)
-	d.NextFire = 0
+	d.Revision = a.revision(d.Revision)
+	d.ScheduleRevision = a.revision(d.ScheduleRevision)
+	d.NextFire, d.ScheduleSince = 0, a.now
+	for _, s := range d.Schedules {
+		s.Revision, s.NextFire, s.Since = a.revision(s.Revision), 0, a.now
+	}
 	if err := e.Save(); err != nil {
 		return err
 	}
 	a.emit(watch.Event{Topic: watch.TopicDeployment, Deployment: d})
 	return nil
+}
+
+// ahead reports whether a SCHEDULED run was made by a schedule and has not begun: one that waits for another attempt stays.
+func ahead(r *row.FlowRun) bool {
+	return r.AutoScheduled && r.State.GetName() != orchestration.NameAwaitingRetry
+}
+
+// patchDeployment changes the fields that the command marks.
+func (a *applier) patchDeployment(c *command.PatchDeployment) (*command.Result, error) {
+	e, err := a.tx.EditDeployment(c.Id)
+	if err != nil {
+		return nil, err
+	}
+	if e == nil {
+		return notFound("Deployment"), nil
+	}
+	if stale := staleRevision(e.Row, c.IfRevision); stale != nil {
+		return stale, nil
+	}
+	next := proto.Clone(e.Row).(*row.Deployment)
+	if c.HasSchedule {
+		next.ScheduleJson = c.ScheduleJson
+	}
+	if c.HasScheduleActive {
+		next.IsScheduleActive = c.IsScheduleActive
+	}
+	if c.HasParameters {
+		next.ParametersJson = c.ParametersJson
+	}
+	if c.HasTags {
+		next.Tags = c.Tags
+	}
+	if c.HasFlowRunner {
+		next.FlowRunner = c.FlowRunner
+	}
+	if c.HasCatchup {
+		next.Catchup = c.Catchup
+	}
+	if c.HasCatchupLimit {
+		next.CatchupLimit = c.CatchupLimit
+	}
+	patchPolicy(next, c)
+	if proto.Equal(next, e.Row) {
+		return ok(c.Id), nil
+	}
+	return a.replaceDeployment(e, next)
+}
+
+func patchPolicy(d *row.Deployment, c *command.PatchDeployment) {
+	wished, p := c.Policy, d.Policy
+	if p == nil {
+		p = &row.Policy{}
+	}
+	if p.Run == nil {
+		p.Run = &row.RunPolicy{}
+	}
+	if c.HasConcurrencyLimit {
+		p.ConcurrencyLimit = nil
+		if wished != nil {
+			p.ConcurrencyLimit = wished.ConcurrencyLimit
+		}
+	}
+	if c.HasOnConflict {
+		p.OnConflict = wished.GetOnConflict()
+	}
+	if c.HasOverlap {
+		p.Overlap = wished.GetOverlap()
+	}
+	if c.HasDst {
+		p.DstSkipped, p.DstRepeated = wished.GetDstSkipped(), wished.GetDstRepeated()
+	}
+	if c.HasOnCrash {
+		p.Run.CrashRetries, p.Run.CrashDelay = wished.GetRun().GetCrashRetries(), wished.GetRun().GetCrashDelay()
+	}
+	if c.HasQueueTimeout {
+		p.Run.QueueTimeout = wished.GetRun().GetQueueTimeout()
+	}
+	if c.HasRunTimeout {
+		p.Run.RunTimeout = wished.GetRun().GetRunTimeout()
+	}
+	if c.HasPriority {
+		p.Run.Priority = wished.GetRun().GetPriority()
+	}
+	if proto.Size(p.Run) == 0 {
+		p.Run = nil
+	}
+	if d.Policy = p; proto.Size(p) == 0 {
+		d.Policy = nil
+	}
 }
 
 func (a *applier) removeScheduledRuns(deploymentID []byte, which func(*row.FlowRun) bool) error {
@@ -125,6 +247,9 @@ func (a *applier) deleteDeploymentOf(id []byte, most int64) (*command.Result, er
 		return nil, err
 	}
 	d := e.Row
+	if err := a.changeGates(id, d.Policy, nil); err != nil {
+		return nil, err
+	}
 	if err := e.Delete(); err != nil {
 		return nil, err
 	}
@@ -164,62 +289,4 @@ func (a *applier) setScheduleActive(c *command.SetScheduleActive) (*command.Resu
 	e.Row.IsScheduleActive = c.Active
 	e.Row.Updated = a.now
 	return ok(c.Id), a.reschedule(e)
-}
-
-// scheduleRuns makes the runs of fire times that have none yet. The key of a fire time is unique, so that no failover and
-// no repetition doubles it.
-func (a *applier) scheduleRuns(c *command.ScheduleRuns) (*command.Result, error) {
-	e, err := a.tx.EditDeployment(c.DeploymentId)
-	if err != nil {
-		return nil, err
-	}
-	if e == nil {
-		return notFound("Deployment"), nil
-	}
-	d := e.Row
-	if d.ScheduleRevision != c.ScheduleRevision || !d.IsScheduleActive || len(d.ScheduleJson) == 0 {
-		return failed(command.Result_CONFLICT, "the deployment's schedule has changed since this was computed"), nil
-	}
-	result := ok(c.DeploymentId)
-	for _, fire := range c.Fires {
-		key := fireKey(d.Id, fire)
-		stored, err := a.tx.FlowRunByIdempotencyKey(id16(d.FlowId), key)
-		if err != nil {
-			return nil, err
-		}
-		taken, err := a.tx.FlowRun(id16(fire.FlowRunId))
-		if err != nil {
-			return nil, err
-		}
-		if stored != nil || taken != nil {
-			continue
-		}
-		message := "Flow run scheduled"
-		run := &row.FlowRun{
-			Id: fire.FlowRunId, Created: a.now, Updated: a.now, Name: fire.Name, FlowId: d.FlowId, DeploymentId: d.Id,
-			ParametersJson: d.ParametersJson, IdempotencyKey: &key, Tags: append([]string{autoScheduledTag}, slices.Clone(d.Tags)...),
-			FlowRunner: d.FlowRunner, AutoScheduled: true,
-		}
-		s := a.newState(&command.ProposedState{Type: row.StateType_SCHEDULED, Message: &message,
-			Details: &row.StateDetails{ScheduledTime: fire.Time, ScheduledOffset: fire.Offset}}, 0)
-		if err := a.recordFlowRunState(a.tx.NewFlowRun(run), s); err != nil {
-			return nil, err
-		}
-		result.Count++
-	}
-	if c.Advance && c.NextFire > d.NextFire {
-		d.NextFire = c.NextFire
-		return result, e.Save()
-	}
-	return result, nil
-}
-
-// fireKey is the idempotency key of a scheduled run, in Orion's form: the fire time with the offset of the schedule's zone.
-func fireKey(deploymentID []byte, fire *command.ScheduleRuns_Fire) string {
-	at := time.UnixMicro(fire.Time).In(time.FixedZone("", int(fire.Offset)))
-	layout := "2006-01-02T15:04:05-07:00"
-	if fire.Time%1_000_000 != 0 {
-		layout = "2006-01-02T15:04:05.000000-07:00"
-	}
-	return "scheduled " + id16(deploymentID).String() + " " + at.Format(layout)
 }

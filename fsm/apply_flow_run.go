@@ -33,11 +33,13 @@ func (a *applier) createFlowRun(c *command.CreateFlowRun) (*command.Result, erro
 		ParametersJson: c.ParametersJson, IdempotencyKey: c.IdempotencyKey, ContextJson: c.ContextJson, Tags: c.Tags,
 		ParentTaskRunId: c.ParentTaskRunId, FlowRunner: c.FlowRunner,
 	}
+	run.Policy = runPolicy(nil, c.Policy)
 	if len(c.DeploymentId) != 0 {
 		d, err := a.tx.Deployment(id16(c.DeploymentId))
 		if err != nil {
 			return nil, err
 		}
+		run.Policy = runPolicy(d, c.Policy)
 		switch {
 		case d == nil && c.FromDeployment:
 			return notFound("Deployment"), nil
@@ -72,6 +74,15 @@ func (a *applier) createFlowRun(c *command.CreateFlowRun) (*command.Result, erro
 		}
 		if parent == nil {
 			return conflict("parent_task_run_id names no task run"), nil
+		}
+	}
+	if proposed.Type == row.StateType_RUNNING {
+		g, err := a.closedGate(run)
+		if err != nil {
+			return nil, err
+		}
+		if g != nil {
+			return conflict(gateText(*g) + ", which is reached: create the run with a state of type SCHEDULED"), nil
 		}
 	}
 	e := a.tx.NewFlowRun(run)
@@ -161,21 +172,38 @@ func (a *applier) setFlowRunState(c *command.SetState) (*command.Result, error) 
 	d := orchestration.DecideFlowRun(run, orchestration.Proposal{
 		State: a.newState(c.State, e.Row.State.GetTimestamp()), Force: c.Force, ReplaceTerminal: c.ReplaceTerminal,
 	})
+	if d.Status == orchestration.Accept && !c.Force {
+		if d, err = a.atGate(e.Row, d); err != nil {
+			return nil, err
+		}
+		d = timedOut(e.Row, d)
+	}
 	if d.Status == orchestration.Accept || d.Status == orchestration.Reject {
+		stopped := e.Row.TimingOut
 		if err := a.recordFlowRunState(e, d.State); err != nil {
 			return nil, err
 		}
-		if err := a.endAbandoned(c.Id, d.State); err != nil {
+		if err := a.endAbandoned(c.Id, d.State, stopped); err != nil {
 			return nil, err
+		}
+	}
+	if d.Status == orchestration.Accept && !c.Force && e.Row.State.Name == orchestration.NameCrashed {
+		retry, err := a.retryCrashed(e, 0)
+		if err != nil {
+			return nil, err
+		}
+		if retry != nil {
+			d = orchestration.Decision{Status: orchestration.Reject, Reason: orchestration.ReasonRetrying, State: retry}
 		}
 	}
 	return decided(c.Id, d), nil
 }
 
 // endAbandoned ends what a crashed or cancelled flow run has left open: its process, which would have, is gone. A run that
-// completed or failed in its own words has seen to its task runs.
-func (a *applier) endAbandoned(flowRunID []byte, s *row.State) error {
-	if s.Type != row.StateType_CANCELLED && (s.Type != row.StateType_FAILED || s.Name != orchestration.NameCrashed) {
+// completed or failed in its own words has seen to its task runs; stopped says that it did not end by itself.
+func (a *applier) endAbandoned(flowRunID []byte, s *row.State, stopped bool) error {
+	crashed := s.Type == row.StateType_FAILED && (s.Name == orchestration.NameCrashed || stopped)
+	if s.Type != row.StateType_CANCELLED && !crashed {
 		return nil
 	}
 	return a.endTaskRuns(flowRunID, &command.ProposedState{Type: s.Type, Name: s.Name, Message: s.Message})
@@ -198,14 +226,15 @@ func decided(id []byte, d orchestration.Decision) *command.Result {
 func (a *applier) recordFlowRunState(e *state.FlowRunEdit, s *row.State) error {
 	run := e.Row
 	s.Details.FlowRunId, s.Details.TaskRunId = run.Id, run.ParentTaskRunId
-	old := run.GetState().GetType()
+	old, held := run.GetState().GetType(), orchestration.HoldsGate(run)
 	p := orchestration.Progress{State: run.State, RunCount: run.RunCount, ExpectedStartTime: run.ExpectedStartTime,
 		NextScheduledStartTime: run.NextScheduledStartTime, StartTime: run.StartTime, EndTime: run.EndTime, TotalRunTime: run.TotalRunTime}.Record(s)
 	run.State, run.RunCount, run.ExpectedStartTime, run.NextScheduledStartTime = p.State, p.RunCount, p.ExpectedStartTime, p.NextScheduledStartTime
 	run.StartTime, run.EndTime, run.TotalRunTime = p.StartTime, p.EndTime, p.TotalRunTime
 	run.Updated = a.now
+	run.Deadline = orchestration.Deadline(run.Policy, s, run.NextScheduledStartTime, run.Deadline, old)
 	if !orchestration.HoldsQueueSlot(s.Type) {
-		run.Lease = nil
+		run.Lease, run.TimingOut = nil, false
 	}
 	if err := a.tx.NewFlowRunState(s).Save(); err != nil {
 		return err
@@ -213,7 +242,7 @@ func (a *applier) recordFlowRunState(e *state.FlowRunEdit, s *row.State) error {
 	if err := e.Save(); err != nil {
 		return err
 	}
-	if orchestration.HoldsQueueSlot(old) != orchestration.HoldsQueueSlot(s.Type) {
+	if orchestration.HoldsQueueSlot(old) != orchestration.HoldsQueueSlot(s.Type) || held != orchestration.HoldsGate(run) {
 		if err := a.updateQueueSlots(run); err != nil {
 			return err
 		}
@@ -225,7 +254,8 @@ func (a *applier) recordFlowRunState(e *state.FlowRunEdit, s *row.State) error {
 	return nil
 }
 
-// updateQueueSlots makes the run hold a slot in exactly the queues that match it while its state occupies one.
+// updateQueueSlots makes the run hold a slot in exactly the queues that match it while its state occupies one, and in the
+// gates of its deployment.
 func (a *applier) updateQueueSlots(run *row.FlowRun) error {
 	held, err := a.tx.SlotsOfRun(run.Id)
 	if err != nil {
@@ -251,7 +281,7 @@ func (a *applier) updateQueueSlots(run *row.FlowRun) error {
 			return err
 		}
 	}
-	return nil
+	return a.gateSlots(run)
 }
 
 // mirrorSubflow forces a subflow's state on the task run that stands for it in the parent.
@@ -379,7 +409,7 @@ func (a *applier) cancelFlowRun(c *command.CancelFlowRun) (*command.Result, erro
 	if err := a.recordFlowRunState(e, s); err != nil {
 		return nil, err
 	}
-	if err := a.endAbandoned(c.Id, s); err != nil {
+	if err := a.endAbandoned(c.Id, s, false); err != nil {
 		return nil, err
 	}
 	return stateResult(c.Id, s), nil

@@ -22,6 +22,7 @@ func (a *applier) retryFlowRun(c *command.RetryFlowRun) (*command.Result, error)
 		return problem, nil
 	}
 	e.Row.Retries++
+	e.Row.CrashRetries = 0
 	return a.newAttempt(e, c.Message, c.ScheduledTime)
 }
 
@@ -106,6 +107,11 @@ func (a *applier) rerunFlowRun(c *command.RerunFlowRun) (*command.Result, error)
 		Tags:       slices.DeleteFunc(slices.Clone(of.Tags), func(tag string) bool { return tag == autoScheduledTag }),
 		FlowRunner: of.FlowRunner, RerunOf: of.Id,
 	}
+	d, err := a.tx.Deployment(id16(of.DeploymentId))
+	if err != nil {
+		return nil, err
+	}
+	run.Policy = runPolicy(d, nil)
 	s := a.newState(&command.ProposedState{Type: row.StateType_SCHEDULED, Details: &row.StateDetails{ScheduledTime: c.ScheduledTime}}, 0)
 	if err := a.recordFlowRunState(a.tx.NewFlowRun(run), s); err != nil {
 		return nil, err

@@ -92,7 +92,7 @@ func (x Result_Code) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Result_Code.Descriptor instead.
 func (Result_Code) EnumDescriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{39, 0}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{45, 0}
 }
 
 type StateResult_Status int32
@@ -144,7 +144,7 @@ func (x StateResult_Status) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use StateResult_Status.Descriptor instead.
 func (StateResult_Status) EnumDescriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{40, 0}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{46, 0}
 }
 
 // Envelope is one command with what every command carries. Session, sequence and the leader's time stamp stand in the
@@ -204,6 +204,12 @@ type Envelope struct {
 	//	*Envelope_CreateJob
 	//	*Envelope_AdvanceJob
 	//	*Envelope_CancelJob
+	//	*Envelope_PatchDeployment
+	//	*Envelope_ResolveConflicts
+	//	*Envelope_EnforceDeadlines
+	//	*Envelope_PutSchedule
+	//	*Envelope_DeleteSchedule
+	//	*Envelope_BackfillRuns
 	Command       isEnvelope_Command `protobuf_oneof:"command"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -693,6 +699,60 @@ func (x *Envelope) GetCancelJob() *CancelJob {
 	return nil
 }
 
+func (x *Envelope) GetPatchDeployment() *PatchDeployment {
+	if x != nil {
+		if x, ok := x.Command.(*Envelope_PatchDeployment); ok {
+			return x.PatchDeployment
+		}
+	}
+	return nil
+}
+
+func (x *Envelope) GetResolveConflicts() *ResolveConflicts {
+	if x != nil {
+		if x, ok := x.Command.(*Envelope_ResolveConflicts); ok {
+			return x.ResolveConflicts
+		}
+	}
+	return nil
+}
+
+func (x *Envelope) GetEnforceDeadlines() *EnforceDeadlines {
+	if x != nil {
+		if x, ok := x.Command.(*Envelope_EnforceDeadlines); ok {
+			return x.EnforceDeadlines
+		}
+	}
+	return nil
+}
+
+func (x *Envelope) GetPutSchedule() *PutSchedule {
+	if x != nil {
+		if x, ok := x.Command.(*Envelope_PutSchedule); ok {
+			return x.PutSchedule
+		}
+	}
+	return nil
+}
+
+func (x *Envelope) GetDeleteSchedule() *DeleteSchedule {
+	if x != nil {
+		if x, ok := x.Command.(*Envelope_DeleteSchedule); ok {
+			return x.DeleteSchedule
+		}
+	}
+	return nil
+}
+
+func (x *Envelope) GetBackfillRuns() *BackfillRuns {
+	if x != nil {
+		if x, ok := x.Command.(*Envelope_BackfillRuns); ok {
+			return x.BackfillRuns
+		}
+	}
+	return nil
+}
+
 type isEnvelope_Command interface {
 	isEnvelope_Command()
 }
@@ -877,6 +937,30 @@ type Envelope_CancelJob struct {
 	CancelJob *CancelJob `protobuf:"bytes,154,opt,name=cancel_job,json=cancelJob,proto3,oneof"`
 }
 
+type Envelope_PatchDeployment struct {
+	PatchDeployment *PatchDeployment `protobuf:"bytes,140,opt,name=patch_deployment,json=patchDeployment,proto3,oneof"`
+}
+
+type Envelope_ResolveConflicts struct {
+	ResolveConflicts *ResolveConflicts `protobuf:"bytes,141,opt,name=resolve_conflicts,json=resolveConflicts,proto3,oneof"`
+}
+
+type Envelope_EnforceDeadlines struct {
+	EnforceDeadlines *EnforceDeadlines `protobuf:"bytes,142,opt,name=enforce_deadlines,json=enforceDeadlines,proto3,oneof"`
+}
+
+type Envelope_PutSchedule struct {
+	PutSchedule *PutSchedule `protobuf:"bytes,143,opt,name=put_schedule,json=putSchedule,proto3,oneof"`
+}
+
+type Envelope_DeleteSchedule struct {
+	DeleteSchedule *DeleteSchedule `protobuf:"bytes,144,opt,name=delete_schedule,json=deleteSchedule,proto3,oneof"`
+}
+
+type Envelope_BackfillRuns struct {
+	BackfillRuns *BackfillRuns `protobuf:"bytes,145,opt,name=backfill_runs,json=backfillRuns,proto3,oneof"`
+}
+
 func (*Envelope_LeaderEpoch) isEnvelope_Command() {}
 
 func (*Envelope_BuildIndex) isEnvelope_Command() {}
@@ -966,6 +1050,18 @@ func (*Envelope_CreateJob) isEnvelope_Command() {}
 func (*Envelope_AdvanceJob) isEnvelope_Command() {}
 
 func (*Envelope_CancelJob) isEnvelope_Command() {}
+
+func (*Envelope_PatchDeployment) isEnvelope_Command() {}
+
+func (*Envelope_ResolveConflicts) isEnvelope_Command() {}
+
+func (*Envelope_EnforceDeadlines) isEnvelope_Command() {}
+
+func (*Envelope_PutSchedule) isEnvelope_Command() {}
+
+func (*Envelope_DeleteSchedule) isEnvelope_Command() {}
+
+func (*Envelope_BackfillRuns) isEnvelope_Command() {}
 
 // Idempotency names a request, so that its repetition answers what it answered. Key and request are 16-byte hashes, of who asked with
 // which key and of what was asked; ordinal counts the commands of the request.
@@ -1490,8 +1586,10 @@ type CreateFlowRun struct {
 	State           *ProposedState         `protobuf:"bytes,12,opt,name=state,proto3" json:"state,omitempty"` // absent: PENDING
 	// From a deployment: flow, parameters (overlaid by parameters_json), tags (united) and flow runner come from its row.
 	FromDeployment bool `protobuf:"varint,13,opt,name=from_deployment,json=fromDeployment,proto3" json:"from_deployment,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Fields that are not 0 go before those of the deployment's policy.
+	Policy        *row.RunPolicy `protobuf:"bytes,60,opt,name=policy,proto3" json:"policy,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CreateFlowRun) Reset() {
@@ -1613,6 +1711,13 @@ func (x *CreateFlowRun) GetFromDeployment() bool {
 		return x.FromDeployment
 	}
 	return false
+}
+
+func (x *CreateFlowRun) GetPolicy() *row.RunPolicy {
+	if x != nil {
+		return x.Policy
+	}
+	return nil
 }
 
 type UpdateFlowRun struct {
@@ -2094,7 +2199,11 @@ type PutDeployment struct {
 	ParameterSchemaJson []byte                 `protobuf:"bytes,13,opt,name=parameter_schema_json,json=parameterSchemaJson,proto3" json:"parameter_schema_json,omitempty"`
 	Entrypoint          string                 `protobuf:"bytes,14,opt,name=entrypoint,proto3" json:"entrypoint,omitempty"`
 	// A native client's put of what is stored already changes nothing at all, not even `updated` and pending runs.
-	KeepIfEqual   bool `protobuf:"varint,15,opt,name=keep_if_equal,json=keepIfEqual,proto3" json:"keep_if_equal,omitempty"`
+	KeepIfEqual bool        `protobuf:"varint,15,opt,name=keep_if_equal,json=keepIfEqual,proto3" json:"keep_if_equal,omitempty"`
+	HasPolicy   bool        `protobuf:"varint,60,opt,name=has_policy,json=hasPolicy,proto3" json:"has_policy,omitempty"` // false keeps what is stored: a client that knows no policies does not take them away
+	Policy      *row.Policy `protobuf:"bytes,61,opt,name=policy,proto3" json:"policy,omitempty"`
+	// Refused with CONFLICT unless the stored deployment has this revision; 0: there must be none.
+	IfRevision    *uint64 `protobuf:"varint,62,opt,name=if_revision,json=ifRevision,proto3,oneof" json:"if_revision,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2234,6 +2343,577 @@ func (x *PutDeployment) GetKeepIfEqual() bool {
 	return false
 }
 
+func (x *PutDeployment) GetHasPolicy() bool {
+	if x != nil {
+		return x.HasPolicy
+	}
+	return false
+}
+
+func (x *PutDeployment) GetPolicy() *row.Policy {
+	if x != nil {
+		return x.Policy
+	}
+	return nil
+}
+
+func (x *PutDeployment) GetIfRevision() uint64 {
+	if x != nil && x.IfRevision != nil {
+		return *x.IfRevision
+	}
+	return 0
+}
+
+// PatchDeployment changes the fields that are marked and leaves the others.
+type PatchDeployment struct {
+	state               protoimpl.MessageState `protogen:"open.v1"`
+	Id                  []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	IfRevision          *uint64                `protobuf:"varint,2,opt,name=if_revision,json=ifRevision,proto3,oneof" json:"if_revision,omitempty"`
+	HasSchedule         bool                   `protobuf:"varint,3,opt,name=has_schedule,json=hasSchedule,proto3" json:"has_schedule,omitempty"`
+	ScheduleJson        []byte                 `protobuf:"bytes,4,opt,name=schedule_json,json=scheduleJson,proto3" json:"schedule_json,omitempty"`
+	HasScheduleActive   bool                   `protobuf:"varint,5,opt,name=has_schedule_active,json=hasScheduleActive,proto3" json:"has_schedule_active,omitempty"`
+	IsScheduleActive    bool                   `protobuf:"varint,6,opt,name=is_schedule_active,json=isScheduleActive,proto3" json:"is_schedule_active,omitempty"`
+	HasParameters       bool                   `protobuf:"varint,7,opt,name=has_parameters,json=hasParameters,proto3" json:"has_parameters,omitempty"`
+	ParametersJson      []byte                 `protobuf:"bytes,8,opt,name=parameters_json,json=parametersJson,proto3" json:"parameters_json,omitempty"`
+	HasTags             bool                   `protobuf:"varint,9,opt,name=has_tags,json=hasTags,proto3" json:"has_tags,omitempty"`
+	Tags                []string               `protobuf:"bytes,10,rep,name=tags,proto3" json:"tags,omitempty"`
+	HasFlowRunner       bool                   `protobuf:"varint,11,opt,name=has_flow_runner,json=hasFlowRunner,proto3" json:"has_flow_runner,omitempty"`
+	FlowRunner          *row.FlowRunner        `protobuf:"bytes,12,opt,name=flow_runner,json=flowRunner,proto3" json:"flow_runner,omitempty"`
+	HasCatchup          bool                   `protobuf:"varint,13,opt,name=has_catchup,json=hasCatchup,proto3" json:"has_catchup,omitempty"`
+	Catchup             row.Deployment_Catchup `protobuf:"varint,14,opt,name=catchup,proto3,enum=sluice.row.v1.Deployment_Catchup" json:"catchup,omitempty"`
+	HasCatchupLimit     bool                   `protobuf:"varint,15,opt,name=has_catchup_limit,json=hasCatchupLimit,proto3" json:"has_catchup_limit,omitempty"`
+	CatchupLimit        int32                  `protobuf:"varint,16,opt,name=catchup_limit,json=catchupLimit,proto3" json:"catchup_limit,omitempty"`
+	Policy              *row.Policy            `protobuf:"bytes,17,opt,name=policy,proto3" json:"policy,omitempty"` // those that are marked below
+	HasConcurrencyLimit bool                   `protobuf:"varint,18,opt,name=has_concurrency_limit,json=hasConcurrencyLimit,proto3" json:"has_concurrency_limit,omitempty"`
+	HasOnConflict       bool                   `protobuf:"varint,19,opt,name=has_on_conflict,json=hasOnConflict,proto3" json:"has_on_conflict,omitempty"`
+	HasOverlap          bool                   `protobuf:"varint,20,opt,name=has_overlap,json=hasOverlap,proto3" json:"has_overlap,omitempty"`
+	HasDst              bool                   `protobuf:"varint,21,opt,name=has_dst,json=hasDst,proto3" json:"has_dst,omitempty"`
+	HasOnCrash          bool                   `protobuf:"varint,22,opt,name=has_on_crash,json=hasOnCrash,proto3" json:"has_on_crash,omitempty"`
+	HasQueueTimeout     bool                   `protobuf:"varint,23,opt,name=has_queue_timeout,json=hasQueueTimeout,proto3" json:"has_queue_timeout,omitempty"`
+	HasRunTimeout       bool                   `protobuf:"varint,24,opt,name=has_run_timeout,json=hasRunTimeout,proto3" json:"has_run_timeout,omitempty"`
+	HasPriority         bool                   `protobuf:"varint,25,opt,name=has_priority,json=hasPriority,proto3" json:"has_priority,omitempty"`
+	unknownFields       protoimpl.UnknownFields
+	sizeCache           protoimpl.SizeCache
+}
+
+func (x *PatchDeployment) Reset() {
+	*x = PatchDeployment{}
+	mi := &file_fsm_command_command_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PatchDeployment) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PatchDeployment) ProtoMessage() {}
+
+func (x *PatchDeployment) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_command_command_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PatchDeployment.ProtoReflect.Descriptor instead.
+func (*PatchDeployment) Descriptor() ([]byte, []int) {
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *PatchDeployment) GetId() []byte {
+	if x != nil {
+		return x.Id
+	}
+	return nil
+}
+
+func (x *PatchDeployment) GetIfRevision() uint64 {
+	if x != nil && x.IfRevision != nil {
+		return *x.IfRevision
+	}
+	return 0
+}
+
+func (x *PatchDeployment) GetHasSchedule() bool {
+	if x != nil {
+		return x.HasSchedule
+	}
+	return false
+}
+
+func (x *PatchDeployment) GetScheduleJson() []byte {
+	if x != nil {
+		return x.ScheduleJson
+	}
+	return nil
+}
+
+func (x *PatchDeployment) GetHasScheduleActive() bool {
+	if x != nil {
+		return x.HasScheduleActive
+	}
+	return false
+}
+
+func (x *PatchDeployment) GetIsScheduleActive() bool {
+	if x != nil {
+		return x.IsScheduleActive
+	}
+	return false
+}
+
+func (x *PatchDeployment) GetHasParameters() bool {
+	if x != nil {
+		return x.HasParameters
+	}
+	return false
+}
+
+func (x *PatchDeployment) GetParametersJson() []byte {
+	if x != nil {
+		return x.ParametersJson
+	}
+	return nil
+}
+
+func (x *PatchDeployment) GetHasTags() bool {
+	if x != nil {
+		return x.HasTags
+	}
+	return false
+}
+
+func (x *PatchDeployment) GetTags() []string {
+	if x != nil {
+		return x.Tags
+	}
+	return nil
+}
+
+func (x *PatchDeployment) GetHasFlowRunner() bool {
+	if x != nil {
+		return x.HasFlowRunner
+	}
+	return false
+}
+
+func (x *PatchDeployment) GetFlowRunner() *row.FlowRunner {
+	if x != nil {
+		return x.FlowRunner
+	}
+	return nil
+}
+
+func (x *PatchDeployment) GetHasCatchup() bool {
+	if x != nil {
+		return x.HasCatchup
+	}
+	return false
+}
+
+func (x *PatchDeployment) GetCatchup() row.Deployment_Catchup {
+	if x != nil {
+		return x.Catchup
+	}
+	return row.Deployment_Catchup(0)
+}
+
+func (x *PatchDeployment) GetHasCatchupLimit() bool {
+	if x != nil {
+		return x.HasCatchupLimit
+	}
+	return false
+}
+
+func (x *PatchDeployment) GetCatchupLimit() int32 {
+	if x != nil {
+		return x.CatchupLimit
+	}
+	return 0
+}
+
+func (x *PatchDeployment) GetPolicy() *row.Policy {
+	if x != nil {
+		return x.Policy
+	}
+	return nil
+}
+
+func (x *PatchDeployment) GetHasConcurrencyLimit() bool {
+	if x != nil {
+		return x.HasConcurrencyLimit
+	}
+	return false
+}
+
+func (x *PatchDeployment) GetHasOnConflict() bool {
+	if x != nil {
+		return x.HasOnConflict
+	}
+	return false
+}
+
+func (x *PatchDeployment) GetHasOverlap() bool {
+	if x != nil {
+		return x.HasOverlap
+	}
+	return false
+}
+
+func (x *PatchDeployment) GetHasDst() bool {
+	if x != nil {
+		return x.HasDst
+	}
+	return false
+}
+
+func (x *PatchDeployment) GetHasOnCrash() bool {
+	if x != nil {
+		return x.HasOnCrash
+	}
+	return false
+}
+
+func (x *PatchDeployment) GetHasQueueTimeout() bool {
+	if x != nil {
+		return x.HasQueueTimeout
+	}
+	return false
+}
+
+func (x *PatchDeployment) GetHasRunTimeout() bool {
+	if x != nil {
+		return x.HasRunTimeout
+	}
+	return false
+}
+
+func (x *PatchDeployment) GetHasPriority() bool {
+	if x != nil {
+		return x.HasPriority
+	}
+	return false
+}
+
+// ResolveConflicts decides what becomes of the due runs of deployments whose limit is full and that do not let them wait.
+type ResolveConflicts struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	DeploymentIds [][]byte               `protobuf:"bytes,1,rep,name=deployment_ids,json=deploymentIds,proto3" json:"deployment_ids,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResolveConflicts) Reset() {
+	*x = ResolveConflicts{}
+	mi := &file_fsm_command_command_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResolveConflicts) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResolveConflicts) ProtoMessage() {}
+
+func (x *ResolveConflicts) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_command_command_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResolveConflicts.ProtoReflect.Descriptor instead.
+func (*ResolveConflicts) Descriptor() ([]byte, []int) {
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *ResolveConflicts) GetDeploymentIds() [][]byte {
+	if x != nil {
+		return x.DeploymentIds
+	}
+	return nil
+}
+
+// EnforceDeadlines ends runs whose deadline is at or before `before`, by the policy they were made with.
+type EnforceDeadlines struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	FlowRunIds    [][]byte               `protobuf:"bytes,1,rep,name=flow_run_ids,json=flowRunIds,proto3" json:"flow_run_ids,omitempty"`
+	Before        int64                  `protobuf:"varint,2,opt,name=before,proto3" json:"before,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EnforceDeadlines) Reset() {
+	*x = EnforceDeadlines{}
+	mi := &file_fsm_command_command_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EnforceDeadlines) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EnforceDeadlines) ProtoMessage() {}
+
+func (x *EnforceDeadlines) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_command_command_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EnforceDeadlines.ProtoReflect.Descriptor instead.
+func (*EnforceDeadlines) Descriptor() ([]byte, []int) {
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *EnforceDeadlines) GetFlowRunIds() [][]byte {
+	if x != nil {
+		return x.FlowRunIds
+	}
+	return nil
+}
+
+func (x *EnforceDeadlines) GetBefore() int64 {
+	if x != nil {
+		return x.Before
+	}
+	return 0
+}
+
+// PutSchedule adds a further schedule to a deployment, or changes one by id.
+type PutSchedule struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	DeploymentId  []byte                 `protobuf:"bytes,1,opt,name=deployment_id,json=deploymentId,proto3" json:"deployment_id,omitempty"`
+	ScheduleId    []byte                 `protobuf:"bytes,2,opt,name=schedule_id,json=scheduleId,proto3" json:"schedule_id,omitempty"`
+	Create        bool                   `protobuf:"varint,3,opt,name=create,proto3" json:"create,omitempty"` // else the schedule must be there
+	HasSchedule   bool                   `protobuf:"varint,4,opt,name=has_schedule,json=hasSchedule,proto3" json:"has_schedule,omitempty"`
+	ScheduleJson  []byte                 `protobuf:"bytes,5,opt,name=schedule_json,json=scheduleJson,proto3" json:"schedule_json,omitempty"`
+	HasActive     bool                   `protobuf:"varint,6,opt,name=has_active,json=hasActive,proto3" json:"has_active,omitempty"`
+	Active        bool                   `protobuf:"varint,7,opt,name=active,proto3" json:"active,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutSchedule) Reset() {
+	*x = PutSchedule{}
+	mi := &file_fsm_command_command_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutSchedule) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutSchedule) ProtoMessage() {}
+
+func (x *PutSchedule) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_command_command_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutSchedule.ProtoReflect.Descriptor instead.
+func (*PutSchedule) Descriptor() ([]byte, []int) {
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *PutSchedule) GetDeploymentId() []byte {
+	if x != nil {
+		return x.DeploymentId
+	}
+	return nil
+}
+
+func (x *PutSchedule) GetScheduleId() []byte {
+	if x != nil {
+		return x.ScheduleId
+	}
+	return nil
+}
+
+func (x *PutSchedule) GetCreate() bool {
+	if x != nil {
+		return x.Create
+	}
+	return false
+}
+
+func (x *PutSchedule) GetHasSchedule() bool {
+	if x != nil {
+		return x.HasSchedule
+	}
+	return false
+}
+
+func (x *PutSchedule) GetScheduleJson() []byte {
+	if x != nil {
+		return x.ScheduleJson
+	}
+	return nil
+}
+
+func (x *PutSchedule) GetHasActive() bool {
+	if x != nil {
+		return x.HasActive
+	}
+	return false
+}
+
+func (x *PutSchedule) GetActive() bool {
+	if x != nil {
+		return x.Active
+	}
+	return false
+}
+
+// DeleteSchedule with an empty schedule_id removes all schedules, the first one too.
+type DeleteSchedule struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	DeploymentId  []byte                 `protobuf:"bytes,1,opt,name=deployment_id,json=deploymentId,proto3" json:"deployment_id,omitempty"`
+	ScheduleId    []byte                 `protobuf:"bytes,2,opt,name=schedule_id,json=scheduleId,proto3" json:"schedule_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteSchedule) Reset() {
+	*x = DeleteSchedule{}
+	mi := &file_fsm_command_command_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteSchedule) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteSchedule) ProtoMessage() {}
+
+func (x *DeleteSchedule) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_command_command_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteSchedule.ProtoReflect.Descriptor instead.
+func (*DeleteSchedule) Descriptor() ([]byte, []int) {
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *DeleteSchedule) GetDeploymentId() []byte {
+	if x != nil {
+		return x.DeploymentId
+	}
+	return nil
+}
+
+func (x *DeleteSchedule) GetScheduleId() []byte {
+	if x != nil {
+		return x.ScheduleId
+	}
+	return nil
+}
+
+// BackfillRuns makes runs of fire times of the past that have none. It never moves a schedule.
+type BackfillRuns struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	DeploymentId  []byte                 `protobuf:"bytes,1,opt,name=deployment_id,json=deploymentId,proto3" json:"deployment_id,omitempty"`
+	ScheduleId    []byte                 `protobuf:"bytes,2,opt,name=schedule_id,json=scheduleId,proto3" json:"schedule_id,omitempty"` // empty: the first schedule
+	Fires         []*ScheduleRuns_Fire   `protobuf:"bytes,3,rep,name=fires,proto3" json:"fires,omitempty"`
+	Priority      int32                  `protobuf:"varint,4,opt,name=priority,proto3" json:"priority,omitempty"` // 0: 900
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BackfillRuns) Reset() {
+	*x = BackfillRuns{}
+	mi := &file_fsm_command_command_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BackfillRuns) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BackfillRuns) ProtoMessage() {}
+
+func (x *BackfillRuns) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_command_command_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BackfillRuns.ProtoReflect.Descriptor instead.
+func (*BackfillRuns) Descriptor() ([]byte, []int) {
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *BackfillRuns) GetDeploymentId() []byte {
+	if x != nil {
+		return x.DeploymentId
+	}
+	return nil
+}
+
+func (x *BackfillRuns) GetScheduleId() []byte {
+	if x != nil {
+		return x.ScheduleId
+	}
+	return nil
+}
+
+func (x *BackfillRuns) GetFires() []*ScheduleRuns_Fire {
+	if x != nil {
+		return x.Fires
+	}
+	return nil
+}
+
+func (x *BackfillRuns) GetPriority() int32 {
+	if x != nil {
+		return x.Priority
+	}
+	return 0
+}
+
 type SetScheduleActive struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -2244,7 +2924,7 @@ type SetScheduleActive struct {
 
 func (x *SetScheduleActive) Reset() {
 	*x = SetScheduleActive{}
-	mi := &file_fsm_command_command_proto_msgTypes[17]
+	mi := &file_fsm_command_command_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2256,7 +2936,7 @@ func (x *SetScheduleActive) String() string {
 func (*SetScheduleActive) ProtoMessage() {}
 
 func (x *SetScheduleActive) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[17]
+	mi := &file_fsm_command_command_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2269,7 +2949,7 @@ func (x *SetScheduleActive) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetScheduleActive.ProtoReflect.Descriptor instead.
 func (*SetScheduleActive) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{17}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *SetScheduleActive) GetId() []byte {
@@ -2292,15 +2972,16 @@ type ScheduleRuns struct {
 	DeploymentId     []byte                 `protobuf:"bytes,1,opt,name=deployment_id,json=deploymentId,proto3" json:"deployment_id,omitempty"`
 	ScheduleRevision uint64                 `protobuf:"varint,2,opt,name=schedule_revision,json=scheduleRevision,proto3" json:"schedule_revision,omitempty"`
 	Fires            []*ScheduleRuns_Fire   `protobuf:"bytes,3,rep,name=fires,proto3" json:"fires,omitempty"`
-	NextFire         int64                  `protobuf:"varint,4,opt,name=next_fire,json=nextFire,proto3" json:"next_fire,omitempty"` // the first fire time after them; becomes the row's next_fire when larger and advance is set
-	Advance          bool                   `protobuf:"varint,5,opt,name=advance,proto3" json:"advance,omitempty"`                   // false for a backfill by hand (POST /deployments/{id}/schedule)
+	NextFire         int64                  `protobuf:"varint,4,opt,name=next_fire,json=nextFire,proto3" json:"next_fire,omitempty"`       // the first fire time after them; becomes the row's next_fire when larger and advance is set
+	Advance          bool                   `protobuf:"varint,5,opt,name=advance,proto3" json:"advance,omitempty"`                         // false for a backfill by hand (POST /deployments/{id}/schedule)
+	ScheduleId       []byte                 `protobuf:"bytes,60,opt,name=schedule_id,json=scheduleId,proto3" json:"schedule_id,omitempty"` // empty: the first schedule
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
 
 func (x *ScheduleRuns) Reset() {
 	*x = ScheduleRuns{}
-	mi := &file_fsm_command_command_proto_msgTypes[18]
+	mi := &file_fsm_command_command_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2312,7 +2993,7 @@ func (x *ScheduleRuns) String() string {
 func (*ScheduleRuns) ProtoMessage() {}
 
 func (x *ScheduleRuns) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[18]
+	mi := &file_fsm_command_command_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2325,7 +3006,7 @@ func (x *ScheduleRuns) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScheduleRuns.ProtoReflect.Descriptor instead.
 func (*ScheduleRuns) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{18}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ScheduleRuns) GetDeploymentId() []byte {
@@ -2363,6 +3044,13 @@ func (x *ScheduleRuns) GetAdvance() bool {
 	return false
 }
 
+func (x *ScheduleRuns) GetScheduleId() []byte {
+	if x != nil {
+		return x.ScheduleId
+	}
+	return nil
+}
+
 type CreateWorkQueue struct {
 	state            protoimpl.MessageState `protogen:"open.v1"`
 	Id               []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -2377,7 +3065,7 @@ type CreateWorkQueue struct {
 
 func (x *CreateWorkQueue) Reset() {
 	*x = CreateWorkQueue{}
-	mi := &file_fsm_command_command_proto_msgTypes[19]
+	mi := &file_fsm_command_command_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2389,7 +3077,7 @@ func (x *CreateWorkQueue) String() string {
 func (*CreateWorkQueue) ProtoMessage() {}
 
 func (x *CreateWorkQueue) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[19]
+	mi := &file_fsm_command_command_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2402,7 +3090,7 @@ func (x *CreateWorkQueue) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateWorkQueue.ProtoReflect.Descriptor instead.
 func (*CreateWorkQueue) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{19}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *CreateWorkQueue) GetId() []byte {
@@ -2466,7 +3154,7 @@ type UpdateWorkQueue struct {
 
 func (x *UpdateWorkQueue) Reset() {
 	*x = UpdateWorkQueue{}
-	mi := &file_fsm_command_command_proto_msgTypes[20]
+	mi := &file_fsm_command_command_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2478,7 +3166,7 @@ func (x *UpdateWorkQueue) String() string {
 func (*UpdateWorkQueue) ProtoMessage() {}
 
 func (x *UpdateWorkQueue) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[20]
+	mi := &file_fsm_command_command_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2491,7 +3179,7 @@ func (x *UpdateWorkQueue) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateWorkQueue.ProtoReflect.Descriptor instead.
 func (*UpdateWorkQueue) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{20}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *UpdateWorkQueue) GetId() []byte {
@@ -2585,7 +3273,7 @@ type RegisterAgent struct {
 
 func (x *RegisterAgent) Reset() {
 	*x = RegisterAgent{}
-	mi := &file_fsm_command_command_proto_msgTypes[21]
+	mi := &file_fsm_command_command_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2597,7 +3285,7 @@ func (x *RegisterAgent) String() string {
 func (*RegisterAgent) ProtoMessage() {}
 
 func (x *RegisterAgent) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[21]
+	mi := &file_fsm_command_command_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2610,7 +3298,7 @@ func (x *RegisterAgent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegisterAgent.ProtoReflect.Descriptor instead.
 func (*RegisterAgent) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{21}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *RegisterAgent) GetId() []byte {
@@ -2667,7 +3355,7 @@ type ClaimRuns struct {
 
 func (x *ClaimRuns) Reset() {
 	*x = ClaimRuns{}
-	mi := &file_fsm_command_command_proto_msgTypes[22]
+	mi := &file_fsm_command_command_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2679,7 +3367,7 @@ func (x *ClaimRuns) String() string {
 func (*ClaimRuns) ProtoMessage() {}
 
 func (x *ClaimRuns) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[22]
+	mi := &file_fsm_command_command_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2692,7 +3380,7 @@ func (x *ClaimRuns) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClaimRuns.ProtoReflect.Descriptor instead.
 func (*ClaimRuns) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{22}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ClaimRuns) GetTtl() int64 {
@@ -2718,7 +3406,7 @@ type ExpireLeases struct {
 
 func (x *ExpireLeases) Reset() {
 	*x = ExpireLeases{}
-	mi := &file_fsm_command_command_proto_msgTypes[23]
+	mi := &file_fsm_command_command_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2730,7 +3418,7 @@ func (x *ExpireLeases) String() string {
 func (*ExpireLeases) ProtoMessage() {}
 
 func (x *ExpireLeases) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[23]
+	mi := &file_fsm_command_command_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2743,7 +3431,7 @@ func (x *ExpireLeases) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExpireLeases.ProtoReflect.Descriptor instead.
 func (*ExpireLeases) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{23}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ExpireLeases) GetExpired() []*ExpireLeases_Expired {
@@ -2764,7 +3452,7 @@ type MarkLate struct {
 
 func (x *MarkLate) Reset() {
 	*x = MarkLate{}
-	mi := &file_fsm_command_command_proto_msgTypes[24]
+	mi := &file_fsm_command_command_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2776,7 +3464,7 @@ func (x *MarkLate) String() string {
 func (*MarkLate) ProtoMessage() {}
 
 func (x *MarkLate) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[24]
+	mi := &file_fsm_command_command_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2789,7 +3477,7 @@ func (x *MarkLate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MarkLate.ProtoReflect.Descriptor instead.
 func (*MarkLate) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{24}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *MarkLate) GetFlowRunIds() [][]byte {
@@ -2817,7 +3505,7 @@ type PurgeClaims struct {
 
 func (x *PurgeClaims) Reset() {
 	*x = PurgeClaims{}
-	mi := &file_fsm_command_command_proto_msgTypes[25]
+	mi := &file_fsm_command_command_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2829,7 +3517,7 @@ func (x *PurgeClaims) String() string {
 func (*PurgeClaims) ProtoMessage() {}
 
 func (x *PurgeClaims) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[25]
+	mi := &file_fsm_command_command_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2842,7 +3530,7 @@ func (x *PurgeClaims) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PurgeClaims.ProtoReflect.Descriptor instead.
 func (*PurgeClaims) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{25}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *PurgeClaims) GetBefore() int64 {
@@ -2873,7 +3561,7 @@ type CreateBlockSpec struct {
 
 func (x *CreateBlockSpec) Reset() {
 	*x = CreateBlockSpec{}
-	mi := &file_fsm_command_command_proto_msgTypes[26]
+	mi := &file_fsm_command_command_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2885,7 +3573,7 @@ func (x *CreateBlockSpec) String() string {
 func (*CreateBlockSpec) ProtoMessage() {}
 
 func (x *CreateBlockSpec) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[26]
+	mi := &file_fsm_command_command_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2898,7 +3586,7 @@ func (x *CreateBlockSpec) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateBlockSpec.ProtoReflect.Descriptor instead.
 func (*CreateBlockSpec) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{26}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *CreateBlockSpec) GetId() []byte {
@@ -2955,7 +3643,7 @@ type CreateBlock struct {
 
 func (x *CreateBlock) Reset() {
 	*x = CreateBlock{}
-	mi := &file_fsm_command_command_proto_msgTypes[27]
+	mi := &file_fsm_command_command_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2967,7 +3655,7 @@ func (x *CreateBlock) String() string {
 func (*CreateBlock) ProtoMessage() {}
 
 func (x *CreateBlock) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[27]
+	mi := &file_fsm_command_command_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2980,7 +3668,7 @@ func (x *CreateBlock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateBlock.ProtoReflect.Descriptor instead.
 func (*CreateBlock) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{27}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *CreateBlock) GetId() []byte {
@@ -3024,7 +3712,7 @@ type UpdateBlock struct {
 
 func (x *UpdateBlock) Reset() {
 	*x = UpdateBlock{}
-	mi := &file_fsm_command_command_proto_msgTypes[28]
+	mi := &file_fsm_command_command_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3036,7 +3724,7 @@ func (x *UpdateBlock) String() string {
 func (*UpdateBlock) ProtoMessage() {}
 
 func (x *UpdateBlock) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[28]
+	mi := &file_fsm_command_command_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3049,7 +3737,7 @@ func (x *UpdateBlock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateBlock.ProtoReflect.Descriptor instead.
 func (*UpdateBlock) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{28}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *UpdateBlock) GetId() []byte {
@@ -3097,7 +3785,7 @@ type SetDefaultStorage struct {
 
 func (x *SetDefaultStorage) Reset() {
 	*x = SetDefaultStorage{}
-	mi := &file_fsm_command_command_proto_msgTypes[29]
+	mi := &file_fsm_command_command_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3109,7 +3797,7 @@ func (x *SetDefaultStorage) String() string {
 func (*SetDefaultStorage) ProtoMessage() {}
 
 func (x *SetDefaultStorage) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[29]
+	mi := &file_fsm_command_command_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3122,7 +3810,7 @@ func (x *SetDefaultStorage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetDefaultStorage.ProtoReflect.Descriptor instead.
 func (*SetDefaultStorage) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{29}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *SetDefaultStorage) GetBlockId() []byte {
@@ -3143,7 +3831,7 @@ type PutConcurrencyLimit struct {
 
 func (x *PutConcurrencyLimit) Reset() {
 	*x = PutConcurrencyLimit{}
-	mi := &file_fsm_command_command_proto_msgTypes[30]
+	mi := &file_fsm_command_command_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3155,7 +3843,7 @@ func (x *PutConcurrencyLimit) String() string {
 func (*PutConcurrencyLimit) ProtoMessage() {}
 
 func (x *PutConcurrencyLimit) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[30]
+	mi := &file_fsm_command_command_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3168,7 +3856,7 @@ func (x *PutConcurrencyLimit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutConcurrencyLimit.ProtoReflect.Descriptor instead.
 func (*PutConcurrencyLimit) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{30}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *PutConcurrencyLimit) GetId() []byte {
@@ -3205,7 +3893,7 @@ type WriteLogs struct {
 
 func (x *WriteLogs) Reset() {
 	*x = WriteLogs{}
-	mi := &file_fsm_command_command_proto_msgTypes[31]
+	mi := &file_fsm_command_command_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3217,7 +3905,7 @@ func (x *WriteLogs) String() string {
 func (*WriteLogs) ProtoMessage() {}
 
 func (x *WriteLogs) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[31]
+	mi := &file_fsm_command_command_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3230,7 +3918,7 @@ func (x *WriteLogs) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WriteLogs.ProtoReflect.Descriptor instead.
 func (*WriteLogs) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{31}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *WriteLogs) GetRuns() []*WriteLogs_Run {
@@ -3275,7 +3963,7 @@ type PutBlobChunk struct {
 
 func (x *PutBlobChunk) Reset() {
 	*x = PutBlobChunk{}
-	mi := &file_fsm_command_command_proto_msgTypes[32]
+	mi := &file_fsm_command_command_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3287,7 +3975,7 @@ func (x *PutBlobChunk) String() string {
 func (*PutBlobChunk) ProtoMessage() {}
 
 func (x *PutBlobChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[32]
+	mi := &file_fsm_command_command_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3300,7 +3988,7 @@ func (x *PutBlobChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutBlobChunk.ProtoReflect.Descriptor instead.
 func (*PutBlobChunk) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{32}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *PutBlobChunk) GetKey() string {
@@ -3347,7 +4035,7 @@ type DeleteBlob struct {
 
 func (x *DeleteBlob) Reset() {
 	*x = DeleteBlob{}
-	mi := &file_fsm_command_command_proto_msgTypes[33]
+	mi := &file_fsm_command_command_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3359,7 +4047,7 @@ func (x *DeleteBlob) String() string {
 func (*DeleteBlob) ProtoMessage() {}
 
 func (x *DeleteBlob) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[33]
+	mi := &file_fsm_command_command_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3372,7 +4060,7 @@ func (x *DeleteBlob) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteBlob.ProtoReflect.Descriptor instead.
 func (*DeleteBlob) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{33}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *DeleteBlob) GetKey() string {
@@ -3394,7 +4082,7 @@ type RetryFlowRun struct {
 
 func (x *RetryFlowRun) Reset() {
 	*x = RetryFlowRun{}
-	mi := &file_fsm_command_command_proto_msgTypes[34]
+	mi := &file_fsm_command_command_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3406,7 +4094,7 @@ func (x *RetryFlowRun) String() string {
 func (*RetryFlowRun) ProtoMessage() {}
 
 func (x *RetryFlowRun) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[34]
+	mi := &file_fsm_command_command_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3419,7 +4107,7 @@ func (x *RetryFlowRun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryFlowRun.ProtoReflect.Descriptor instead.
 func (*RetryFlowRun) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{34}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *RetryFlowRun) GetId() []byte {
@@ -3458,7 +4146,7 @@ type RerunFlowRun struct {
 
 func (x *RerunFlowRun) Reset() {
 	*x = RerunFlowRun{}
-	mi := &file_fsm_command_command_proto_msgTypes[35]
+	mi := &file_fsm_command_command_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3470,7 +4158,7 @@ func (x *RerunFlowRun) String() string {
 func (*RerunFlowRun) ProtoMessage() {}
 
 func (x *RerunFlowRun) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[35]
+	mi := &file_fsm_command_command_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3483,7 +4171,7 @@ func (x *RerunFlowRun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RerunFlowRun.ProtoReflect.Descriptor instead.
 func (*RerunFlowRun) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{35}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *RerunFlowRun) GetId() []byte {
@@ -3544,7 +4232,7 @@ type CreateJob struct {
 
 func (x *CreateJob) Reset() {
 	*x = CreateJob{}
-	mi := &file_fsm_command_command_proto_msgTypes[36]
+	mi := &file_fsm_command_command_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3556,7 +4244,7 @@ func (x *CreateJob) String() string {
 func (*CreateJob) ProtoMessage() {}
 
 func (x *CreateJob) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[36]
+	mi := &file_fsm_command_command_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3569,7 +4257,7 @@ func (x *CreateJob) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateJob.ProtoReflect.Descriptor instead.
 func (*CreateJob) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{36}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *CreateJob) GetId() []byte {
@@ -3645,7 +4333,7 @@ type AdvanceJob struct {
 
 func (x *AdvanceJob) Reset() {
 	*x = AdvanceJob{}
-	mi := &file_fsm_command_command_proto_msgTypes[37]
+	mi := &file_fsm_command_command_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3657,7 +4345,7 @@ func (x *AdvanceJob) String() string {
 func (*AdvanceJob) ProtoMessage() {}
 
 func (x *AdvanceJob) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[37]
+	mi := &file_fsm_command_command_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3670,7 +4358,7 @@ func (x *AdvanceJob) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdvanceJob.ProtoReflect.Descriptor instead.
 func (*AdvanceJob) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{37}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *AdvanceJob) GetId() []byte {
@@ -3731,7 +4419,7 @@ type CancelJob struct {
 
 func (x *CancelJob) Reset() {
 	*x = CancelJob{}
-	mi := &file_fsm_command_command_proto_msgTypes[38]
+	mi := &file_fsm_command_command_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3743,7 +4431,7 @@ func (x *CancelJob) String() string {
 func (*CancelJob) ProtoMessage() {}
 
 func (x *CancelJob) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[38]
+	mi := &file_fsm_command_command_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3756,7 +4444,7 @@ func (x *CancelJob) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelJob.ProtoReflect.Descriptor instead.
 func (*CancelJob) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{38}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *CancelJob) GetId() []byte {
@@ -3783,7 +4471,7 @@ type Result struct {
 
 func (x *Result) Reset() {
 	*x = Result{}
-	mi := &file_fsm_command_command_proto_msgTypes[39]
+	mi := &file_fsm_command_command_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3795,7 +4483,7 @@ func (x *Result) String() string {
 func (*Result) ProtoMessage() {}
 
 func (x *Result) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[39]
+	mi := &file_fsm_command_command_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3808,7 +4496,7 @@ func (x *Result) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Result.ProtoReflect.Descriptor instead.
 func (*Result) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{39}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *Result) GetCode() Result_Code {
@@ -3880,7 +4568,7 @@ type StateResult struct {
 
 func (x *StateResult) Reset() {
 	*x = StateResult{}
-	mi := &file_fsm_command_command_proto_msgTypes[40]
+	mi := &file_fsm_command_command_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3892,7 +4580,7 @@ func (x *StateResult) String() string {
 func (*StateResult) ProtoMessage() {}
 
 func (x *StateResult) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[40]
+	mi := &file_fsm_command_command_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3905,7 +4593,7 @@ func (x *StateResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateResult.ProtoReflect.Descriptor instead.
 func (*StateResult) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{40}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *StateResult) GetStatus() StateResult_Status {
@@ -3955,7 +4643,7 @@ type ScheduleRuns_Fire struct {
 
 func (x *ScheduleRuns_Fire) Reset() {
 	*x = ScheduleRuns_Fire{}
-	mi := &file_fsm_command_command_proto_msgTypes[41]
+	mi := &file_fsm_command_command_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3967,7 +4655,7 @@ func (x *ScheduleRuns_Fire) String() string {
 func (*ScheduleRuns_Fire) ProtoMessage() {}
 
 func (x *ScheduleRuns_Fire) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[41]
+	mi := &file_fsm_command_command_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3980,7 +4668,7 @@ func (x *ScheduleRuns_Fire) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScheduleRuns_Fire.ProtoReflect.Descriptor instead.
 func (*ScheduleRuns_Fire) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{18, 0}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{24, 0}
 }
 
 func (x *ScheduleRuns_Fire) GetTime() int64 {
@@ -4022,7 +4710,7 @@ type ClaimRuns_Wish struct {
 
 func (x *ClaimRuns_Wish) Reset() {
 	*x = ClaimRuns_Wish{}
-	mi := &file_fsm_command_command_proto_msgTypes[42]
+	mi := &file_fsm_command_command_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4034,7 +4722,7 @@ func (x *ClaimRuns_Wish) String() string {
 func (*ClaimRuns_Wish) ProtoMessage() {}
 
 func (x *ClaimRuns_Wish) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[42]
+	mi := &file_fsm_command_command_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4047,7 +4735,7 @@ func (x *ClaimRuns_Wish) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClaimRuns_Wish.ProtoReflect.Descriptor instead.
 func (*ClaimRuns_Wish) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{22, 0}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{28, 0}
 }
 
 func (x *ClaimRuns_Wish) GetClaimId() []byte {
@@ -4081,7 +4769,7 @@ type ClaimRuns_Pick struct {
 
 func (x *ClaimRuns_Pick) Reset() {
 	*x = ClaimRuns_Pick{}
-	mi := &file_fsm_command_command_proto_msgTypes[43]
+	mi := &file_fsm_command_command_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4093,7 +4781,7 @@ func (x *ClaimRuns_Pick) String() string {
 func (*ClaimRuns_Pick) ProtoMessage() {}
 
 func (x *ClaimRuns_Pick) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[43]
+	mi := &file_fsm_command_command_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4106,7 +4794,7 @@ func (x *ClaimRuns_Pick) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClaimRuns_Pick.ProtoReflect.Descriptor instead.
 func (*ClaimRuns_Pick) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{22, 1}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{28, 1}
 }
 
 func (x *ClaimRuns_Pick) GetFlowRunId() []byte {
@@ -4135,7 +4823,7 @@ type ExpireLeases_Expired struct {
 
 func (x *ExpireLeases_Expired) Reset() {
 	*x = ExpireLeases_Expired{}
-	mi := &file_fsm_command_command_proto_msgTypes[44]
+	mi := &file_fsm_command_command_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4147,7 +4835,7 @@ func (x *ExpireLeases_Expired) String() string {
 func (*ExpireLeases_Expired) ProtoMessage() {}
 
 func (x *ExpireLeases_Expired) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[44]
+	mi := &file_fsm_command_command_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4160,7 +4848,7 @@ func (x *ExpireLeases_Expired) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExpireLeases_Expired.ProtoReflect.Descriptor instead.
 func (*ExpireLeases_Expired) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{23, 0}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{29, 0}
 }
 
 func (x *ExpireLeases_Expired) GetFlowRunId() []byte {
@@ -4201,7 +4889,7 @@ type WriteLogs_Run struct {
 
 func (x *WriteLogs_Run) Reset() {
 	*x = WriteLogs_Run{}
-	mi := &file_fsm_command_command_proto_msgTypes[45]
+	mi := &file_fsm_command_command_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4213,7 +4901,7 @@ func (x *WriteLogs_Run) String() string {
 func (*WriteLogs_Run) ProtoMessage() {}
 
 func (x *WriteLogs_Run) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[45]
+	mi := &file_fsm_command_command_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4226,7 +4914,7 @@ func (x *WriteLogs_Run) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WriteLogs_Run.ProtoReflect.Descriptor instead.
 func (*WriteLogs_Run) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{31, 0}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{37, 0}
 }
 
 func (x *WriteLogs_Run) GetFlowRunId() []byte {
@@ -4253,7 +4941,7 @@ type AdvanceJob_Target struct {
 
 func (x *AdvanceJob_Target) Reset() {
 	*x = AdvanceJob_Target{}
-	mi := &file_fsm_command_command_proto_msgTypes[46]
+	mi := &file_fsm_command_command_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4265,7 +4953,7 @@ func (x *AdvanceJob_Target) String() string {
 func (*AdvanceJob_Target) ProtoMessage() {}
 
 func (x *AdvanceJob_Target) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[46]
+	mi := &file_fsm_command_command_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4278,7 +4966,7 @@ func (x *AdvanceJob_Target) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdvanceJob_Target.ProtoReflect.Descriptor instead.
 func (*AdvanceJob_Target) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{37, 0}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{43, 0}
 }
 
 func (x *AdvanceJob_Target) GetFlowRunId() []byte {
@@ -4299,7 +4987,7 @@ var File_fsm_command_command_proto protoreflect.FileDescriptor
 
 const file_fsm_command_command_proto_rawDesc = "" +
 	"\n" +
-	"\x19fsm/command/command.proto\x12\x11sluice.command.v1\x1a\x11fsm/row/row.proto\"\xfe\x1a\n" +
+	"\x19fsm/command/command.proto\x12\x11sluice.command.v1\x1a\x11fsm/row/row.proto\"\xd8\x1e\n" +
 	"\bEnvelope\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x1c\n" +
 	"\tnamespace\x18\x02 \x01(\tR\tnamespace\x12\x14\n" +
@@ -4365,7 +5053,13 @@ const file_fsm_command_command_proto_rawDesc = "" +
 	"\vadvance_job\x18\x99\x01 \x01(\v2\x1d.sluice.command.v1.AdvanceJobH\x00R\n" +
 	"advanceJob\x12>\n" +
 	"\n" +
-	"cancel_job\x18\x9a\x01 \x01(\v2\x1c.sluice.command.v1.CancelJobH\x00R\tcancelJobB\t\n" +
+	"cancel_job\x18\x9a\x01 \x01(\v2\x1c.sluice.command.v1.CancelJobH\x00R\tcancelJob\x12P\n" +
+	"\x10patch_deployment\x18\x8c\x01 \x01(\v2\".sluice.command.v1.PatchDeploymentH\x00R\x0fpatchDeployment\x12S\n" +
+	"\x11resolve_conflicts\x18\x8d\x01 \x01(\v2#.sluice.command.v1.ResolveConflictsH\x00R\x10resolveConflicts\x12S\n" +
+	"\x11enforce_deadlines\x18\x8e\x01 \x01(\v2#.sluice.command.v1.EnforceDeadlinesH\x00R\x10enforceDeadlines\x12D\n" +
+	"\fput_schedule\x18\x8f\x01 \x01(\v2\x1e.sluice.command.v1.PutScheduleH\x00R\vputSchedule\x12M\n" +
+	"\x0fdelete_schedule\x18\x90\x01 \x01(\v2!.sluice.command.v1.DeleteScheduleH\x00R\x0edeleteSchedule\x12G\n" +
+	"\rbackfill_runs\x18\x91\x01 \x01(\v2\x1f.sluice.command.v1.BackfillRunsH\x00R\fbackfillRunsB\t\n" +
 	"\acommand\"S\n" +
 	"\vIdempotency\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\fR\x03key\x12\x18\n" +
@@ -4404,7 +5098,7 @@ const file_fsm_command_command_proto_rawDesc = "" +
 	"\x04data\x18\x04 \x01(\v2\x13.sluice.row.v1.DataR\x04data\x125\n" +
 	"\adetails\x18\x05 \x01(\v2\x1b.sluice.row.v1.StateDetailsR\adetailsB\n" +
 	"\n" +
-	"\b_message\"\x96\x04\n" +
+	"\b_message\"\xc8\x04\n" +
 	"\rCreateFlowRun\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x17\n" +
@@ -4420,7 +5114,8 @@ const file_fsm_command_command_proto_rawDesc = "" +
 	"\vflow_runner\x18\v \x01(\v2\x19.sluice.row.v1.FlowRunnerR\n" +
 	"flowRunner\x126\n" +
 	"\x05state\x18\f \x01(\v2 .sluice.command.v1.ProposedStateR\x05state\x12'\n" +
-	"\x0ffrom_deployment\x18\r \x01(\bR\x0efromDeploymentB\x0f\n" +
+	"\x0ffrom_deployment\x18\r \x01(\bR\x0efromDeployment\x120\n" +
+	"\x06policy\x18< \x01(\v2\x18.sluice.row.v1.RunPolicyR\x06policyB\x0f\n" +
 	"\r_flow_versionB\x12\n" +
 	"\x10_idempotency_key\"\xe5\x02\n" +
 	"\rUpdateFlowRun\x12\x0e\n" +
@@ -4472,7 +5167,7 @@ const file_fsm_command_command_proto_rawDesc = "" +
 	"\x05state\x18\r \x01(\v2 .sluice.command.v1.ProposedStateR\x05stateB\f\n" +
 	"\n" +
 	"_cache_keyB\x0f\n" +
-	"\r_task_version\"\xcc\x04\n" +
+	"\r_task_version\"\xd0\x05\n" +
 	"\rPutDeployment\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x17\n" +
@@ -4492,16 +5187,83 @@ const file_fsm_command_command_proto_rawDesc = "" +
 	"\n" +
 	"entrypoint\x18\x0e \x01(\tR\n" +
 	"entrypoint\x12\"\n" +
-	"\rkeep_if_equal\x18\x0f \x01(\bR\vkeepIfEqual\";\n" +
+	"\rkeep_if_equal\x18\x0f \x01(\bR\vkeepIfEqual\x12\x1d\n" +
+	"\n" +
+	"has_policy\x18< \x01(\bR\thasPolicy\x12-\n" +
+	"\x06policy\x18= \x01(\v2\x15.sluice.row.v1.PolicyR\x06policy\x12$\n" +
+	"\vif_revision\x18> \x01(\x04H\x00R\n" +
+	"ifRevision\x88\x01\x01B\x0e\n" +
+	"\f_if_revision\"\xed\a\n" +
+	"\x0fPatchDeployment\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\fR\x02id\x12$\n" +
+	"\vif_revision\x18\x02 \x01(\x04H\x00R\n" +
+	"ifRevision\x88\x01\x01\x12!\n" +
+	"\fhas_schedule\x18\x03 \x01(\bR\vhasSchedule\x12#\n" +
+	"\rschedule_json\x18\x04 \x01(\fR\fscheduleJson\x12.\n" +
+	"\x13has_schedule_active\x18\x05 \x01(\bR\x11hasScheduleActive\x12,\n" +
+	"\x12is_schedule_active\x18\x06 \x01(\bR\x10isScheduleActive\x12%\n" +
+	"\x0ehas_parameters\x18\a \x01(\bR\rhasParameters\x12'\n" +
+	"\x0fparameters_json\x18\b \x01(\fR\x0eparametersJson\x12\x19\n" +
+	"\bhas_tags\x18\t \x01(\bR\ahasTags\x12\x12\n" +
+	"\x04tags\x18\n" +
+	" \x03(\tR\x04tags\x12&\n" +
+	"\x0fhas_flow_runner\x18\v \x01(\bR\rhasFlowRunner\x12:\n" +
+	"\vflow_runner\x18\f \x01(\v2\x19.sluice.row.v1.FlowRunnerR\n" +
+	"flowRunner\x12\x1f\n" +
+	"\vhas_catchup\x18\r \x01(\bR\n" +
+	"hasCatchup\x12;\n" +
+	"\acatchup\x18\x0e \x01(\x0e2!.sluice.row.v1.Deployment.CatchupR\acatchup\x12*\n" +
+	"\x11has_catchup_limit\x18\x0f \x01(\bR\x0fhasCatchupLimit\x12#\n" +
+	"\rcatchup_limit\x18\x10 \x01(\x05R\fcatchupLimit\x12-\n" +
+	"\x06policy\x18\x11 \x01(\v2\x15.sluice.row.v1.PolicyR\x06policy\x122\n" +
+	"\x15has_concurrency_limit\x18\x12 \x01(\bR\x13hasConcurrencyLimit\x12&\n" +
+	"\x0fhas_on_conflict\x18\x13 \x01(\bR\rhasOnConflict\x12\x1f\n" +
+	"\vhas_overlap\x18\x14 \x01(\bR\n" +
+	"hasOverlap\x12\x17\n" +
+	"\ahas_dst\x18\x15 \x01(\bR\x06hasDst\x12 \n" +
+	"\fhas_on_crash\x18\x16 \x01(\bR\n" +
+	"hasOnCrash\x12*\n" +
+	"\x11has_queue_timeout\x18\x17 \x01(\bR\x0fhasQueueTimeout\x12&\n" +
+	"\x0fhas_run_timeout\x18\x18 \x01(\bR\rhasRunTimeout\x12!\n" +
+	"\fhas_priority\x18\x19 \x01(\bR\vhasPriorityB\x0e\n" +
+	"\f_if_revision\"9\n" +
+	"\x10ResolveConflicts\x12%\n" +
+	"\x0edeployment_ids\x18\x01 \x03(\fR\rdeploymentIds\"L\n" +
+	"\x10EnforceDeadlines\x12 \n" +
+	"\fflow_run_ids\x18\x01 \x03(\fR\n" +
+	"flowRunIds\x12\x16\n" +
+	"\x06before\x18\x02 \x01(\x03R\x06before\"\xea\x01\n" +
+	"\vPutSchedule\x12#\n" +
+	"\rdeployment_id\x18\x01 \x01(\fR\fdeploymentId\x12\x1f\n" +
+	"\vschedule_id\x18\x02 \x01(\fR\n" +
+	"scheduleId\x12\x16\n" +
+	"\x06create\x18\x03 \x01(\bR\x06create\x12!\n" +
+	"\fhas_schedule\x18\x04 \x01(\bR\vhasSchedule\x12#\n" +
+	"\rschedule_json\x18\x05 \x01(\fR\fscheduleJson\x12\x1d\n" +
+	"\n" +
+	"has_active\x18\x06 \x01(\bR\thasActive\x12\x16\n" +
+	"\x06active\x18\a \x01(\bR\x06active\"V\n" +
+	"\x0eDeleteSchedule\x12#\n" +
+	"\rdeployment_id\x18\x01 \x01(\fR\fdeploymentId\x12\x1f\n" +
+	"\vschedule_id\x18\x02 \x01(\fR\n" +
+	"scheduleId\"\xac\x01\n" +
+	"\fBackfillRuns\x12#\n" +
+	"\rdeployment_id\x18\x01 \x01(\fR\fdeploymentId\x12\x1f\n" +
+	"\vschedule_id\x18\x02 \x01(\fR\n" +
+	"scheduleId\x12:\n" +
+	"\x05fires\x18\x03 \x03(\v2$.sluice.command.v1.ScheduleRuns.FireR\x05fires\x12\x1a\n" +
+	"\bpriority\x18\x04 \x01(\x05R\bpriority\";\n" +
 	"\x11SetScheduleActive\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x16\n" +
-	"\x06active\x18\x02 \x01(\bR\x06active\"\xbb\x02\n" +
+	"\x06active\x18\x02 \x01(\bR\x06active\"\xdc\x02\n" +
 	"\fScheduleRuns\x12#\n" +
 	"\rdeployment_id\x18\x01 \x01(\fR\fdeploymentId\x12+\n" +
 	"\x11schedule_revision\x18\x02 \x01(\x04R\x10scheduleRevision\x12:\n" +
 	"\x05fires\x18\x03 \x03(\v2$.sluice.command.v1.ScheduleRuns.FireR\x05fires\x12\x1b\n" +
 	"\tnext_fire\x18\x04 \x01(\x03R\bnextFire\x12\x18\n" +
-	"\aadvance\x18\x05 \x01(\bR\aadvance\x1af\n" +
+	"\aadvance\x18\x05 \x01(\bR\aadvance\x12\x1f\n" +
+	"\vschedule_id\x18< \x01(\fR\n" +
+	"scheduleId\x1af\n" +
 	"\x04Fire\x12\x12\n" +
 	"\x04time\x18\x01 \x01(\x03R\x04time\x12\x16\n" +
 	"\x06offset\x18\x02 \x01(\x11R\x06offset\x12\x1e\n" +
@@ -4692,7 +5454,7 @@ func file_fsm_command_command_proto_rawDescGZIP() []byte {
 }
 
 var file_fsm_command_command_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_fsm_command_command_proto_msgTypes = make([]protoimpl.MessageInfo, 47)
+var file_fsm_command_command_proto_msgTypes = make([]protoimpl.MessageInfo, 53)
 var file_fsm_command_command_proto_goTypes = []any{
 	(Result_Code)(0),             // 0: sluice.command.v1.Result.Code
 	(StateResult_Status)(0),      // 1: sluice.command.v1.StateResult.Status
@@ -4713,45 +5475,53 @@ var file_fsm_command_command_proto_goTypes = []any{
 	(*StartLease)(nil),           // 16: sluice.command.v1.StartLease
 	(*CreateTaskRun)(nil),        // 17: sluice.command.v1.CreateTaskRun
 	(*PutDeployment)(nil),        // 18: sluice.command.v1.PutDeployment
-	(*SetScheduleActive)(nil),    // 19: sluice.command.v1.SetScheduleActive
-	(*ScheduleRuns)(nil),         // 20: sluice.command.v1.ScheduleRuns
-	(*CreateWorkQueue)(nil),      // 21: sluice.command.v1.CreateWorkQueue
-	(*UpdateWorkQueue)(nil),      // 22: sluice.command.v1.UpdateWorkQueue
-	(*RegisterAgent)(nil),        // 23: sluice.command.v1.RegisterAgent
-	(*ClaimRuns)(nil),            // 24: sluice.command.v1.ClaimRuns
-	(*ExpireLeases)(nil),         // 25: sluice.command.v1.ExpireLeases
-	(*MarkLate)(nil),             // 26: sluice.command.v1.MarkLate
-	(*PurgeClaims)(nil),          // 27: sluice.command.v1.PurgeClaims
-	(*CreateBlockSpec)(nil),      // 28: sluice.command.v1.CreateBlockSpec
-	(*CreateBlock)(nil),          // 29: sluice.command.v1.CreateBlock
-	(*UpdateBlock)(nil),          // 30: sluice.command.v1.UpdateBlock
-	(*SetDefaultStorage)(nil),    // 31: sluice.command.v1.SetDefaultStorage
-	(*PutConcurrencyLimit)(nil),  // 32: sluice.command.v1.PutConcurrencyLimit
-	(*WriteLogs)(nil),            // 33: sluice.command.v1.WriteLogs
-	(*PutBlobChunk)(nil),         // 34: sluice.command.v1.PutBlobChunk
-	(*DeleteBlob)(nil),           // 35: sluice.command.v1.DeleteBlob
-	(*RetryFlowRun)(nil),         // 36: sluice.command.v1.RetryFlowRun
-	(*RerunFlowRun)(nil),         // 37: sluice.command.v1.RerunFlowRun
-	(*CreateJob)(nil),            // 38: sluice.command.v1.CreateJob
-	(*AdvanceJob)(nil),           // 39: sluice.command.v1.AdvanceJob
-	(*CancelJob)(nil),            // 40: sluice.command.v1.CancelJob
-	(*Result)(nil),               // 41: sluice.command.v1.Result
-	(*StateResult)(nil),          // 42: sluice.command.v1.StateResult
-	(*ScheduleRuns_Fire)(nil),    // 43: sluice.command.v1.ScheduleRuns.Fire
-	(*ClaimRuns_Wish)(nil),       // 44: sluice.command.v1.ClaimRuns.Wish
-	(*ClaimRuns_Pick)(nil),       // 45: sluice.command.v1.ClaimRuns.Pick
-	(*ExpireLeases_Expired)(nil), // 46: sluice.command.v1.ExpireLeases.Expired
-	(*WriteLogs_Run)(nil),        // 47: sluice.command.v1.WriteLogs.Run
-	(*AdvanceJob_Target)(nil),    // 48: sluice.command.v1.AdvanceJob.Target
-	(row.StateType)(0),           // 49: sluice.row.v1.StateType
-	(*row.Data)(nil),             // 50: sluice.row.v1.Data
-	(*row.StateDetails)(nil),     // 51: sluice.row.v1.StateDetails
-	(*row.FlowRunner)(nil),       // 52: sluice.row.v1.FlowRunner
-	(row.Deployment_Catchup)(0),  // 53: sluice.row.v1.Deployment.Catchup
-	(*row.QueueFilter)(nil),      // 54: sluice.row.v1.QueueFilter
-	(row.Job_Action)(0),          // 55: sluice.row.v1.Job.Action
-	(*row.Grant)(nil),            // 56: sluice.row.v1.Grant
-	(*row.Log)(nil),              // 57: sluice.row.v1.Log
+	(*PatchDeployment)(nil),      // 19: sluice.command.v1.PatchDeployment
+	(*ResolveConflicts)(nil),     // 20: sluice.command.v1.ResolveConflicts
+	(*EnforceDeadlines)(nil),     // 21: sluice.command.v1.EnforceDeadlines
+	(*PutSchedule)(nil),          // 22: sluice.command.v1.PutSchedule
+	(*DeleteSchedule)(nil),       // 23: sluice.command.v1.DeleteSchedule
+	(*BackfillRuns)(nil),         // 24: sluice.command.v1.BackfillRuns
+	(*SetScheduleActive)(nil),    // 25: sluice.command.v1.SetScheduleActive
+	(*ScheduleRuns)(nil),         // 26: sluice.command.v1.ScheduleRuns
+	(*CreateWorkQueue)(nil),      // 27: sluice.command.v1.CreateWorkQueue
+	(*UpdateWorkQueue)(nil),      // 28: sluice.command.v1.UpdateWorkQueue
+	(*RegisterAgent)(nil),        // 29: sluice.command.v1.RegisterAgent
+	(*ClaimRuns)(nil),            // 30: sluice.command.v1.ClaimRuns
+	(*ExpireLeases)(nil),         // 31: sluice.command.v1.ExpireLeases
+	(*MarkLate)(nil),             // 32: sluice.command.v1.MarkLate
+	(*PurgeClaims)(nil),          // 33: sluice.command.v1.PurgeClaims
+	(*CreateBlockSpec)(nil),      // 34: sluice.command.v1.CreateBlockSpec
+	(*CreateBlock)(nil),          // 35: sluice.command.v1.CreateBlock
+	(*UpdateBlock)(nil),          // 36: sluice.command.v1.UpdateBlock
+	(*SetDefaultStorage)(nil),    // 37: sluice.command.v1.SetDefaultStorage
+	(*PutConcurrencyLimit)(nil),  // 38: sluice.command.v1.PutConcurrencyLimit
+	(*WriteLogs)(nil),            // 39: sluice.command.v1.WriteLogs
+	(*PutBlobChunk)(nil),         // 40: sluice.command.v1.PutBlobChunk
+	(*DeleteBlob)(nil),           // 41: sluice.command.v1.DeleteBlob
+	(*RetryFlowRun)(nil),         // 42: sluice.command.v1.RetryFlowRun
+	(*RerunFlowRun)(nil),         // 43: sluice.command.v1.RerunFlowRun
+	(*CreateJob)(nil),            // 44: sluice.command.v1.CreateJob
+	(*AdvanceJob)(nil),           // 45: sluice.command.v1.AdvanceJob
+	(*CancelJob)(nil),            // 46: sluice.command.v1.CancelJob
+	(*Result)(nil),               // 47: sluice.command.v1.Result
+	(*StateResult)(nil),          // 48: sluice.command.v1.StateResult
+	(*ScheduleRuns_Fire)(nil),    // 49: sluice.command.v1.ScheduleRuns.Fire
+	(*ClaimRuns_Wish)(nil),       // 50: sluice.command.v1.ClaimRuns.Wish
+	(*ClaimRuns_Pick)(nil),       // 51: sluice.command.v1.ClaimRuns.Pick
+	(*ExpireLeases_Expired)(nil), // 52: sluice.command.v1.ExpireLeases.Expired
+	(*WriteLogs_Run)(nil),        // 53: sluice.command.v1.WriteLogs.Run
+	(*AdvanceJob_Target)(nil),    // 54: sluice.command.v1.AdvanceJob.Target
+	(row.StateType)(0),           // 55: sluice.row.v1.StateType
+	(*row.Data)(nil),             // 56: sluice.row.v1.Data
+	(*row.StateDetails)(nil),     // 57: sluice.row.v1.StateDetails
+	(*row.FlowRunner)(nil),       // 58: sluice.row.v1.FlowRunner
+	(*row.RunPolicy)(nil),        // 59: sluice.row.v1.RunPolicy
+	(row.Deployment_Catchup)(0),  // 60: sluice.row.v1.Deployment.Catchup
+	(*row.Policy)(nil),           // 61: sluice.row.v1.Policy
+	(*row.QueueFilter)(nil),      // 62: sluice.row.v1.QueueFilter
+	(row.Job_Action)(0),          // 63: sluice.row.v1.Job.Action
+	(*row.Grant)(nil),            // 64: sluice.row.v1.Grant
+	(*row.Log)(nil),              // 65: sluice.row.v1.Log
 }
 var file_fsm_command_command_proto_depIdxs = []int32{
 	3,  // 0: sluice.command.v1.Envelope.idempotency:type_name -> sluice.command.v1.Idempotency
@@ -4773,64 +5543,76 @@ var file_fsm_command_command_proto_depIdxs = []int32{
 	8,  // 16: sluice.command.v1.Envelope.delete_task_run:type_name -> sluice.command.v1.Delete
 	18, // 17: sluice.command.v1.Envelope.put_deployment:type_name -> sluice.command.v1.PutDeployment
 	8,  // 18: sluice.command.v1.Envelope.delete_deployment:type_name -> sluice.command.v1.Delete
-	19, // 19: sluice.command.v1.Envelope.set_schedule_active:type_name -> sluice.command.v1.SetScheduleActive
-	20, // 20: sluice.command.v1.Envelope.schedule_runs:type_name -> sluice.command.v1.ScheduleRuns
-	21, // 21: sluice.command.v1.Envelope.create_work_queue:type_name -> sluice.command.v1.CreateWorkQueue
-	22, // 22: sluice.command.v1.Envelope.update_work_queue:type_name -> sluice.command.v1.UpdateWorkQueue
+	25, // 19: sluice.command.v1.Envelope.set_schedule_active:type_name -> sluice.command.v1.SetScheduleActive
+	26, // 20: sluice.command.v1.Envelope.schedule_runs:type_name -> sluice.command.v1.ScheduleRuns
+	27, // 21: sluice.command.v1.Envelope.create_work_queue:type_name -> sluice.command.v1.CreateWorkQueue
+	28, // 22: sluice.command.v1.Envelope.update_work_queue:type_name -> sluice.command.v1.UpdateWorkQueue
 	8,  // 23: sluice.command.v1.Envelope.delete_work_queue:type_name -> sluice.command.v1.Delete
-	23, // 24: sluice.command.v1.Envelope.register_agent:type_name -> sluice.command.v1.RegisterAgent
+	29, // 24: sluice.command.v1.Envelope.register_agent:type_name -> sluice.command.v1.RegisterAgent
 	8,  // 25: sluice.command.v1.Envelope.delete_agent:type_name -> sluice.command.v1.Delete
-	24, // 26: sluice.command.v1.Envelope.claim_runs:type_name -> sluice.command.v1.ClaimRuns
-	25, // 27: sluice.command.v1.Envelope.expire_leases:type_name -> sluice.command.v1.ExpireLeases
-	26, // 28: sluice.command.v1.Envelope.mark_late:type_name -> sluice.command.v1.MarkLate
-	27, // 29: sluice.command.v1.Envelope.purge_claims:type_name -> sluice.command.v1.PurgeClaims
-	28, // 30: sluice.command.v1.Envelope.create_block_spec:type_name -> sluice.command.v1.CreateBlockSpec
+	30, // 26: sluice.command.v1.Envelope.claim_runs:type_name -> sluice.command.v1.ClaimRuns
+	31, // 27: sluice.command.v1.Envelope.expire_leases:type_name -> sluice.command.v1.ExpireLeases
+	32, // 28: sluice.command.v1.Envelope.mark_late:type_name -> sluice.command.v1.MarkLate
+	33, // 29: sluice.command.v1.Envelope.purge_claims:type_name -> sluice.command.v1.PurgeClaims
+	34, // 30: sluice.command.v1.Envelope.create_block_spec:type_name -> sluice.command.v1.CreateBlockSpec
 	8,  // 31: sluice.command.v1.Envelope.delete_block_spec:type_name -> sluice.command.v1.Delete
-	29, // 32: sluice.command.v1.Envelope.create_block:type_name -> sluice.command.v1.CreateBlock
-	30, // 33: sluice.command.v1.Envelope.update_block:type_name -> sluice.command.v1.UpdateBlock
+	35, // 32: sluice.command.v1.Envelope.create_block:type_name -> sluice.command.v1.CreateBlock
+	36, // 33: sluice.command.v1.Envelope.update_block:type_name -> sluice.command.v1.UpdateBlock
 	8,  // 34: sluice.command.v1.Envelope.delete_block:type_name -> sluice.command.v1.Delete
-	31, // 35: sluice.command.v1.Envelope.set_default_storage:type_name -> sluice.command.v1.SetDefaultStorage
-	32, // 36: sluice.command.v1.Envelope.put_concurrency_limit:type_name -> sluice.command.v1.PutConcurrencyLimit
+	37, // 35: sluice.command.v1.Envelope.set_default_storage:type_name -> sluice.command.v1.SetDefaultStorage
+	38, // 36: sluice.command.v1.Envelope.put_concurrency_limit:type_name -> sluice.command.v1.PutConcurrencyLimit
 	8,  // 37: sluice.command.v1.Envelope.delete_concurrency_limit:type_name -> sluice.command.v1.Delete
-	33, // 38: sluice.command.v1.Envelope.write_logs:type_name -> sluice.command.v1.WriteLogs
-	34, // 39: sluice.command.v1.Envelope.put_blob_chunk:type_name -> sluice.command.v1.PutBlobChunk
-	35, // 40: sluice.command.v1.Envelope.delete_blob:type_name -> sluice.command.v1.DeleteBlob
-	36, // 41: sluice.command.v1.Envelope.retry_flow_run:type_name -> sluice.command.v1.RetryFlowRun
-	37, // 42: sluice.command.v1.Envelope.rerun_flow_run:type_name -> sluice.command.v1.RerunFlowRun
-	38, // 43: sluice.command.v1.Envelope.create_job:type_name -> sluice.command.v1.CreateJob
-	39, // 44: sluice.command.v1.Envelope.advance_job:type_name -> sluice.command.v1.AdvanceJob
-	40, // 45: sluice.command.v1.Envelope.cancel_job:type_name -> sluice.command.v1.CancelJob
-	49, // 46: sluice.command.v1.ProposedState.type:type_name -> sluice.row.v1.StateType
-	50, // 47: sluice.command.v1.ProposedState.data:type_name -> sluice.row.v1.Data
-	51, // 48: sluice.command.v1.ProposedState.details:type_name -> sluice.row.v1.StateDetails
-	52, // 49: sluice.command.v1.CreateFlowRun.flow_runner:type_name -> sluice.row.v1.FlowRunner
-	11, // 50: sluice.command.v1.CreateFlowRun.state:type_name -> sluice.command.v1.ProposedState
-	52, // 51: sluice.command.v1.UpdateFlowRun.flow_runner:type_name -> sluice.row.v1.FlowRunner
-	11, // 52: sluice.command.v1.SetState.state:type_name -> sluice.command.v1.ProposedState
-	11, // 53: sluice.command.v1.CreateTaskRun.state:type_name -> sluice.command.v1.ProposedState
-	50, // 54: sluice.command.v1.PutDeployment.flow_data:type_name -> sluice.row.v1.Data
-	52, // 55: sluice.command.v1.PutDeployment.flow_runner:type_name -> sluice.row.v1.FlowRunner
-	53, // 56: sluice.command.v1.PutDeployment.catchup:type_name -> sluice.row.v1.Deployment.Catchup
-	43, // 57: sluice.command.v1.ScheduleRuns.fires:type_name -> sluice.command.v1.ScheduleRuns.Fire
-	54, // 58: sluice.command.v1.CreateWorkQueue.filter:type_name -> sluice.row.v1.QueueFilter
-	54, // 59: sluice.command.v1.UpdateWorkQueue.filter:type_name -> sluice.row.v1.QueueFilter
-	44, // 60: sluice.command.v1.ClaimRuns.wishes:type_name -> sluice.command.v1.ClaimRuns.Wish
-	46, // 61: sluice.command.v1.ExpireLeases.expired:type_name -> sluice.command.v1.ExpireLeases.Expired
-	47, // 62: sluice.command.v1.WriteLogs.runs:type_name -> sluice.command.v1.WriteLogs.Run
-	55, // 63: sluice.command.v1.CreateJob.action:type_name -> sluice.row.v1.Job.Action
-	49, // 64: sluice.command.v1.CreateJob.state_type:type_name -> sluice.row.v1.StateType
-	48, // 65: sluice.command.v1.AdvanceJob.targets:type_name -> sluice.command.v1.AdvanceJob.Target
-	0,  // 66: sluice.command.v1.Result.code:type_name -> sluice.command.v1.Result.Code
-	42, // 67: sluice.command.v1.Result.state:type_name -> sluice.command.v1.StateResult
-	56, // 68: sluice.command.v1.Result.grants:type_name -> sluice.row.v1.Grant
-	1,  // 69: sluice.command.v1.StateResult.status:type_name -> sluice.command.v1.StateResult.Status
-	45, // 70: sluice.command.v1.ClaimRuns.Wish.picks:type_name -> sluice.command.v1.ClaimRuns.Pick
-	57, // 71: sluice.command.v1.WriteLogs.Run.logs:type_name -> sluice.row.v1.Log
-	72, // [72:72] is the sub-list for method output_type
-	72, // [72:72] is the sub-list for method input_type
-	72, // [72:72] is the sub-list for extension type_name
-	72, // [72:72] is the sub-list for extension extendee
-	0,  // [0:72] is the sub-list for field type_name
+	39, // 38: sluice.command.v1.Envelope.write_logs:type_name -> sluice.command.v1.WriteLogs
+	40, // 39: sluice.command.v1.Envelope.put_blob_chunk:type_name -> sluice.command.v1.PutBlobChunk
+	41, // 40: sluice.command.v1.Envelope.delete_blob:type_name -> sluice.command.v1.DeleteBlob
+	42, // 41: sluice.command.v1.Envelope.retry_flow_run:type_name -> sluice.command.v1.RetryFlowRun
+	43, // 42: sluice.command.v1.Envelope.rerun_flow_run:type_name -> sluice.command.v1.RerunFlowRun
+	44, // 43: sluice.command.v1.Envelope.create_job:type_name -> sluice.command.v1.CreateJob
+	45, // 44: sluice.command.v1.Envelope.advance_job:type_name -> sluice.command.v1.AdvanceJob
+	46, // 45: sluice.command.v1.Envelope.cancel_job:type_name -> sluice.command.v1.CancelJob
+	19, // 46: sluice.command.v1.Envelope.patch_deployment:type_name -> sluice.command.v1.PatchDeployment
+	20, // 47: sluice.command.v1.Envelope.resolve_conflicts:type_name -> sluice.command.v1.ResolveConflicts
+	21, // 48: sluice.command.v1.Envelope.enforce_deadlines:type_name -> sluice.command.v1.EnforceDeadlines
+	22, // 49: sluice.command.v1.Envelope.put_schedule:type_name -> sluice.command.v1.PutSchedule
+	23, // 50: sluice.command.v1.Envelope.delete_schedule:type_name -> sluice.command.v1.DeleteSchedule
+	24, // 51: sluice.command.v1.Envelope.backfill_runs:type_name -> sluice.command.v1.BackfillRuns
+	55, // 52: sluice.command.v1.ProposedState.type:type_name -> sluice.row.v1.StateType
+	56, // 53: sluice.command.v1.ProposedState.data:type_name -> sluice.row.v1.Data
+	57, // 54: sluice.command.v1.ProposedState.details:type_name -> sluice.row.v1.StateDetails
+	58, // 55: sluice.command.v1.CreateFlowRun.flow_runner:type_name -> sluice.row.v1.FlowRunner
+	11, // 56: sluice.command.v1.CreateFlowRun.state:type_name -> sluice.command.v1.ProposedState
+	59, // 57: sluice.command.v1.CreateFlowRun.policy:type_name -> sluice.row.v1.RunPolicy
+	58, // 58: sluice.command.v1.UpdateFlowRun.flow_runner:type_name -> sluice.row.v1.FlowRunner
+	11, // 59: sluice.command.v1.SetState.state:type_name -> sluice.command.v1.ProposedState
+	11, // 60: sluice.command.v1.CreateTaskRun.state:type_name -> sluice.command.v1.ProposedState
+	56, // 61: sluice.command.v1.PutDeployment.flow_data:type_name -> sluice.row.v1.Data
+	58, // 62: sluice.command.v1.PutDeployment.flow_runner:type_name -> sluice.row.v1.FlowRunner
+	60, // 63: sluice.command.v1.PutDeployment.catchup:type_name -> sluice.row.v1.Deployment.Catchup
+	61, // 64: sluice.command.v1.PutDeployment.policy:type_name -> sluice.row.v1.Policy
+	58, // 65: sluice.command.v1.PatchDeployment.flow_runner:type_name -> sluice.row.v1.FlowRunner
+	60, // 66: sluice.command.v1.PatchDeployment.catchup:type_name -> sluice.row.v1.Deployment.Catchup
+	61, // 67: sluice.command.v1.PatchDeployment.policy:type_name -> sluice.row.v1.Policy
+	49, // 68: sluice.command.v1.BackfillRuns.fires:type_name -> sluice.command.v1.ScheduleRuns.Fire
+	49, // 69: sluice.command.v1.ScheduleRuns.fires:type_name -> sluice.command.v1.ScheduleRuns.Fire
+	62, // 70: sluice.command.v1.CreateWorkQueue.filter:type_name -> sluice.row.v1.QueueFilter
+	62, // 71: sluice.command.v1.UpdateWorkQueue.filter:type_name -> sluice.row.v1.QueueFilter
+	50, // 72: sluice.command.v1.ClaimRuns.wishes:type_name -> sluice.command.v1.ClaimRuns.Wish
+	52, // 73: sluice.command.v1.ExpireLeases.expired:type_name -> sluice.command.v1.ExpireLeases.Expired
+	53, // 74: sluice.command.v1.WriteLogs.runs:type_name -> sluice.command.v1.WriteLogs.Run
+	63, // 75: sluice.command.v1.CreateJob.action:type_name -> sluice.row.v1.Job.Action
+	55, // 76: sluice.command.v1.CreateJob.state_type:type_name -> sluice.row.v1.StateType
+	54, // 77: sluice.command.v1.AdvanceJob.targets:type_name -> sluice.command.v1.AdvanceJob.Target
+	0,  // 78: sluice.command.v1.Result.code:type_name -> sluice.command.v1.Result.Code
+	48, // 79: sluice.command.v1.Result.state:type_name -> sluice.command.v1.StateResult
+	64, // 80: sluice.command.v1.Result.grants:type_name -> sluice.row.v1.Grant
+	1,  // 81: sluice.command.v1.StateResult.status:type_name -> sluice.command.v1.StateResult.Status
+	51, // 82: sluice.command.v1.ClaimRuns.Wish.picks:type_name -> sluice.command.v1.ClaimRuns.Pick
+	65, // 83: sluice.command.v1.WriteLogs.Run.logs:type_name -> sluice.row.v1.Log
+	84, // [84:84] is the sub-list for method output_type
+	84, // [84:84] is the sub-list for method input_type
+	84, // [84:84] is the sub-list for extension type_name
+	84, // [84:84] is the sub-list for extension extendee
+	0,  // [0:84] is the sub-list for field type_name
 }
 
 func init() { file_fsm_command_command_proto_init() }
@@ -4884,22 +5666,30 @@ func file_fsm_command_command_proto_init() {
 		(*Envelope_CreateJob)(nil),
 		(*Envelope_AdvanceJob)(nil),
 		(*Envelope_CancelJob)(nil),
+		(*Envelope_PatchDeployment)(nil),
+		(*Envelope_ResolveConflicts)(nil),
+		(*Envelope_EnforceDeadlines)(nil),
+		(*Envelope_PutSchedule)(nil),
+		(*Envelope_DeleteSchedule)(nil),
+		(*Envelope_BackfillRuns)(nil),
 	}
 	file_fsm_command_command_proto_msgTypes[9].OneofWrappers = []any{}
 	file_fsm_command_command_proto_msgTypes[10].OneofWrappers = []any{}
 	file_fsm_command_command_proto_msgTypes[11].OneofWrappers = []any{}
 	file_fsm_command_command_proto_msgTypes[15].OneofWrappers = []any{}
-	file_fsm_command_command_proto_msgTypes[19].OneofWrappers = []any{}
-	file_fsm_command_command_proto_msgTypes[20].OneofWrappers = []any{}
+	file_fsm_command_command_proto_msgTypes[16].OneofWrappers = []any{}
+	file_fsm_command_command_proto_msgTypes[17].OneofWrappers = []any{}
+	file_fsm_command_command_proto_msgTypes[25].OneofWrappers = []any{}
 	file_fsm_command_command_proto_msgTypes[26].OneofWrappers = []any{}
-	file_fsm_command_command_proto_msgTypes[35].OneofWrappers = []any{}
+	file_fsm_command_command_proto_msgTypes[32].OneofWrappers = []any{}
+	file_fsm_command_command_proto_msgTypes[41].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fsm_command_command_proto_rawDesc), len(file_fsm_command_command_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   47,
+			NumMessages:   53,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -134,6 +134,202 @@ func (Lease_Kind) EnumDescriptor() ([]byte, []int) {
 	return file_fsm_row_row_proto_rawDescGZIP(), []int{5, 0}
 }
 
+type Policy_Conflict int32
+
+const (
+	Policy_QUEUE          Policy_Conflict = 0 // for overlap: ALLOW is said by Overlap
+	Policy_SKIP           Policy_Conflict = 1
+	Policy_CANCEL_RUNNING Policy_Conflict = 2
+)
+
+// Enum value maps for Policy_Conflict.
+var (
+	Policy_Conflict_name = map[int32]string{
+		0: "QUEUE",
+		1: "SKIP",
+		2: "CANCEL_RUNNING",
+	}
+	Policy_Conflict_value = map[string]int32{
+		"QUEUE":          0,
+		"SKIP":           1,
+		"CANCEL_RUNNING": 2,
+	}
+)
+
+func (x Policy_Conflict) Enum() *Policy_Conflict {
+	p := new(Policy_Conflict)
+	*p = x
+	return p
+}
+
+func (x Policy_Conflict) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Policy_Conflict) Descriptor() protoreflect.EnumDescriptor {
+	return file_fsm_row_row_proto_enumTypes[2].Descriptor()
+}
+
+func (Policy_Conflict) Type() protoreflect.EnumType {
+	return &file_fsm_row_row_proto_enumTypes[2]
+}
+
+func (x Policy_Conflict) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Policy_Conflict.Descriptor instead.
+func (Policy_Conflict) EnumDescriptor() ([]byte, []int) {
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{8, 0}
+}
+
+type Policy_Overlap int32
+
+const (
+	Policy_OVERLAP_ALLOW          Policy_Overlap = 0
+	Policy_OVERLAP_QUEUE          Policy_Overlap = 1
+	Policy_OVERLAP_SKIP           Policy_Overlap = 2
+	Policy_OVERLAP_CANCEL_RUNNING Policy_Overlap = 3
+)
+
+// Enum value maps for Policy_Overlap.
+var (
+	Policy_Overlap_name = map[int32]string{
+		0: "OVERLAP_ALLOW",
+		1: "OVERLAP_QUEUE",
+		2: "OVERLAP_SKIP",
+		3: "OVERLAP_CANCEL_RUNNING",
+	}
+	Policy_Overlap_value = map[string]int32{
+		"OVERLAP_ALLOW":          0,
+		"OVERLAP_QUEUE":          1,
+		"OVERLAP_SKIP":           2,
+		"OVERLAP_CANCEL_RUNNING": 3,
+	}
+)
+
+func (x Policy_Overlap) Enum() *Policy_Overlap {
+	p := new(Policy_Overlap)
+	*p = x
+	return p
+}
+
+func (x Policy_Overlap) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Policy_Overlap) Descriptor() protoreflect.EnumDescriptor {
+	return file_fsm_row_row_proto_enumTypes[3].Descriptor()
+}
+
+func (Policy_Overlap) Type() protoreflect.EnumType {
+	return &file_fsm_row_row_proto_enumTypes[3]
+}
+
+func (x Policy_Overlap) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Policy_Overlap.Descriptor instead.
+func (Policy_Overlap) EnumDescriptor() ([]byte, []int) {
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{8, 1}
+}
+
+type Policy_Skipped int32
+
+const (
+	Policy_SHIFT     Policy_Skipped = 0
+	Policy_SKIP_TIME Policy_Skipped = 1
+)
+
+// Enum value maps for Policy_Skipped.
+var (
+	Policy_Skipped_name = map[int32]string{
+		0: "SHIFT",
+		1: "SKIP_TIME",
+	}
+	Policy_Skipped_value = map[string]int32{
+		"SHIFT":     0,
+		"SKIP_TIME": 1,
+	}
+)
+
+func (x Policy_Skipped) Enum() *Policy_Skipped {
+	p := new(Policy_Skipped)
+	*p = x
+	return p
+}
+
+func (x Policy_Skipped) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Policy_Skipped) Descriptor() protoreflect.EnumDescriptor {
+	return file_fsm_row_row_proto_enumTypes[4].Descriptor()
+}
+
+func (Policy_Skipped) Type() protoreflect.EnumType {
+	return &file_fsm_row_row_proto_enumTypes[4]
+}
+
+func (x Policy_Skipped) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Policy_Skipped.Descriptor instead.
+func (Policy_Skipped) EnumDescriptor() ([]byte, []int) {
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{8, 2}
+}
+
+type Policy_Repeated int32
+
+const (
+	Policy_LAST  Policy_Repeated = 0
+	Policy_FIRST Policy_Repeated = 1
+	Policy_BOTH  Policy_Repeated = 2
+)
+
+// Enum value maps for Policy_Repeated.
+var (
+	Policy_Repeated_name = map[int32]string{
+		0: "LAST",
+		1: "FIRST",
+		2: "BOTH",
+	}
+	Policy_Repeated_value = map[string]int32{
+		"LAST":  0,
+		"FIRST": 1,
+		"BOTH":  2,
+	}
+)
+
+func (x Policy_Repeated) Enum() *Policy_Repeated {
+	p := new(Policy_Repeated)
+	*p = x
+	return p
+}
+
+func (x Policy_Repeated) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Policy_Repeated) Descriptor() protoreflect.EnumDescriptor {
+	return file_fsm_row_row_proto_enumTypes[5].Descriptor()
+}
+
+func (Policy_Repeated) Type() protoreflect.EnumType {
+	return &file_fsm_row_row_proto_enumTypes[5]
+}
+
+func (x Policy_Repeated) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Policy_Repeated.Descriptor instead.
+func (Policy_Repeated) EnumDescriptor() ([]byte, []int) {
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{8, 3}
+}
+
 type Deployment_Catchup int32
 
 const (
@@ -167,11 +363,11 @@ func (x Deployment_Catchup) String() string {
 }
 
 func (Deployment_Catchup) Descriptor() protoreflect.EnumDescriptor {
-	return file_fsm_row_row_proto_enumTypes[2].Descriptor()
+	return file_fsm_row_row_proto_enumTypes[6].Descriptor()
 }
 
 func (Deployment_Catchup) Type() protoreflect.EnumType {
-	return &file_fsm_row_row_proto_enumTypes[2]
+	return &file_fsm_row_row_proto_enumTypes[6]
 }
 
 func (x Deployment_Catchup) Number() protoreflect.EnumNumber {
@@ -180,7 +376,7 @@ func (x Deployment_Catchup) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Deployment_Catchup.Descriptor instead.
 func (Deployment_Catchup) EnumDescriptor() ([]byte, []int) {
-	return file_fsm_row_row_proto_rawDescGZIP(), []int{8, 0}
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{11, 0}
 }
 
 type Job_Action int32
@@ -228,11 +424,11 @@ func (x Job_Action) String() string {
 }
 
 func (Job_Action) Descriptor() protoreflect.EnumDescriptor {
-	return file_fsm_row_row_proto_enumTypes[3].Descriptor()
+	return file_fsm_row_row_proto_enumTypes[7].Descriptor()
 }
 
 func (Job_Action) Type() protoreflect.EnumType {
-	return &file_fsm_row_row_proto_enumTypes[3]
+	return &file_fsm_row_row_proto_enumTypes[7]
 }
 
 func (x Job_Action) Number() protoreflect.EnumNumber {
@@ -241,7 +437,7 @@ func (x Job_Action) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Job_Action.Descriptor instead.
 func (Job_Action) EnumDescriptor() ([]byte, []int) {
-	return file_fsm_row_row_proto_rawDescGZIP(), []int{25, 0}
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{28, 0}
 }
 
 type Job_Status int32
@@ -280,11 +476,11 @@ func (x Job_Status) String() string {
 }
 
 func (Job_Status) Descriptor() protoreflect.EnumDescriptor {
-	return file_fsm_row_row_proto_enumTypes[4].Descriptor()
+	return file_fsm_row_row_proto_enumTypes[8].Descriptor()
 }
 
 func (Job_Status) Type() protoreflect.EnumType {
-	return &file_fsm_row_row_proto_enumTypes[4]
+	return &file_fsm_row_row_proto_enumTypes[8]
 }
 
 func (x Job_Status) Number() protoreflect.EnumNumber {
@@ -293,7 +489,7 @@ func (x Job_Status) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Job_Status.Descriptor instead.
 func (Job_Status) EnumDescriptor() ([]byte, []int) {
-	return file_fsm_row_row_proto_rawDescGZIP(), []int{25, 1}
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{28, 1}
 }
 
 type Data struct {
@@ -809,6 +1005,12 @@ type FlowRun struct {
 	AttemptBegan           int64                  `protobuf:"varint,85,opt,name=attempt_began,json=attemptBegan,proto3" json:"attempt_began,omitempty"` // when somebody had the run tried again; task runs whose states are older belong to an earlier attempt
 	Retries                int32                  `protobuf:"varint,86,opt,name=retries,proto3" json:"retries,omitempty"`                               // how often that was
 	RerunOf                []byte                 `protobuf:"bytes,87,opt,name=rerun_of,json=rerunOf,proto3" json:"rerun_of,omitempty"`                 // the flow run that this one repeats
+	Policy                 *RunPolicy             `protobuf:"bytes,60,opt,name=policy,proto3" json:"policy,omitempty"`                                  // taken from the deployment and the request when the run is made
+	CrashRetries           int32                  `protobuf:"varint,61,opt,name=crash_retries,json=crashRetries,proto3" json:"crash_retries,omitempty"` // of policy.crash_retries, how many were used
+	Deadline               int64                  `protobuf:"varint,62,opt,name=deadline,proto3" json:"deadline,omitempty"`                             // when the current state must be over, by policy; 0: never
+	TimingOut              bool                   `protobuf:"varint,63,opt,name=timing_out,json=timingOut,proto3" json:"timing_out,omitempty"`          // its owner was told to stop because the run timeout passed
+	ScheduleId             []byte                 `protobuf:"bytes,64,opt,name=schedule_id,json=scheduleId,proto3" json:"schedule_id,omitempty"`        // of a run made by one of the deployment's further schedules
+	Backfill               bool                   `protobuf:"varint,65,opt,name=backfill,proto3" json:"backfill,omitempty"`                             // made by hand for a fire time of the past
 	unknownFields          protoimpl.UnknownFields
 	sizeCache              protoimpl.SizeCache
 }
@@ -1046,6 +1248,311 @@ func (x *FlowRun) GetRerunOf() []byte {
 	return nil
 }
 
+func (x *FlowRun) GetPolicy() *RunPolicy {
+	if x != nil {
+		return x.Policy
+	}
+	return nil
+}
+
+func (x *FlowRun) GetCrashRetries() int32 {
+	if x != nil {
+		return x.CrashRetries
+	}
+	return 0
+}
+
+func (x *FlowRun) GetDeadline() int64 {
+	if x != nil {
+		return x.Deadline
+	}
+	return 0
+}
+
+func (x *FlowRun) GetTimingOut() bool {
+	if x != nil {
+		return x.TimingOut
+	}
+	return false
+}
+
+func (x *FlowRun) GetScheduleId() []byte {
+	if x != nil {
+		return x.ScheduleId
+	}
+	return nil
+}
+
+func (x *FlowRun) GetBackfill() bool {
+	if x != nil {
+		return x.Backfill
+	}
+	return false
+}
+
+// RunPolicy is what a run keeps of its deployment's policy. Times are µs; 0: none.
+type RunPolicy struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Priority      int32                  `protobuf:"varint,1,opt,name=priority,proto3" json:"priority,omitempty"` // 1 goes first; 0: the default, 500
+	QueueTimeout  int64                  `protobuf:"varint,2,opt,name=queue_timeout,json=queueTimeout,proto3" json:"queue_timeout,omitempty"`
+	RunTimeout    int64                  `protobuf:"varint,3,opt,name=run_timeout,json=runTimeout,proto3" json:"run_timeout,omitempty"`
+	CrashRetries  int32                  `protobuf:"varint,4,opt,name=crash_retries,json=crashRetries,proto3" json:"crash_retries,omitempty"`
+	CrashDelay    int64                  `protobuf:"varint,5,opt,name=crash_delay,json=crashDelay,proto3" json:"crash_delay,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RunPolicy) Reset() {
+	*x = RunPolicy{}
+	mi := &file_fsm_row_row_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RunPolicy) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RunPolicy) ProtoMessage() {}
+
+func (x *RunPolicy) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_row_row_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RunPolicy.ProtoReflect.Descriptor instead.
+func (*RunPolicy) Descriptor() ([]byte, []int) {
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *RunPolicy) GetPriority() int32 {
+	if x != nil {
+		return x.Priority
+	}
+	return 0
+}
+
+func (x *RunPolicy) GetQueueTimeout() int64 {
+	if x != nil {
+		return x.QueueTimeout
+	}
+	return 0
+}
+
+func (x *RunPolicy) GetRunTimeout() int64 {
+	if x != nil {
+		return x.RunTimeout
+	}
+	return 0
+}
+
+func (x *RunPolicy) GetCrashRetries() int32 {
+	if x != nil {
+		return x.CrashRetries
+	}
+	return 0
+}
+
+func (x *RunPolicy) GetCrashDelay() int64 {
+	if x != nil {
+		return x.CrashDelay
+	}
+	return 0
+}
+
+// Policy says what becomes of a deployment's runs. See docs/policies.md.
+type Policy struct {
+	state            protoimpl.MessageState `protogen:"open.v1"`
+	ConcurrencyLimit *int32                 `protobuf:"varint,1,opt,name=concurrency_limit,json=concurrencyLimit,proto3,oneof" json:"concurrency_limit,omitempty"` // absent: none
+	OnConflict       Policy_Conflict        `protobuf:"varint,2,opt,name=on_conflict,json=onConflict,proto3,enum=sluice.row.v1.Policy_Conflict" json:"on_conflict,omitempty"`
+	Overlap          Policy_Overlap         `protobuf:"varint,3,opt,name=overlap,proto3,enum=sluice.row.v1.Policy_Overlap" json:"overlap,omitempty"`
+	DstSkipped       Policy_Skipped         `protobuf:"varint,4,opt,name=dst_skipped,json=dstSkipped,proto3,enum=sluice.row.v1.Policy_Skipped" json:"dst_skipped,omitempty"`
+	DstRepeated      Policy_Repeated        `protobuf:"varint,5,opt,name=dst_repeated,json=dstRepeated,proto3,enum=sluice.row.v1.Policy_Repeated" json:"dst_repeated,omitempty"`
+	Run              *RunPolicy             `protobuf:"bytes,6,opt,name=run,proto3" json:"run,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
+}
+
+func (x *Policy) Reset() {
+	*x = Policy{}
+	mi := &file_fsm_row_row_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Policy) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Policy) ProtoMessage() {}
+
+func (x *Policy) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_row_row_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Policy.ProtoReflect.Descriptor instead.
+func (*Policy) Descriptor() ([]byte, []int) {
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Policy) GetConcurrencyLimit() int32 {
+	if x != nil && x.ConcurrencyLimit != nil {
+		return *x.ConcurrencyLimit
+	}
+	return 0
+}
+
+func (x *Policy) GetOnConflict() Policy_Conflict {
+	if x != nil {
+		return x.OnConflict
+	}
+	return Policy_QUEUE
+}
+
+func (x *Policy) GetOverlap() Policy_Overlap {
+	if x != nil {
+		return x.Overlap
+	}
+	return Policy_OVERLAP_ALLOW
+}
+
+func (x *Policy) GetDstSkipped() Policy_Skipped {
+	if x != nil {
+		return x.DstSkipped
+	}
+	return Policy_SHIFT
+}
+
+func (x *Policy) GetDstRepeated() Policy_Repeated {
+	if x != nil {
+		return x.DstRepeated
+	}
+	return Policy_LAST
+}
+
+func (x *Policy) GetRun() *RunPolicy {
+	if x != nil {
+		return x.Run
+	}
+	return nil
+}
+
+// DeploymentSchedule is a further schedule of a deployment; the fields mean what they mean for the first one.
+type DeploymentSchedule struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Created       int64                  `protobuf:"varint,2,opt,name=created,proto3" json:"created,omitempty"`
+	ScheduleJson  []byte                 `protobuf:"bytes,3,opt,name=schedule_json,json=scheduleJson,proto3" json:"schedule_json,omitempty"`
+	Active        bool                   `protobuf:"varint,4,opt,name=active,proto3" json:"active,omitempty"`
+	Revision      uint64                 `protobuf:"varint,5,opt,name=revision,proto3" json:"revision,omitempty"`
+	NextFire      int64                  `protobuf:"varint,6,opt,name=next_fire,json=nextFire,proto3" json:"next_fire,omitempty"`
+	Anchor        int64                  `protobuf:"varint,7,opt,name=anchor,proto3" json:"anchor,omitempty"`
+	Since         int64                  `protobuf:"varint,8,opt,name=since,proto3" json:"since,omitempty"` // when the revision began
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeploymentSchedule) Reset() {
+	*x = DeploymentSchedule{}
+	mi := &file_fsm_row_row_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeploymentSchedule) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeploymentSchedule) ProtoMessage() {}
+
+func (x *DeploymentSchedule) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_row_row_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeploymentSchedule.ProtoReflect.Descriptor instead.
+func (*DeploymentSchedule) Descriptor() ([]byte, []int) {
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *DeploymentSchedule) GetId() []byte {
+	if x != nil {
+		return x.Id
+	}
+	return nil
+}
+
+func (x *DeploymentSchedule) GetCreated() int64 {
+	if x != nil {
+		return x.Created
+	}
+	return 0
+}
+
+func (x *DeploymentSchedule) GetScheduleJson() []byte {
+	if x != nil {
+		return x.ScheduleJson
+	}
+	return nil
+}
+
+func (x *DeploymentSchedule) GetActive() bool {
+	if x != nil {
+		return x.Active
+	}
+	return false
+}
+
+func (x *DeploymentSchedule) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *DeploymentSchedule) GetNextFire() int64 {
+	if x != nil {
+		return x.NextFire
+	}
+	return 0
+}
+
+func (x *DeploymentSchedule) GetAnchor() int64 {
+	if x != nil {
+		return x.Anchor
+	}
+	return 0
+}
+
+func (x *DeploymentSchedule) GetSince() int64 {
+	if x != nil {
+		return x.Since
+	}
+	return 0
+}
+
 type TaskRun struct {
 	state                  protoimpl.MessageState `protogen:"open.v1"`
 	Id                     []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -1076,7 +1583,7 @@ type TaskRun struct {
 
 func (x *TaskRun) Reset() {
 	*x = TaskRun{}
-	mi := &file_fsm_row_row_proto_msgTypes[7]
+	mi := &file_fsm_row_row_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1088,7 +1595,7 @@ func (x *TaskRun) String() string {
 func (*TaskRun) ProtoMessage() {}
 
 func (x *TaskRun) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_row_row_proto_msgTypes[7]
+	mi := &file_fsm_row_row_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1101,7 +1608,7 @@ func (x *TaskRun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskRun.ProtoReflect.Descriptor instead.
 func (*TaskRun) Descriptor() ([]byte, []int) {
-	return file_fsm_row_row_proto_rawDescGZIP(), []int{7}
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *TaskRun) GetId() []byte {
@@ -1277,16 +1784,21 @@ type Deployment struct {
 	Entrypoint          string                 `protobuf:"bytes,15,opt,name=entrypoint,proto3" json:"entrypoint,omitempty"`
 	// The schedule's own state. revision changes whenever what future runs are made of changes; fire times before next_fire were
 	// materialised (0: none since the revision began); anchor is when the revision began.
-	ScheduleRevision uint64 `protobuf:"varint,16,opt,name=schedule_revision,json=scheduleRevision,proto3" json:"schedule_revision,omitempty"`
-	NextFire         int64  `protobuf:"varint,17,opt,name=next_fire,json=nextFire,proto3" json:"next_fire,omitempty"`
-	ScheduleAnchor   int64  `protobuf:"varint,18,opt,name=schedule_anchor,json=scheduleAnchor,proto3" json:"schedule_anchor,omitempty"`
+	ScheduleRevision uint64                `protobuf:"varint,16,opt,name=schedule_revision,json=scheduleRevision,proto3" json:"schedule_revision,omitempty"`
+	NextFire         int64                 `protobuf:"varint,17,opt,name=next_fire,json=nextFire,proto3" json:"next_fire,omitempty"`
+	ScheduleAnchor   int64                 `protobuf:"varint,18,opt,name=schedule_anchor,json=scheduleAnchor,proto3" json:"schedule_anchor,omitempty"`
+	Policy           *Policy               `protobuf:"bytes,60,opt,name=policy,proto3" json:"policy,omitempty"`
+	Schedules        []*DeploymentSchedule `protobuf:"bytes,61,rep,name=schedules,proto3" json:"schedules,omitempty"`                                  // beside the first one, by id
+	Revision         uint64                `protobuf:"varint,62,opt,name=revision,proto3" json:"revision,omitempty"`                                   // index of the entry that changed anything but the schedules' own state
+	SchedulePaused   bool                  `protobuf:"varint,63,opt,name=schedule_paused,json=schedulePaused,proto3" json:"schedule_paused,omitempty"` // the first schedule alone; is_schedule_active is for all of them
+	ScheduleSince    int64                 `protobuf:"varint,64,opt,name=schedule_since,json=scheduleSince,proto3" json:"schedule_since,omitempty"`    // when the first schedule's revision began; 0: at updated
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
 
 func (x *Deployment) Reset() {
 	*x = Deployment{}
-	mi := &file_fsm_row_row_proto_msgTypes[8]
+	mi := &file_fsm_row_row_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1298,7 +1810,7 @@ func (x *Deployment) String() string {
 func (*Deployment) ProtoMessage() {}
 
 func (x *Deployment) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_row_row_proto_msgTypes[8]
+	mi := &file_fsm_row_row_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1311,7 +1823,7 @@ func (x *Deployment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Deployment.ProtoReflect.Descriptor instead.
 func (*Deployment) Descriptor() ([]byte, []int) {
-	return file_fsm_row_row_proto_rawDescGZIP(), []int{8}
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Deployment) GetId() []byte {
@@ -1440,6 +1952,41 @@ func (x *Deployment) GetScheduleAnchor() int64 {
 	return 0
 }
 
+func (x *Deployment) GetPolicy() *Policy {
+	if x != nil {
+		return x.Policy
+	}
+	return nil
+}
+
+func (x *Deployment) GetSchedules() []*DeploymentSchedule {
+	if x != nil {
+		return x.Schedules
+	}
+	return nil
+}
+
+func (x *Deployment) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *Deployment) GetSchedulePaused() bool {
+	if x != nil {
+		return x.SchedulePaused
+	}
+	return false
+}
+
+func (x *Deployment) GetScheduleSince() int64 {
+	if x != nil {
+		return x.ScheduleSince
+	}
+	return 0
+}
+
 type QueueFilter struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Absent lists do not restrict; has_* tells an empty list from an absent one.
@@ -1455,7 +2002,7 @@ type QueueFilter struct {
 
 func (x *QueueFilter) Reset() {
 	*x = QueueFilter{}
-	mi := &file_fsm_row_row_proto_msgTypes[9]
+	mi := &file_fsm_row_row_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1467,7 +2014,7 @@ func (x *QueueFilter) String() string {
 func (*QueueFilter) ProtoMessage() {}
 
 func (x *QueueFilter) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_row_row_proto_msgTypes[9]
+	mi := &file_fsm_row_row_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1480,7 +2027,7 @@ func (x *QueueFilter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueueFilter.ProtoReflect.Descriptor instead.
 func (*QueueFilter) Descriptor() ([]byte, []int) {
-	return file_fsm_row_row_proto_rawDescGZIP(), []int{9}
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *QueueFilter) GetHasTags() bool {
@@ -1541,7 +2088,7 @@ type WorkQueue struct {
 
 func (x *WorkQueue) Reset() {
 	*x = WorkQueue{}
-	mi := &file_fsm_row_row_proto_msgTypes[10]
+	mi := &file_fsm_row_row_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1553,7 +2100,7 @@ func (x *WorkQueue) String() string {
 func (*WorkQueue) ProtoMessage() {}
 
 func (x *WorkQueue) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_row_row_proto_msgTypes[10]
+	mi := &file_fsm_row_row_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1566,7 +2113,7 @@ func (x *WorkQueue) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkQueue.ProtoReflect.Descriptor instead.
 func (*WorkQueue) Descriptor() ([]byte, []int) {
-	return file_fsm_row_row_proto_rawDescGZIP(), []int{10}
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *WorkQueue) GetId() []byte {
@@ -1641,7 +2188,7 @@ type Agent struct {
 
 func (x *Agent) Reset() {
 	*x = Agent{}
-	mi := &file_fsm_row_row_proto_msgTypes[11]
+	mi := &file_fsm_row_row_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1653,7 +2200,7 @@ func (x *Agent) String() string {
 func (*Agent) ProtoMessage() {}
 
 func (x *Agent) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_row_row_proto_msgTypes[11]
+	mi := &file_fsm_row_row_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1666,7 +2213,7 @@ func (x *Agent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Agent.ProtoReflect.Descriptor instead.
 func (*Agent) Descriptor() ([]byte, []int) {
-	return file_fsm_row_row_proto_rawDescGZIP(), []int{11}
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Agent) GetId() []byte {
@@ -1740,7 +2287,7 @@ type BlockSpec struct {
 
 func (x *BlockSpec) Reset() {
 	*x = BlockSpec{}
-	mi := &file_fsm_row_row_proto_msgTypes[12]
+	mi := &file_fsm_row_row_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1752,7 +2299,7 @@ func (x *BlockSpec) String() string {
 func (*BlockSpec) ProtoMessage() {}
 
 func (x *BlockSpec) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_row_row_proto_msgTypes[12]
+	mi := &file_fsm_row_row_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1765,7 +2312,7 @@ func (x *BlockSpec) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlockSpec.ProtoReflect.Descriptor instead.
 func (*BlockSpec) Descriptor() ([]byte, []int) {
-	return file_fsm_row_row_proto_rawDescGZIP(), []int{12}
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *BlockSpec) GetId() []byte {
@@ -1831,7 +2378,7 @@ type Block struct {
 
 func (x *Block) Reset() {
 	*x = Block{}
-	mi := &file_fsm_row_row_proto_msgTypes[13]
+	mi := &file_fsm_row_row_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1843,7 +2390,7 @@ func (x *Block) String() string {
 func (*Block) ProtoMessage() {}
 
 func (x *Block) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_row_row_proto_msgTypes[13]
+	mi := &file_fsm_row_row_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1856,7 +2403,7 @@ func (x *Block) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Block.ProtoReflect.Descriptor instead.
 func (*Block) Descriptor() ([]byte, []int) {
-	return file_fsm_row_row_proto_rawDescGZIP(), []int{13}
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Block) GetId() []byte {
@@ -1914,7 +2461,7 @@ type ConcurrencyLimit struct {
 
 func (x *ConcurrencyLimit) Reset() {
 	*x = ConcurrencyLimit{}
-	mi := &file_fsm_row_row_proto_msgTypes[14]
+	mi := &file_fsm_row_row_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1926,7 +2473,7 @@ func (x *ConcurrencyLimit) String() string {
 func (*ConcurrencyLimit) ProtoMessage() {}
 
 func (x *ConcurrencyLimit) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_row_row_proto_msgTypes[14]
+	mi := &file_fsm_row_row_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1939,7 +2486,7 @@ func (x *ConcurrencyLimit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConcurrencyLimit.ProtoReflect.Descriptor instead.
 func (*ConcurrencyLimit) Descriptor() ([]byte, []int) {
-	return file_fsm_row_row_proto_rawDescGZIP(), []int{14}
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ConcurrencyLimit) GetId() []byte {
@@ -1988,7 +2535,7 @@ type Slot struct {
 
 func (x *Slot) Reset() {
 	*x = Slot{}
-	mi := &file_fsm_row_row_proto_msgTypes[15]
+	mi := &file_fsm_row_row_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2000,7 +2547,7 @@ func (x *Slot) String() string {
 func (*Slot) ProtoMessage() {}
 
 func (x *Slot) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_row_row_proto_msgTypes[15]
+	mi := &file_fsm_row_row_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2013,7 +2560,7 @@ func (x *Slot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Slot.ProtoReflect.Descriptor instead.
 func (*Slot) Descriptor() ([]byte, []int) {
-	return file_fsm_row_row_proto_rawDescGZIP(), []int{15}
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Slot) GetLimitId() []byte {
@@ -2043,7 +2590,7 @@ type CacheEntry struct {
 
 func (x *CacheEntry) Reset() {
 	*x = CacheEntry{}
-	mi := &file_fsm_row_row_proto_msgTypes[16]
+	mi := &file_fsm_row_row_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2055,7 +2602,7 @@ func (x *CacheEntry) String() string {
 func (*CacheEntry) ProtoMessage() {}
 
 func (x *CacheEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_row_row_proto_msgTypes[16]
+	mi := &file_fsm_row_row_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2068,7 +2615,7 @@ func (x *CacheEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CacheEntry.ProtoReflect.Descriptor instead.
 func (*CacheEntry) Descriptor() ([]byte, []int) {
-	return file_fsm_row_row_proto_rawDescGZIP(), []int{16}
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *CacheEntry) GetKey() string {
@@ -2119,7 +2666,7 @@ type Log struct {
 
 func (x *Log) Reset() {
 	*x = Log{}
-	mi := &file_fsm_row_row_proto_msgTypes[17]
+	mi := &file_fsm_row_row_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2131,7 +2678,7 @@ func (x *Log) String() string {
 func (*Log) ProtoMessage() {}
 
 func (x *Log) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_row_row_proto_msgTypes[17]
+	mi := &file_fsm_row_row_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2144,7 +2691,7 @@ func (x *Log) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Log.ProtoReflect.Descriptor instead.
 func (*Log) Descriptor() ([]byte, []int) {
-	return file_fsm_row_row_proto_rawDescGZIP(), []int{17}
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Log) GetName() string {
@@ -2197,7 +2744,7 @@ type LogSegment struct {
 
 func (x *LogSegment) Reset() {
 	*x = LogSegment{}
-	mi := &file_fsm_row_row_proto_msgTypes[18]
+	mi := &file_fsm_row_row_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2209,7 +2756,7 @@ func (x *LogSegment) String() string {
 func (*LogSegment) ProtoMessage() {}
 
 func (x *LogSegment) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_row_row_proto_msgTypes[18]
+	mi := &file_fsm_row_row_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2222,7 +2769,7 @@ func (x *LogSegment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogSegment.ProtoReflect.Descriptor instead.
 func (*LogSegment) Descriptor() ([]byte, []int) {
-	return file_fsm_row_row_proto_rawDescGZIP(), []int{18}
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *LogSegment) GetFlowRunId() []byte {
@@ -2278,7 +2825,7 @@ type LogProducer struct {
 
 func (x *LogProducer) Reset() {
 	*x = LogProducer{}
-	mi := &file_fsm_row_row_proto_msgTypes[19]
+	mi := &file_fsm_row_row_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2290,7 +2837,7 @@ func (x *LogProducer) String() string {
 func (*LogProducer) ProtoMessage() {}
 
 func (x *LogProducer) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_row_row_proto_msgTypes[19]
+	mi := &file_fsm_row_row_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2303,7 +2850,7 @@ func (x *LogProducer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogProducer.ProtoReflect.Descriptor instead.
 func (*LogProducer) Descriptor() ([]byte, []int) {
-	return file_fsm_row_row_proto_rawDescGZIP(), []int{19}
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *LogProducer) GetFlowRunId() []byte {
@@ -2339,7 +2886,7 @@ type LogUsage struct {
 
 func (x *LogUsage) Reset() {
 	*x = LogUsage{}
-	mi := &file_fsm_row_row_proto_msgTypes[20]
+	mi := &file_fsm_row_row_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2351,7 +2898,7 @@ func (x *LogUsage) String() string {
 func (*LogUsage) ProtoMessage() {}
 
 func (x *LogUsage) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_row_row_proto_msgTypes[20]
+	mi := &file_fsm_row_row_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2364,7 +2911,7 @@ func (x *LogUsage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogUsage.ProtoReflect.Descriptor instead.
 func (*LogUsage) Descriptor() ([]byte, []int) {
-	return file_fsm_row_row_proto_rawDescGZIP(), []int{20}
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *LogUsage) GetFlowRunId() []byte {
@@ -2400,7 +2947,7 @@ type Claim struct {
 
 func (x *Claim) Reset() {
 	*x = Claim{}
-	mi := &file_fsm_row_row_proto_msgTypes[21]
+	mi := &file_fsm_row_row_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2412,7 +2959,7 @@ func (x *Claim) String() string {
 func (*Claim) ProtoMessage() {}
 
 func (x *Claim) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_row_row_proto_msgTypes[21]
+	mi := &file_fsm_row_row_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2425,7 +2972,7 @@ func (x *Claim) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Claim.ProtoReflect.Descriptor instead.
 func (*Claim) Descriptor() ([]byte, []int) {
-	return file_fsm_row_row_proto_rawDescGZIP(), []int{21}
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Claim) GetClaimId() []byte {
@@ -2468,7 +3015,7 @@ type Grant struct {
 
 func (x *Grant) Reset() {
 	*x = Grant{}
-	mi := &file_fsm_row_row_proto_msgTypes[22]
+	mi := &file_fsm_row_row_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2480,7 +3027,7 @@ func (x *Grant) String() string {
 func (*Grant) ProtoMessage() {}
 
 func (x *Grant) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_row_row_proto_msgTypes[22]
+	mi := &file_fsm_row_row_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2493,7 +3040,7 @@ func (x *Grant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Grant.ProtoReflect.Descriptor instead.
 func (*Grant) Descriptor() ([]byte, []int) {
-	return file_fsm_row_row_proto_rawDescGZIP(), []int{22}
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Grant) GetFlowRunId() []byte {
@@ -2537,7 +3084,7 @@ type BlobChunk struct {
 
 func (x *BlobChunk) Reset() {
 	*x = BlobChunk{}
-	mi := &file_fsm_row_row_proto_msgTypes[23]
+	mi := &file_fsm_row_row_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2549,7 +3096,7 @@ func (x *BlobChunk) String() string {
 func (*BlobChunk) ProtoMessage() {}
 
 func (x *BlobChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_row_row_proto_msgTypes[23]
+	mi := &file_fsm_row_row_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2562,7 +3109,7 @@ func (x *BlobChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlobChunk.ProtoReflect.Descriptor instead.
 func (*BlobChunk) Descriptor() ([]byte, []int) {
-	return file_fsm_row_row_proto_rawDescGZIP(), []int{23}
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *BlobChunk) GetKey() string {
@@ -2607,7 +3154,7 @@ type Blob struct {
 
 func (x *Blob) Reset() {
 	*x = Blob{}
-	mi := &file_fsm_row_row_proto_msgTypes[24]
+	mi := &file_fsm_row_row_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2619,7 +3166,7 @@ func (x *Blob) String() string {
 func (*Blob) ProtoMessage() {}
 
 func (x *Blob) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_row_row_proto_msgTypes[24]
+	mi := &file_fsm_row_row_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2632,7 +3179,7 @@ func (x *Blob) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Blob.ProtoReflect.Descriptor instead.
 func (*Blob) Descriptor() ([]byte, []int) {
-	return file_fsm_row_row_proto_rawDescGZIP(), []int{24}
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Blob) GetKey() string {
@@ -2700,7 +3247,7 @@ type Job struct {
 
 func (x *Job) Reset() {
 	*x = Job{}
-	mi := &file_fsm_row_row_proto_msgTypes[25]
+	mi := &file_fsm_row_row_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2712,7 +3259,7 @@ func (x *Job) String() string {
 func (*Job) ProtoMessage() {}
 
 func (x *Job) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_row_row_proto_msgTypes[25]
+	mi := &file_fsm_row_row_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2725,7 +3272,7 @@ func (x *Job) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Job.ProtoReflect.Descriptor instead.
 func (*Job) Descriptor() ([]byte, []int) {
-	return file_fsm_row_row_proto_rawDescGZIP(), []int{25}
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Job) GetId() []byte {
@@ -2879,7 +3426,7 @@ type JobRefusal struct {
 
 func (x *JobRefusal) Reset() {
 	*x = JobRefusal{}
-	mi := &file_fsm_row_row_proto_msgTypes[26]
+	mi := &file_fsm_row_row_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2891,7 +3438,7 @@ func (x *JobRefusal) String() string {
 func (*JobRefusal) ProtoMessage() {}
 
 func (x *JobRefusal) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_row_row_proto_msgTypes[26]
+	mi := &file_fsm_row_row_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2904,7 +3451,7 @@ func (x *JobRefusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobRefusal.ProtoReflect.Descriptor instead.
 func (*JobRefusal) Descriptor() ([]byte, []int) {
-	return file_fsm_row_row_proto_rawDescGZIP(), []int{26}
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *JobRefusal) GetFlowRunId() []byte {
@@ -2942,7 +3489,7 @@ type Outcome struct {
 
 func (x *Outcome) Reset() {
 	*x = Outcome{}
-	mi := &file_fsm_row_row_proto_msgTypes[27]
+	mi := &file_fsm_row_row_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2954,7 +3501,7 @@ func (x *Outcome) String() string {
 func (*Outcome) ProtoMessage() {}
 
 func (x *Outcome) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_row_row_proto_msgTypes[27]
+	mi := &file_fsm_row_row_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2967,7 +3514,7 @@ func (x *Outcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outcome.ProtoReflect.Descriptor instead.
 func (*Outcome) Descriptor() ([]byte, []int) {
-	return file_fsm_row_row_proto_rawDescGZIP(), []int{27}
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Outcome) GetKey() []byte {
@@ -3060,7 +3607,8 @@ const file_fsm_row_row_proto_rawDesc = "" +
 	"\x04Kind\x12\b\n" +
 	"\x04NONE\x10\x00\x12\t\n" +
 	"\x05AGENT\x10\x01\x12\v\n" +
-	"\aPROCESS\x10\x02\"\xb6\b\n" +
+	"\aPROCESS\x10\x02\"\x85\n" +
+	"\n" +
 	"\aFlowRun\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x18\n" +
 	"\acreated\x18\x02 \x01(\x03R\acreated\x12\x18\n" +
@@ -3094,9 +3642,60 @@ const file_fsm_row_row_proto_rawDesc = "" +
 	"\x15empirical_policy_json\x18\x1a \x01(\fR\x13empiricalPolicyJson\x12#\n" +
 	"\rattempt_began\x18U \x01(\x03R\fattemptBegan\x12\x18\n" +
 	"\aretries\x18V \x01(\x05R\aretries\x12\x19\n" +
-	"\brerun_of\x18W \x01(\fR\arerunOfB\x0f\n" +
+	"\brerun_of\x18W \x01(\fR\arerunOf\x120\n" +
+	"\x06policy\x18< \x01(\v2\x18.sluice.row.v1.RunPolicyR\x06policy\x12#\n" +
+	"\rcrash_retries\x18= \x01(\x05R\fcrashRetries\x12\x1a\n" +
+	"\bdeadline\x18> \x01(\x03R\bdeadline\x12\x1d\n" +
+	"\n" +
+	"timing_out\x18? \x01(\bR\ttimingOut\x12\x1f\n" +
+	"\vschedule_id\x18@ \x01(\fR\n" +
+	"scheduleId\x12\x1a\n" +
+	"\bbackfill\x18A \x01(\bR\bbackfillB\x0f\n" +
 	"\r_flow_versionB\x12\n" +
-	"\x10_idempotency_key\"\x95\x06\n" +
+	"\x10_idempotency_key\"\xb3\x01\n" +
+	"\tRunPolicy\x12\x1a\n" +
+	"\bpriority\x18\x01 \x01(\x05R\bpriority\x12#\n" +
+	"\rqueue_timeout\x18\x02 \x01(\x03R\fqueueTimeout\x12\x1f\n" +
+	"\vrun_timeout\x18\x03 \x01(\x03R\n" +
+	"runTimeout\x12#\n" +
+	"\rcrash_retries\x18\x04 \x01(\x05R\fcrashRetries\x12\x1f\n" +
+	"\vcrash_delay\x18\x05 \x01(\x03R\n" +
+	"crashDelay\"\xdd\x04\n" +
+	"\x06Policy\x120\n" +
+	"\x11concurrency_limit\x18\x01 \x01(\x05H\x00R\x10concurrencyLimit\x88\x01\x01\x12?\n" +
+	"\von_conflict\x18\x02 \x01(\x0e2\x1e.sluice.row.v1.Policy.ConflictR\n" +
+	"onConflict\x127\n" +
+	"\aoverlap\x18\x03 \x01(\x0e2\x1d.sluice.row.v1.Policy.OverlapR\aoverlap\x12>\n" +
+	"\vdst_skipped\x18\x04 \x01(\x0e2\x1d.sluice.row.v1.Policy.SkippedR\n" +
+	"dstSkipped\x12A\n" +
+	"\fdst_repeated\x18\x05 \x01(\x0e2\x1e.sluice.row.v1.Policy.RepeatedR\vdstRepeated\x12*\n" +
+	"\x03run\x18\x06 \x01(\v2\x18.sluice.row.v1.RunPolicyR\x03run\"3\n" +
+	"\bConflict\x12\t\n" +
+	"\x05QUEUE\x10\x00\x12\b\n" +
+	"\x04SKIP\x10\x01\x12\x12\n" +
+	"\x0eCANCEL_RUNNING\x10\x02\"]\n" +
+	"\aOverlap\x12\x11\n" +
+	"\rOVERLAP_ALLOW\x10\x00\x12\x11\n" +
+	"\rOVERLAP_QUEUE\x10\x01\x12\x10\n" +
+	"\fOVERLAP_SKIP\x10\x02\x12\x1a\n" +
+	"\x16OVERLAP_CANCEL_RUNNING\x10\x03\"#\n" +
+	"\aSkipped\x12\t\n" +
+	"\x05SHIFT\x10\x00\x12\r\n" +
+	"\tSKIP_TIME\x10\x01\")\n" +
+	"\bRepeated\x12\b\n" +
+	"\x04LAST\x10\x00\x12\t\n" +
+	"\x05FIRST\x10\x01\x12\b\n" +
+	"\x04BOTH\x10\x02B\x14\n" +
+	"\x12_concurrency_limit\"\xe2\x01\n" +
+	"\x12DeploymentSchedule\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\fR\x02id\x12\x18\n" +
+	"\acreated\x18\x02 \x01(\x03R\acreated\x12#\n" +
+	"\rschedule_json\x18\x03 \x01(\fR\fscheduleJson\x12\x16\n" +
+	"\x06active\x18\x04 \x01(\bR\x06active\x12\x1a\n" +
+	"\brevision\x18\x05 \x01(\x04R\brevision\x12\x1b\n" +
+	"\tnext_fire\x18\x06 \x01(\x03R\bnextFire\x12\x16\n" +
+	"\x06anchor\x18\a \x01(\x03R\x06anchor\x12\x14\n" +
+	"\x05since\x18\b \x01(\x03R\x05since\"\x95\x06\n" +
 	"\aTaskRun\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x18\n" +
 	"\acreated\x18\x02 \x01(\x03R\acreated\x12\x18\n" +
@@ -3127,7 +3726,7 @@ const file_fsm_row_row_proto_rawDesc = "" +
 	"runsBeforeB\f\n" +
 	"\n" +
 	"_cache_keyB\x0f\n" +
-	"\r_task_version\"\xce\x05\n" +
+	"\r_task_version\"\xaa\a\n" +
 	"\n" +
 	"Deployment\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x18\n" +
@@ -3151,7 +3750,12 @@ const file_fsm_row_row_proto_rawDesc = "" +
 	"entrypoint\x12+\n" +
 	"\x11schedule_revision\x18\x10 \x01(\x04R\x10scheduleRevision\x12\x1b\n" +
 	"\tnext_fire\x18\x11 \x01(\x03R\bnextFire\x12'\n" +
-	"\x0fschedule_anchor\x18\x12 \x01(\x03R\x0escheduleAnchor\"(\n" +
+	"\x0fschedule_anchor\x18\x12 \x01(\x03R\x0escheduleAnchor\x12-\n" +
+	"\x06policy\x18< \x01(\v2\x15.sluice.row.v1.PolicyR\x06policy\x12?\n" +
+	"\tschedules\x18= \x03(\v2!.sluice.row.v1.DeploymentScheduleR\tschedules\x12\x1a\n" +
+	"\brevision\x18> \x01(\x04R\brevision\x12'\n" +
+	"\x0fschedule_paused\x18? \x01(\bR\x0eschedulePaused\x12%\n" +
+	"\x0eschedule_since\x18@ \x01(\x03R\rscheduleSince\"(\n" +
 	"\aCatchup\x12\b\n" +
 	"\x04SKIP\x10\x00\x12\n" +
 	"\n" +
@@ -3336,67 +3940,82 @@ func file_fsm_row_row_proto_rawDescGZIP() []byte {
 	return file_fsm_row_row_proto_rawDescData
 }
 
-var file_fsm_row_row_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_fsm_row_row_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
+var file_fsm_row_row_proto_enumTypes = make([]protoimpl.EnumInfo, 9)
+var file_fsm_row_row_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
 var file_fsm_row_row_proto_goTypes = []any{
-	(StateType)(0),           // 0: sluice.row.v1.StateType
-	(Lease_Kind)(0),          // 1: sluice.row.v1.Lease.Kind
-	(Deployment_Catchup)(0),  // 2: sluice.row.v1.Deployment.Catchup
-	(Job_Action)(0),          // 3: sluice.row.v1.Job.Action
-	(Job_Status)(0),          // 4: sluice.row.v1.Job.Status
-	(*Data)(nil),             // 5: sluice.row.v1.Data
-	(*StateDetails)(nil),     // 6: sluice.row.v1.StateDetails
-	(*State)(nil),            // 7: sluice.row.v1.State
-	(*Flow)(nil),             // 8: sluice.row.v1.Flow
-	(*FlowRunner)(nil),       // 9: sluice.row.v1.FlowRunner
-	(*Lease)(nil),            // 10: sluice.row.v1.Lease
-	(*FlowRun)(nil),          // 11: sluice.row.v1.FlowRun
-	(*TaskRun)(nil),          // 12: sluice.row.v1.TaskRun
-	(*Deployment)(nil),       // 13: sluice.row.v1.Deployment
-	(*QueueFilter)(nil),      // 14: sluice.row.v1.QueueFilter
-	(*WorkQueue)(nil),        // 15: sluice.row.v1.WorkQueue
-	(*Agent)(nil),            // 16: sluice.row.v1.Agent
-	(*BlockSpec)(nil),        // 17: sluice.row.v1.BlockSpec
-	(*Block)(nil),            // 18: sluice.row.v1.Block
-	(*ConcurrencyLimit)(nil), // 19: sluice.row.v1.ConcurrencyLimit
-	(*Slot)(nil),             // 20: sluice.row.v1.Slot
-	(*CacheEntry)(nil),       // 21: sluice.row.v1.CacheEntry
-	(*Log)(nil),              // 22: sluice.row.v1.Log
-	(*LogSegment)(nil),       // 23: sluice.row.v1.LogSegment
-	(*LogProducer)(nil),      // 24: sluice.row.v1.LogProducer
-	(*LogUsage)(nil),         // 25: sluice.row.v1.LogUsage
-	(*Claim)(nil),            // 26: sluice.row.v1.Claim
-	(*Grant)(nil),            // 27: sluice.row.v1.Grant
-	(*BlobChunk)(nil),        // 28: sluice.row.v1.BlobChunk
-	(*Blob)(nil),             // 29: sluice.row.v1.Blob
-	(*Job)(nil),              // 30: sluice.row.v1.Job
-	(*JobRefusal)(nil),       // 31: sluice.row.v1.JobRefusal
-	(*Outcome)(nil),          // 32: sluice.row.v1.Outcome
+	(StateType)(0),             // 0: sluice.row.v1.StateType
+	(Lease_Kind)(0),            // 1: sluice.row.v1.Lease.Kind
+	(Policy_Conflict)(0),       // 2: sluice.row.v1.Policy.Conflict
+	(Policy_Overlap)(0),        // 3: sluice.row.v1.Policy.Overlap
+	(Policy_Skipped)(0),        // 4: sluice.row.v1.Policy.Skipped
+	(Policy_Repeated)(0),       // 5: sluice.row.v1.Policy.Repeated
+	(Deployment_Catchup)(0),    // 6: sluice.row.v1.Deployment.Catchup
+	(Job_Action)(0),            // 7: sluice.row.v1.Job.Action
+	(Job_Status)(0),            // 8: sluice.row.v1.Job.Status
+	(*Data)(nil),               // 9: sluice.row.v1.Data
+	(*StateDetails)(nil),       // 10: sluice.row.v1.StateDetails
+	(*State)(nil),              // 11: sluice.row.v1.State
+	(*Flow)(nil),               // 12: sluice.row.v1.Flow
+	(*FlowRunner)(nil),         // 13: sluice.row.v1.FlowRunner
+	(*Lease)(nil),              // 14: sluice.row.v1.Lease
+	(*FlowRun)(nil),            // 15: sluice.row.v1.FlowRun
+	(*RunPolicy)(nil),          // 16: sluice.row.v1.RunPolicy
+	(*Policy)(nil),             // 17: sluice.row.v1.Policy
+	(*DeploymentSchedule)(nil), // 18: sluice.row.v1.DeploymentSchedule
+	(*TaskRun)(nil),            // 19: sluice.row.v1.TaskRun
+	(*Deployment)(nil),         // 20: sluice.row.v1.Deployment
+	(*QueueFilter)(nil),        // 21: sluice.row.v1.QueueFilter
+	(*WorkQueue)(nil),          // 22: sluice.row.v1.WorkQueue
+	(*Agent)(nil),              // 23: sluice.row.v1.Agent
+	(*BlockSpec)(nil),          // 24: sluice.row.v1.BlockSpec
+	(*Block)(nil),              // 25: sluice.row.v1.Block
+	(*ConcurrencyLimit)(nil),   // 26: sluice.row.v1.ConcurrencyLimit
+	(*Slot)(nil),               // 27: sluice.row.v1.Slot
+	(*CacheEntry)(nil),         // 28: sluice.row.v1.CacheEntry
+	(*Log)(nil),                // 29: sluice.row.v1.Log
+	(*LogSegment)(nil),         // 30: sluice.row.v1.LogSegment
+	(*LogProducer)(nil),        // 31: sluice.row.v1.LogProducer
+	(*LogUsage)(nil),           // 32: sluice.row.v1.LogUsage
+	(*Claim)(nil),              // 33: sluice.row.v1.Claim
+	(*Grant)(nil),              // 34: sluice.row.v1.Grant
+	(*BlobChunk)(nil),          // 35: sluice.row.v1.BlobChunk
+	(*Blob)(nil),               // 36: sluice.row.v1.Blob
+	(*Job)(nil),                // 37: sluice.row.v1.Job
+	(*JobRefusal)(nil),         // 38: sluice.row.v1.JobRefusal
+	(*Outcome)(nil),            // 39: sluice.row.v1.Outcome
 }
 var file_fsm_row_row_proto_depIdxs = []int32{
 	0,  // 0: sluice.row.v1.State.type:type_name -> sluice.row.v1.StateType
-	5,  // 1: sluice.row.v1.State.data:type_name -> sluice.row.v1.Data
-	6,  // 2: sluice.row.v1.State.details:type_name -> sluice.row.v1.StateDetails
+	9,  // 1: sluice.row.v1.State.data:type_name -> sluice.row.v1.Data
+	10, // 2: sluice.row.v1.State.details:type_name -> sluice.row.v1.StateDetails
 	1,  // 3: sluice.row.v1.Lease.kind:type_name -> sluice.row.v1.Lease.Kind
-	9,  // 4: sluice.row.v1.FlowRun.flow_runner:type_name -> sluice.row.v1.FlowRunner
-	7,  // 5: sluice.row.v1.FlowRun.state:type_name -> sluice.row.v1.State
-	10, // 6: sluice.row.v1.FlowRun.lease:type_name -> sluice.row.v1.Lease
-	7,  // 7: sluice.row.v1.TaskRun.state:type_name -> sluice.row.v1.State
-	5,  // 8: sluice.row.v1.Deployment.flow_data:type_name -> sluice.row.v1.Data
-	9,  // 9: sluice.row.v1.Deployment.flow_runner:type_name -> sluice.row.v1.FlowRunner
-	2,  // 10: sluice.row.v1.Deployment.catchup:type_name -> sluice.row.v1.Deployment.Catchup
-	14, // 11: sluice.row.v1.WorkQueue.filter:type_name -> sluice.row.v1.QueueFilter
-	22, // 12: sluice.row.v1.LogSegment.logs:type_name -> sluice.row.v1.Log
-	27, // 13: sluice.row.v1.Claim.grants:type_name -> sluice.row.v1.Grant
-	3,  // 14: sluice.row.v1.Job.action:type_name -> sluice.row.v1.Job.Action
-	4,  // 15: sluice.row.v1.Job.status:type_name -> sluice.row.v1.Job.Status
-	0,  // 16: sluice.row.v1.Job.state_type:type_name -> sluice.row.v1.StateType
-	31, // 17: sluice.row.v1.Job.refusals:type_name -> sluice.row.v1.JobRefusal
-	18, // [18:18] is the sub-list for method output_type
-	18, // [18:18] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	13, // 4: sluice.row.v1.FlowRun.flow_runner:type_name -> sluice.row.v1.FlowRunner
+	11, // 5: sluice.row.v1.FlowRun.state:type_name -> sluice.row.v1.State
+	14, // 6: sluice.row.v1.FlowRun.lease:type_name -> sluice.row.v1.Lease
+	16, // 7: sluice.row.v1.FlowRun.policy:type_name -> sluice.row.v1.RunPolicy
+	2,  // 8: sluice.row.v1.Policy.on_conflict:type_name -> sluice.row.v1.Policy.Conflict
+	3,  // 9: sluice.row.v1.Policy.overlap:type_name -> sluice.row.v1.Policy.Overlap
+	4,  // 10: sluice.row.v1.Policy.dst_skipped:type_name -> sluice.row.v1.Policy.Skipped
+	5,  // 11: sluice.row.v1.Policy.dst_repeated:type_name -> sluice.row.v1.Policy.Repeated
+	16, // 12: sluice.row.v1.Policy.run:type_name -> sluice.row.v1.RunPolicy
+	11, // 13: sluice.row.v1.TaskRun.state:type_name -> sluice.row.v1.State
+	9,  // 14: sluice.row.v1.Deployment.flow_data:type_name -> sluice.row.v1.Data
+	13, // 15: sluice.row.v1.Deployment.flow_runner:type_name -> sluice.row.v1.FlowRunner
+	6,  // 16: sluice.row.v1.Deployment.catchup:type_name -> sluice.row.v1.Deployment.Catchup
+	17, // 17: sluice.row.v1.Deployment.policy:type_name -> sluice.row.v1.Policy
+	18, // 18: sluice.row.v1.Deployment.schedules:type_name -> sluice.row.v1.DeploymentSchedule
+	21, // 19: sluice.row.v1.WorkQueue.filter:type_name -> sluice.row.v1.QueueFilter
+	29, // 20: sluice.row.v1.LogSegment.logs:type_name -> sluice.row.v1.Log
+	34, // 21: sluice.row.v1.Claim.grants:type_name -> sluice.row.v1.Grant
+	7,  // 22: sluice.row.v1.Job.action:type_name -> sluice.row.v1.Job.Action
+	8,  // 23: sluice.row.v1.Job.status:type_name -> sluice.row.v1.Job.Status
+	0,  // 24: sluice.row.v1.Job.state_type:type_name -> sluice.row.v1.StateType
+	38, // 25: sluice.row.v1.Job.refusals:type_name -> sluice.row.v1.JobRefusal
+	26, // [26:26] is the sub-list for method output_type
+	26, // [26:26] is the sub-list for method input_type
+	26, // [26:26] is the sub-list for extension type_name
+	26, // [26:26] is the sub-list for extension extendee
+	0,  // [0:26] is the sub-list for field type_name
 }
 
 func init() { file_fsm_row_row_proto_init() }
@@ -3408,16 +4027,17 @@ func file_fsm_row_row_proto_init() {
 	file_fsm_row_row_proto_msgTypes[2].OneofWrappers = []any{}
 	file_fsm_row_row_proto_msgTypes[4].OneofWrappers = []any{}
 	file_fsm_row_row_proto_msgTypes[6].OneofWrappers = []any{}
-	file_fsm_row_row_proto_msgTypes[7].OneofWrappers = []any{}
+	file_fsm_row_row_proto_msgTypes[8].OneofWrappers = []any{}
 	file_fsm_row_row_proto_msgTypes[10].OneofWrappers = []any{}
-	file_fsm_row_row_proto_msgTypes[12].OneofWrappers = []any{}
+	file_fsm_row_row_proto_msgTypes[13].OneofWrappers = []any{}
+	file_fsm_row_row_proto_msgTypes[15].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fsm_row_row_proto_rawDesc), len(file_fsm_row_row_proto_rawDesc)),
-			NumEnums:      5,
-			NumMessages:   28,
+			NumEnums:      9,
+			NumMessages:   31,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -1,6 +1,8 @@
 package state
 
 import (
+	"slices"
+
 	"github.com/sluice-dev/sluice/fsm/row"
 )
 
@@ -32,6 +34,8 @@ const (
 	idxTaskRunRunning     = 24
 	idxJobActive          = 70
 	idxOutcomeCreated     = 71
+	idxDeploymentGated    = 60
+	idxRunDeadline        = 61
 )
 
 // Counters kept beside the flow runs.
@@ -96,6 +100,11 @@ var flowRuns = &table[row.FlowRun, *row.FlowRun]{
 		{idxRunName, "name", false, first, func(r *row.FlowRun, add func([]byte)) {
 			add(appendID(appendText(indexKey(idxRunName), r.Name), r.Id))
 		}},
+		{idxRunDeadline, "deadline", false, first, func(r *row.FlowRun, add func([]byte)) {
+			if r.Deadline != 0 {
+				add(appendID(appendTime(indexKey(idxRunDeadline), r.Deadline), r.Id))
+			}
+		}},
 		{idxRunExpectedStart, "expected_start", false, first, func(r *row.FlowRun, add func([]byte)) {
 			add(appendID(appendTime(indexKey(idxRunExpectedStart), r.ExpectedStartTime), r.Id))
 		}},
@@ -156,11 +165,28 @@ var deployments = &table[row.Deployment, *row.Deployment]{
 			add(appendText(appendID(indexKey(idxDeploymentName), r.FlowId), r.Name))
 		}},
 		{idxDeploymentSchedule, "active_schedule", false, first, func(r *row.Deployment, add func([]byte)) {
-			if r.IsScheduleActive && len(r.ScheduleJson) != 0 {
+			if hasActiveSchedule(r) {
 				add(appendID(indexKey(idxDeploymentSchedule), r.Id))
 			}
 		}},
+		{idxDeploymentGated, "gated", false, first, func(r *row.Deployment, add func([]byte)) {
+			if isGated(r) {
+				add(appendID(indexKey(idxDeploymentGated), r.Id))
+			}
+		}},
 	},
+}
+
+// isGated reports whether a deployment limits how many of its runs are under way.
+func isGated(r *row.Deployment) bool {
+	return r.Policy != nil && r.Policy.ConcurrencyLimit != nil || r.GetPolicy().GetOverlap() != row.Policy_OVERLAP_ALLOW
+}
+
+func hasActiveSchedule(r *row.Deployment) bool {
+	if !r.IsScheduleActive {
+		return false
+	}
+	return len(r.ScheduleJson) != 0 && !r.SchedulePaused || slices.ContainsFunc(r.Schedules, func(s *row.DeploymentSchedule) bool { return s.Active })
 }
 
 var workQueues = &table[row.WorkQueue, *row.WorkQueue]{
