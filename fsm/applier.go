@@ -28,8 +28,8 @@ type applier struct {
 	env       *command.Envelope
 	ids       uint32 // next ordinal of a derived id within the entry
 	events    []watch.Event
-	// system says that the cluster version or the checkpoint changed.
-	system bool
+	// system says that the cluster version or the checkpoint changed, access that tokens did.
+	system, access bool
 }
 
 // apply applies one encoded command and returns its encoded result.
@@ -42,6 +42,9 @@ func (a *applier) apply(data []byte) ([]byte, error) {
 	result, err := a.dispatch()
 	if err != nil {
 		return nil, fmt.Errorf("apply %T: %w", env.Command, err)
+	}
+	if err := a.audit(result); err != nil {
+		return nil, fmt.Errorf("record %T: %w", env.Command, err)
 	}
 	encoded, err := proto.Marshal(result)
 	if err != nil {
@@ -178,6 +181,16 @@ func (a *applier) perform() (*command.Result, error) {
 		return a.deleteSchedule(c.DeleteSchedule)
 	case *command.Envelope_BackfillRuns:
 		return a.backfillRuns(c.BackfillRuns)
+	case *command.Envelope_CreateToken:
+		return a.createToken(c.CreateToken)
+	case *command.Envelope_RevokeToken:
+		return a.revokeToken(c.RevokeToken.Id)
+	case *command.Envelope_RecordAudit:
+		return &command.Result{}, nil
+	case *command.Envelope_TidyAccess:
+		return a.tidyAccess(c.TidyAccess)
+	case *command.Envelope_UseTokens:
+		return a.useTokens(c.UseTokens)
 	default:
 		return nil, command.ErrUnknownCommand
 	}

@@ -55,8 +55,11 @@ type FSM struct {
 
 	applied atomic.Uint64
 	version atomic.Uint64 // of the cluster, as applied
-	noted   atomic.Pointer[checkpoint]
-	halted  atomic.Pointer[Halt]
+	// tokenChanges grows with every change of a token; tokens are those of one such number.
+	tokenChanges atomic.Uint64
+	tokens       atomic.Pointer[tokenSet]
+	noted        atomic.Pointer[checkpoint]
+	halted       atomic.Pointer[Halt]
 
 	mu      sync.Mutex
 	advance chan struct{} // closed when applied grows or the machine halts; guarded by mu
@@ -207,7 +210,7 @@ func (f *FSM) commit(logs []*raft.Log, answers []any) (bad int, err error) {
 	batch := store.NewBatch()
 	defer batch.Close()
 	tx := state.NewTx(batch)
-	events, system, bad, err := f.applyAll(tx, logs, answers)
+	done, bad, err := f.applyAll(tx, logs, answers)
 	if err == nil {
 		if err = tx.Flush(); err == nil {
 			err = store.Commit(batch, false)
@@ -217,7 +220,7 @@ func (f *FSM) commit(logs []*raft.Log, answers []any) (bad int, err error) {
 		f.cache.reset()
 		return bad, err
 	}
-	if system {
+	if done.system {
 		if err := f.learn(store, false); err != nil {
 			f.log.Error("read the cluster version", "error", err)
 		}
@@ -225,18 +228,27 @@ func (f *FSM) commit(logs []*raft.Log, answers []any) (bad int, err error) {
 	// In this order: who waited for an index must not be given the view of before it.
 	f.dropShared()
 	f.applied.Store(logs[len(logs)-1].Index)
-	f.events.Publish(events)
+	if done.access {
+		f.tokenChanges.Add(1)
+	}
+	f.events.Publish(done.events)
 	f.wake()
 	return 0, nil
 }
 
-// applyAll returns what the entries cause, and whether version or checkpoint changed; or why the entry with the place bad could not be
-// applied.
-func (f *FSM) applyAll(tx *state.Tx, logs []*raft.Log, answers []any) (events []watch.Event, system bool, bad int, err error) {
+// consequences of entries, beside what they write.
+type consequences struct {
+	events []watch.Event
+	system bool // version or checkpoint changed
+	access bool // tokens changed
+}
+
+// applyAll returns what the entries cause; or why the entry with the place bad could not be applied.
+func (f *FSM) applyAll(tx *state.Tx, logs []*raft.Log, answers []any) (done consequences, bad int, err error) {
 	defer f.recovered(&err)
 	now, err := tx.LastTime()
 	if err != nil {
-		return nil, false, 0, err
+		return done, 0, err
 	}
 	for i, l := range logs {
 		bad = i
@@ -244,25 +256,25 @@ func (f *FSM) applyAll(tx *state.Tx, logs []*raft.Log, answers []any) (events []
 		case raft.LogCommand:
 			entry, err := command.DecodeEntry(l.Data)
 			if err != nil {
-				return nil, false, bad, err
+				return consequences{}, bad, err
 			}
 			now = max(now, entry.Stamp)
 			a := &applier{tx: tx, cache: &f.cache, supported: f.versions, index: l.Index, now: now}
 			result, err := a.applyEntry(entry)
 			if err != nil {
-				return nil, false, bad, err
+				return consequences{}, bad, err
 			}
 			answers[i] = result
-			events = append(events, a.events...)
-			system = system || a.system
+			done.events = append(done.events, a.events...)
+			done.system, done.access = done.system || a.system, done.access || a.access
 		case raft.LogConfiguration:
 			if err := snapshot.WriteConfiguration(tx.Batch(), l.Index, raft.DecodeConfiguration(l.Data)); err != nil {
-				return nil, false, bad, err
+				return consequences{}, bad, err
 			}
 		}
 	}
 	last := logs[len(logs)-1]
-	return events, system, bad, errors.Join(tx.SetLastTime(now), snapshot.WriteApplied(tx.Batch(), last.Index, last.Term))
+	return done, bad, errors.Join(tx.SetLastTime(now), snapshot.WriteApplied(tx.Batch(), last.Index, last.Term))
 }
 
 // applyEntry applies the batches of an entry, each at most once.
@@ -332,6 +344,7 @@ func (f *FSM) installed(store kv.Store) {
 	}
 	index, _ := meta.Last()
 	f.applied.Store(index)
+	f.tokenChanges.Add(1)
 	if err := f.learn(store, true); err != nil {
 		f.halt(0, err)
 		return

@@ -92,7 +92,7 @@ func (x Result_Code) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Result_Code.Descriptor instead.
 func (Result_Code) EnumDescriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{45, 0}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{46, 0}
 }
 
 type StateResult_Status int32
@@ -144,7 +144,7 @@ func (x StateResult_Status) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use StateResult_Status.Descriptor instead.
 func (StateResult_Status) EnumDescriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{46, 0}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{47, 0}
 }
 
 // Envelope is one command with what every command carries. Session, sequence and the leader's time stamp stand in the
@@ -210,7 +210,14 @@ type Envelope struct {
 	//	*Envelope_PutSchedule
 	//	*Envelope_DeleteSchedule
 	//	*Envelope_BackfillRuns
-	Command       isEnvelope_Command `protobuf_oneof:"command"`
+	//	*Envelope_CreateToken
+	//	*Envelope_RevokeToken
+	//	*Envelope_RecordAudit
+	//	*Envelope_TidyAccess
+	//	*Envelope_UseTokens
+	Command isEnvelope_Command `protobuf_oneof:"command"`
+	// What the record of this write says beside actor, time and outcome; absent: the write leaves none.
+	Audit         *Audit `protobuf:"bytes,129,opt,name=audit,proto3" json:"audit,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -753,6 +760,58 @@ func (x *Envelope) GetBackfillRuns() *BackfillRuns {
 	return nil
 }
 
+func (x *Envelope) GetCreateToken() *CreateToken {
+	if x != nil {
+		if x, ok := x.Command.(*Envelope_CreateToken); ok {
+			return x.CreateToken
+		}
+	}
+	return nil
+}
+
+func (x *Envelope) GetRevokeToken() *RevokeToken {
+	if x != nil {
+		if x, ok := x.Command.(*Envelope_RevokeToken); ok {
+			return x.RevokeToken
+		}
+	}
+	return nil
+}
+
+func (x *Envelope) GetRecordAudit() *RecordAudit {
+	if x != nil {
+		if x, ok := x.Command.(*Envelope_RecordAudit); ok {
+			return x.RecordAudit
+		}
+	}
+	return nil
+}
+
+func (x *Envelope) GetTidyAccess() *TidyAccess {
+	if x != nil {
+		if x, ok := x.Command.(*Envelope_TidyAccess); ok {
+			return x.TidyAccess
+		}
+	}
+	return nil
+}
+
+func (x *Envelope) GetUseTokens() *UseTokens {
+	if x != nil {
+		if x, ok := x.Command.(*Envelope_UseTokens); ok {
+			return x.UseTokens
+		}
+	}
+	return nil
+}
+
+func (x *Envelope) GetAudit() *Audit {
+	if x != nil {
+		return x.Audit
+	}
+	return nil
+}
+
 type isEnvelope_Command interface {
 	isEnvelope_Command()
 }
@@ -961,6 +1020,26 @@ type Envelope_BackfillRuns struct {
 	BackfillRuns *BackfillRuns `protobuf:"bytes,145,opt,name=backfill_runs,json=backfillRuns,proto3,oneof"`
 }
 
+type Envelope_CreateToken struct {
+	CreateToken *CreateToken `protobuf:"bytes,120,opt,name=create_token,json=createToken,proto3,oneof"`
+}
+
+type Envelope_RevokeToken struct {
+	RevokeToken *RevokeToken `protobuf:"bytes,121,opt,name=revoke_token,json=revokeToken,proto3,oneof"`
+}
+
+type Envelope_RecordAudit struct {
+	RecordAudit *RecordAudit `protobuf:"bytes,122,opt,name=record_audit,json=recordAudit,proto3,oneof"`
+}
+
+type Envelope_TidyAccess struct {
+	TidyAccess *TidyAccess `protobuf:"bytes,123,opt,name=tidy_access,json=tidyAccess,proto3,oneof"`
+}
+
+type Envelope_UseTokens struct {
+	UseTokens *UseTokens `protobuf:"bytes,124,opt,name=use_tokens,json=useTokens,proto3,oneof"`
+}
+
 func (*Envelope_LeaderEpoch) isEnvelope_Command() {}
 
 func (*Envelope_BuildIndex) isEnvelope_Command() {}
@@ -1063,6 +1142,109 @@ func (*Envelope_DeleteSchedule) isEnvelope_Command() {}
 
 func (*Envelope_BackfillRuns) isEnvelope_Command() {}
 
+func (*Envelope_CreateToken) isEnvelope_Command() {}
+
+func (*Envelope_RevokeToken) isEnvelope_Command() {}
+
+func (*Envelope_RecordAudit) isEnvelope_Command() {}
+
+func (*Envelope_TidyAccess) isEnvelope_Command() {}
+
+func (*Envelope_UseTokens) isEnvelope_Command() {}
+
+// Audit is what a request tells of itself.
+type Audit struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	TokenId       []byte                 `protobuf:"bytes,1,opt,name=token_id,json=tokenId,proto3" json:"token_id,omitempty"` // empty without a token
+	Role          string                 `protobuf:"bytes,2,opt,name=role,proto3" json:"role,omitempty"`
+	Action        string                 `protobuf:"bytes,3,opt,name=action,proto3" json:"action,omitempty"` // method and route
+	Object        string                 `protobuf:"bytes,4,opt,name=object,proto3" json:"object,omitempty"` // what the path names, in the order of the route, separated by slashes
+	RequestId     string                 `protobuf:"bytes,5,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	Address       string                 `protobuf:"bytes,6,opt,name=address,proto3" json:"address,omitempty"` // whence the request came, without the port
+	Outcome       string                 `protobuf:"bytes,7,opt,name=outcome,proto3" json:"outcome,omitempty"` // of RecordAudit only: other commands record their own
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Audit) Reset() {
+	*x = Audit{}
+	mi := &file_fsm_command_command_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Audit) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Audit) ProtoMessage() {}
+
+func (x *Audit) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_command_command_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Audit.ProtoReflect.Descriptor instead.
+func (*Audit) Descriptor() ([]byte, []int) {
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Audit) GetTokenId() []byte {
+	if x != nil {
+		return x.TokenId
+	}
+	return nil
+}
+
+func (x *Audit) GetRole() string {
+	if x != nil {
+		return x.Role
+	}
+	return ""
+}
+
+func (x *Audit) GetAction() string {
+	if x != nil {
+		return x.Action
+	}
+	return ""
+}
+
+func (x *Audit) GetObject() string {
+	if x != nil {
+		return x.Object
+	}
+	return ""
+}
+
+func (x *Audit) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *Audit) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *Audit) GetOutcome() string {
+	if x != nil {
+		return x.Outcome
+	}
+	return ""
+}
+
 // Idempotency names a request, so that its repetition answers what it answered. Key and request are 16-byte hashes, of who asked with
 // which key and of what was asked; ordinal counts the commands of the request.
 type Idempotency struct {
@@ -1076,7 +1258,7 @@ type Idempotency struct {
 
 func (x *Idempotency) Reset() {
 	*x = Idempotency{}
-	mi := &file_fsm_command_command_proto_msgTypes[1]
+	mi := &file_fsm_command_command_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1088,7 +1270,7 @@ func (x *Idempotency) String() string {
 func (*Idempotency) ProtoMessage() {}
 
 func (x *Idempotency) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[1]
+	mi := &file_fsm_command_command_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1101,7 +1283,7 @@ func (x *Idempotency) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Idempotency.ProtoReflect.Descriptor instead.
 func (*Idempotency) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{1}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Idempotency) GetKey() []byte {
@@ -1138,7 +1320,7 @@ type LeaderEpoch struct {
 
 func (x *LeaderEpoch) Reset() {
 	*x = LeaderEpoch{}
-	mi := &file_fsm_command_command_proto_msgTypes[2]
+	mi := &file_fsm_command_command_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1150,7 +1332,7 @@ func (x *LeaderEpoch) String() string {
 func (*LeaderEpoch) ProtoMessage() {}
 
 func (x *LeaderEpoch) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[2]
+	mi := &file_fsm_command_command_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1163,7 +1345,7 @@ func (x *LeaderEpoch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaderEpoch.ProtoReflect.Descriptor instead.
 func (*LeaderEpoch) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{2}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *LeaderEpoch) GetTerm() uint64 {
@@ -1205,7 +1387,7 @@ type BuildIndex struct {
 
 func (x *BuildIndex) Reset() {
 	*x = BuildIndex{}
-	mi := &file_fsm_command_command_proto_msgTypes[3]
+	mi := &file_fsm_command_command_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1217,7 +1399,7 @@ func (x *BuildIndex) String() string {
 func (*BuildIndex) ProtoMessage() {}
 
 func (x *BuildIndex) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[3]
+	mi := &file_fsm_command_command_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1230,7 +1412,7 @@ func (x *BuildIndex) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BuildIndex.ProtoReflect.Descriptor instead.
 func (*BuildIndex) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{3}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *BuildIndex) GetIndex() uint32 {
@@ -1257,7 +1439,7 @@ type RaiseVersion struct {
 
 func (x *RaiseVersion) Reset() {
 	*x = RaiseVersion{}
-	mi := &file_fsm_command_command_proto_msgTypes[4]
+	mi := &file_fsm_command_command_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1269,7 +1451,7 @@ func (x *RaiseVersion) String() string {
 func (*RaiseVersion) ProtoMessage() {}
 
 func (x *RaiseVersion) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[4]
+	mi := &file_fsm_command_command_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1282,7 +1464,7 @@ func (x *RaiseVersion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RaiseVersion.ProtoReflect.Descriptor instead.
 func (*RaiseVersion) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{4}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *RaiseVersion) GetVersion() uint32 {
@@ -1301,7 +1483,7 @@ type Checkpoint struct {
 
 func (x *Checkpoint) Reset() {
 	*x = Checkpoint{}
-	mi := &file_fsm_command_command_proto_msgTypes[5]
+	mi := &file_fsm_command_command_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1313,7 +1495,7 @@ func (x *Checkpoint) String() string {
 func (*Checkpoint) ProtoMessage() {}
 
 func (x *Checkpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[5]
+	mi := &file_fsm_command_command_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1326,7 +1508,7 @@ func (x *Checkpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Checkpoint.ProtoReflect.Descriptor instead.
 func (*Checkpoint) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{5}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{6}
 }
 
 type Delete struct {
@@ -1338,7 +1520,7 @@ type Delete struct {
 
 func (x *Delete) Reset() {
 	*x = Delete{}
-	mi := &file_fsm_command_command_proto_msgTypes[6]
+	mi := &file_fsm_command_command_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1350,7 +1532,7 @@ func (x *Delete) String() string {
 func (*Delete) ProtoMessage() {}
 
 func (x *Delete) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[6]
+	mi := &file_fsm_command_command_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1363,7 +1545,7 @@ func (x *Delete) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Delete.ProtoReflect.Descriptor instead.
 func (*Delete) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{6}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Delete) GetId() []byte {
@@ -1384,7 +1566,7 @@ type CreateFlow struct {
 
 func (x *CreateFlow) Reset() {
 	*x = CreateFlow{}
-	mi := &file_fsm_command_command_proto_msgTypes[7]
+	mi := &file_fsm_command_command_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1396,7 +1578,7 @@ func (x *CreateFlow) String() string {
 func (*CreateFlow) ProtoMessage() {}
 
 func (x *CreateFlow) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[7]
+	mi := &file_fsm_command_command_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1409,7 +1591,7 @@ func (x *CreateFlow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateFlow.ProtoReflect.Descriptor instead.
 func (*CreateFlow) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{7}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *CreateFlow) GetId() []byte {
@@ -1444,7 +1626,7 @@ type UpdateFlow struct {
 
 func (x *UpdateFlow) Reset() {
 	*x = UpdateFlow{}
-	mi := &file_fsm_command_command_proto_msgTypes[8]
+	mi := &file_fsm_command_command_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1456,7 +1638,7 @@ func (x *UpdateFlow) String() string {
 func (*UpdateFlow) ProtoMessage() {}
 
 func (x *UpdateFlow) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[8]
+	mi := &file_fsm_command_command_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1469,7 +1651,7 @@ func (x *UpdateFlow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateFlow.ProtoReflect.Descriptor instead.
 func (*UpdateFlow) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{8}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *UpdateFlow) GetId() []byte {
@@ -1507,7 +1689,7 @@ type ProposedState struct {
 
 func (x *ProposedState) Reset() {
 	*x = ProposedState{}
-	mi := &file_fsm_command_command_proto_msgTypes[9]
+	mi := &file_fsm_command_command_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1519,7 +1701,7 @@ func (x *ProposedState) String() string {
 func (*ProposedState) ProtoMessage() {}
 
 func (x *ProposedState) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[9]
+	mi := &file_fsm_command_command_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1532,7 +1714,7 @@ func (x *ProposedState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProposedState.ProtoReflect.Descriptor instead.
 func (*ProposedState) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{9}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ProposedState) GetType() row.StateType {
@@ -1594,7 +1776,7 @@ type CreateFlowRun struct {
 
 func (x *CreateFlowRun) Reset() {
 	*x = CreateFlowRun{}
-	mi := &file_fsm_command_command_proto_msgTypes[10]
+	mi := &file_fsm_command_command_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1606,7 +1788,7 @@ func (x *CreateFlowRun) String() string {
 func (*CreateFlowRun) ProtoMessage() {}
 
 func (x *CreateFlowRun) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[10]
+	mi := &file_fsm_command_command_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1619,7 +1801,7 @@ func (x *CreateFlowRun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateFlowRun.ProtoReflect.Descriptor instead.
 func (*CreateFlowRun) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{10}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *CreateFlowRun) GetId() []byte {
@@ -1737,7 +1919,7 @@ type UpdateFlowRun struct {
 
 func (x *UpdateFlowRun) Reset() {
 	*x = UpdateFlowRun{}
-	mi := &file_fsm_command_command_proto_msgTypes[11]
+	mi := &file_fsm_command_command_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1749,7 +1931,7 @@ func (x *UpdateFlowRun) String() string {
 func (*UpdateFlowRun) ProtoMessage() {}
 
 func (x *UpdateFlowRun) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[11]
+	mi := &file_fsm_command_command_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1762,7 +1944,7 @@ func (x *UpdateFlowRun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateFlowRun.ProtoReflect.Descriptor instead.
 func (*UpdateFlowRun) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{11}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *UpdateFlowRun) GetId() []byte {
@@ -1844,7 +2026,7 @@ type SetState struct {
 
 func (x *SetState) Reset() {
 	*x = SetState{}
-	mi := &file_fsm_command_command_proto_msgTypes[12]
+	mi := &file_fsm_command_command_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1856,7 +2038,7 @@ func (x *SetState) String() string {
 func (*SetState) ProtoMessage() {}
 
 func (x *SetState) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[12]
+	mi := &file_fsm_command_command_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1869,7 +2051,7 @@ func (x *SetState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetState.ProtoReflect.Descriptor instead.
 func (*SetState) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{12}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *SetState) GetId() []byte {
@@ -1931,7 +2113,7 @@ type CancelFlowRun struct {
 
 func (x *CancelFlowRun) Reset() {
 	*x = CancelFlowRun{}
-	mi := &file_fsm_command_command_proto_msgTypes[13]
+	mi := &file_fsm_command_command_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1943,7 +2125,7 @@ func (x *CancelFlowRun) String() string {
 func (*CancelFlowRun) ProtoMessage() {}
 
 func (x *CancelFlowRun) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[13]
+	mi := &file_fsm_command_command_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1956,7 +2138,7 @@ func (x *CancelFlowRun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelFlowRun.ProtoReflect.Descriptor instead.
 func (*CancelFlowRun) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{13}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *CancelFlowRun) GetId() []byte {
@@ -1986,7 +2168,7 @@ type StartLease struct {
 
 func (x *StartLease) Reset() {
 	*x = StartLease{}
-	mi := &file_fsm_command_command_proto_msgTypes[14]
+	mi := &file_fsm_command_command_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1998,7 +2180,7 @@ func (x *StartLease) String() string {
 func (*StartLease) ProtoMessage() {}
 
 func (x *StartLease) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[14]
+	mi := &file_fsm_command_command_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2011,7 +2193,7 @@ func (x *StartLease) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartLease.ProtoReflect.Descriptor instead.
 func (*StartLease) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{14}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *StartLease) GetFlowRunId() []byte {
@@ -2063,7 +2245,7 @@ type CreateTaskRun struct {
 
 func (x *CreateTaskRun) Reset() {
 	*x = CreateTaskRun{}
-	mi := &file_fsm_command_command_proto_msgTypes[15]
+	mi := &file_fsm_command_command_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2075,7 +2257,7 @@ func (x *CreateTaskRun) String() string {
 func (*CreateTaskRun) ProtoMessage() {}
 
 func (x *CreateTaskRun) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[15]
+	mi := &file_fsm_command_command_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2088,7 +2270,7 @@ func (x *CreateTaskRun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTaskRun.ProtoReflect.Descriptor instead.
 func (*CreateTaskRun) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{15}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *CreateTaskRun) GetId() []byte {
@@ -2210,7 +2392,7 @@ type PutDeployment struct {
 
 func (x *PutDeployment) Reset() {
 	*x = PutDeployment{}
-	mi := &file_fsm_command_command_proto_msgTypes[16]
+	mi := &file_fsm_command_command_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2222,7 +2404,7 @@ func (x *PutDeployment) String() string {
 func (*PutDeployment) ProtoMessage() {}
 
 func (x *PutDeployment) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[16]
+	mi := &file_fsm_command_command_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2235,7 +2417,7 @@ func (x *PutDeployment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutDeployment.ProtoReflect.Descriptor instead.
 func (*PutDeployment) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{16}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *PutDeployment) GetId() []byte {
@@ -2398,7 +2580,7 @@ type PatchDeployment struct {
 
 func (x *PatchDeployment) Reset() {
 	*x = PatchDeployment{}
-	mi := &file_fsm_command_command_proto_msgTypes[17]
+	mi := &file_fsm_command_command_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2410,7 +2592,7 @@ func (x *PatchDeployment) String() string {
 func (*PatchDeployment) ProtoMessage() {}
 
 func (x *PatchDeployment) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[17]
+	mi := &file_fsm_command_command_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2423,7 +2605,7 @@ func (x *PatchDeployment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PatchDeployment.ProtoReflect.Descriptor instead.
 func (*PatchDeployment) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{17}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *PatchDeployment) GetId() []byte {
@@ -2611,7 +2793,7 @@ type ResolveConflicts struct {
 
 func (x *ResolveConflicts) Reset() {
 	*x = ResolveConflicts{}
-	mi := &file_fsm_command_command_proto_msgTypes[18]
+	mi := &file_fsm_command_command_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2623,7 +2805,7 @@ func (x *ResolveConflicts) String() string {
 func (*ResolveConflicts) ProtoMessage() {}
 
 func (x *ResolveConflicts) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[18]
+	mi := &file_fsm_command_command_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2636,7 +2818,7 @@ func (x *ResolveConflicts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResolveConflicts.ProtoReflect.Descriptor instead.
 func (*ResolveConflicts) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{18}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ResolveConflicts) GetDeploymentIds() [][]byte {
@@ -2657,7 +2839,7 @@ type EnforceDeadlines struct {
 
 func (x *EnforceDeadlines) Reset() {
 	*x = EnforceDeadlines{}
-	mi := &file_fsm_command_command_proto_msgTypes[19]
+	mi := &file_fsm_command_command_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2669,7 +2851,7 @@ func (x *EnforceDeadlines) String() string {
 func (*EnforceDeadlines) ProtoMessage() {}
 
 func (x *EnforceDeadlines) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[19]
+	mi := &file_fsm_command_command_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2682,7 +2864,7 @@ func (x *EnforceDeadlines) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EnforceDeadlines.ProtoReflect.Descriptor instead.
 func (*EnforceDeadlines) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{19}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *EnforceDeadlines) GetFlowRunIds() [][]byte {
@@ -2715,7 +2897,7 @@ type PutSchedule struct {
 
 func (x *PutSchedule) Reset() {
 	*x = PutSchedule{}
-	mi := &file_fsm_command_command_proto_msgTypes[20]
+	mi := &file_fsm_command_command_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2727,7 +2909,7 @@ func (x *PutSchedule) String() string {
 func (*PutSchedule) ProtoMessage() {}
 
 func (x *PutSchedule) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[20]
+	mi := &file_fsm_command_command_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2740,7 +2922,7 @@ func (x *PutSchedule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutSchedule.ProtoReflect.Descriptor instead.
 func (*PutSchedule) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{20}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *PutSchedule) GetDeploymentId() []byte {
@@ -2803,7 +2985,7 @@ type DeleteSchedule struct {
 
 func (x *DeleteSchedule) Reset() {
 	*x = DeleteSchedule{}
-	mi := &file_fsm_command_command_proto_msgTypes[21]
+	mi := &file_fsm_command_command_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2815,7 +2997,7 @@ func (x *DeleteSchedule) String() string {
 func (*DeleteSchedule) ProtoMessage() {}
 
 func (x *DeleteSchedule) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[21]
+	mi := &file_fsm_command_command_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2828,7 +3010,7 @@ func (x *DeleteSchedule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteSchedule.ProtoReflect.Descriptor instead.
 func (*DeleteSchedule) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{21}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *DeleteSchedule) GetDeploymentId() []byte {
@@ -2858,7 +3040,7 @@ type BackfillRuns struct {
 
 func (x *BackfillRuns) Reset() {
 	*x = BackfillRuns{}
-	mi := &file_fsm_command_command_proto_msgTypes[22]
+	mi := &file_fsm_command_command_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2870,7 +3052,7 @@ func (x *BackfillRuns) String() string {
 func (*BackfillRuns) ProtoMessage() {}
 
 func (x *BackfillRuns) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[22]
+	mi := &file_fsm_command_command_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2883,7 +3065,7 @@ func (x *BackfillRuns) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackfillRuns.ProtoReflect.Descriptor instead.
 func (*BackfillRuns) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{22}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *BackfillRuns) GetDeploymentId() []byte {
@@ -2924,7 +3106,7 @@ type SetScheduleActive struct {
 
 func (x *SetScheduleActive) Reset() {
 	*x = SetScheduleActive{}
-	mi := &file_fsm_command_command_proto_msgTypes[23]
+	mi := &file_fsm_command_command_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2936,7 +3118,7 @@ func (x *SetScheduleActive) String() string {
 func (*SetScheduleActive) ProtoMessage() {}
 
 func (x *SetScheduleActive) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[23]
+	mi := &file_fsm_command_command_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2949,7 +3131,7 @@ func (x *SetScheduleActive) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetScheduleActive.ProtoReflect.Descriptor instead.
 func (*SetScheduleActive) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{23}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *SetScheduleActive) GetId() []byte {
@@ -2981,7 +3163,7 @@ type ScheduleRuns struct {
 
 func (x *ScheduleRuns) Reset() {
 	*x = ScheduleRuns{}
-	mi := &file_fsm_command_command_proto_msgTypes[24]
+	mi := &file_fsm_command_command_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2993,7 +3175,7 @@ func (x *ScheduleRuns) String() string {
 func (*ScheduleRuns) ProtoMessage() {}
 
 func (x *ScheduleRuns) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[24]
+	mi := &file_fsm_command_command_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3006,7 +3188,7 @@ func (x *ScheduleRuns) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScheduleRuns.ProtoReflect.Descriptor instead.
 func (*ScheduleRuns) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{24}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ScheduleRuns) GetDeploymentId() []byte {
@@ -3065,7 +3247,7 @@ type CreateWorkQueue struct {
 
 func (x *CreateWorkQueue) Reset() {
 	*x = CreateWorkQueue{}
-	mi := &file_fsm_command_command_proto_msgTypes[25]
+	mi := &file_fsm_command_command_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3077,7 +3259,7 @@ func (x *CreateWorkQueue) String() string {
 func (*CreateWorkQueue) ProtoMessage() {}
 
 func (x *CreateWorkQueue) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[25]
+	mi := &file_fsm_command_command_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3090,7 +3272,7 @@ func (x *CreateWorkQueue) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateWorkQueue.ProtoReflect.Descriptor instead.
 func (*CreateWorkQueue) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{25}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *CreateWorkQueue) GetId() []byte {
@@ -3154,7 +3336,7 @@ type UpdateWorkQueue struct {
 
 func (x *UpdateWorkQueue) Reset() {
 	*x = UpdateWorkQueue{}
-	mi := &file_fsm_command_command_proto_msgTypes[26]
+	mi := &file_fsm_command_command_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3166,7 +3348,7 @@ func (x *UpdateWorkQueue) String() string {
 func (*UpdateWorkQueue) ProtoMessage() {}
 
 func (x *UpdateWorkQueue) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[26]
+	mi := &file_fsm_command_command_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3179,7 +3361,7 @@ func (x *UpdateWorkQueue) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateWorkQueue.ProtoReflect.Descriptor instead.
 func (*UpdateWorkQueue) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{26}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *UpdateWorkQueue) GetId() []byte {
@@ -3273,7 +3455,7 @@ type RegisterAgent struct {
 
 func (x *RegisterAgent) Reset() {
 	*x = RegisterAgent{}
-	mi := &file_fsm_command_command_proto_msgTypes[27]
+	mi := &file_fsm_command_command_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3285,7 +3467,7 @@ func (x *RegisterAgent) String() string {
 func (*RegisterAgent) ProtoMessage() {}
 
 func (x *RegisterAgent) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[27]
+	mi := &file_fsm_command_command_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3298,7 +3480,7 @@ func (x *RegisterAgent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegisterAgent.ProtoReflect.Descriptor instead.
 func (*RegisterAgent) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{27}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *RegisterAgent) GetId() []byte {
@@ -3355,7 +3537,7 @@ type ClaimRuns struct {
 
 func (x *ClaimRuns) Reset() {
 	*x = ClaimRuns{}
-	mi := &file_fsm_command_command_proto_msgTypes[28]
+	mi := &file_fsm_command_command_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3367,7 +3549,7 @@ func (x *ClaimRuns) String() string {
 func (*ClaimRuns) ProtoMessage() {}
 
 func (x *ClaimRuns) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[28]
+	mi := &file_fsm_command_command_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3380,7 +3562,7 @@ func (x *ClaimRuns) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClaimRuns.ProtoReflect.Descriptor instead.
 func (*ClaimRuns) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{28}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ClaimRuns) GetTtl() int64 {
@@ -3406,7 +3588,7 @@ type ExpireLeases struct {
 
 func (x *ExpireLeases) Reset() {
 	*x = ExpireLeases{}
-	mi := &file_fsm_command_command_proto_msgTypes[29]
+	mi := &file_fsm_command_command_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3418,7 +3600,7 @@ func (x *ExpireLeases) String() string {
 func (*ExpireLeases) ProtoMessage() {}
 
 func (x *ExpireLeases) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[29]
+	mi := &file_fsm_command_command_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3431,7 +3613,7 @@ func (x *ExpireLeases) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExpireLeases.ProtoReflect.Descriptor instead.
 func (*ExpireLeases) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{29}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ExpireLeases) GetExpired() []*ExpireLeases_Expired {
@@ -3452,7 +3634,7 @@ type MarkLate struct {
 
 func (x *MarkLate) Reset() {
 	*x = MarkLate{}
-	mi := &file_fsm_command_command_proto_msgTypes[30]
+	mi := &file_fsm_command_command_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3464,7 +3646,7 @@ func (x *MarkLate) String() string {
 func (*MarkLate) ProtoMessage() {}
 
 func (x *MarkLate) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[30]
+	mi := &file_fsm_command_command_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3477,7 +3659,7 @@ func (x *MarkLate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MarkLate.ProtoReflect.Descriptor instead.
 func (*MarkLate) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{30}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *MarkLate) GetFlowRunIds() [][]byte {
@@ -3505,7 +3687,7 @@ type PurgeClaims struct {
 
 func (x *PurgeClaims) Reset() {
 	*x = PurgeClaims{}
-	mi := &file_fsm_command_command_proto_msgTypes[31]
+	mi := &file_fsm_command_command_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3517,7 +3699,7 @@ func (x *PurgeClaims) String() string {
 func (*PurgeClaims) ProtoMessage() {}
 
 func (x *PurgeClaims) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[31]
+	mi := &file_fsm_command_command_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3530,7 +3712,7 @@ func (x *PurgeClaims) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PurgeClaims.ProtoReflect.Descriptor instead.
 func (*PurgeClaims) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{31}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *PurgeClaims) GetBefore() int64 {
@@ -3561,7 +3743,7 @@ type CreateBlockSpec struct {
 
 func (x *CreateBlockSpec) Reset() {
 	*x = CreateBlockSpec{}
-	mi := &file_fsm_command_command_proto_msgTypes[32]
+	mi := &file_fsm_command_command_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3573,7 +3755,7 @@ func (x *CreateBlockSpec) String() string {
 func (*CreateBlockSpec) ProtoMessage() {}
 
 func (x *CreateBlockSpec) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[32]
+	mi := &file_fsm_command_command_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3586,7 +3768,7 @@ func (x *CreateBlockSpec) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateBlockSpec.ProtoReflect.Descriptor instead.
 func (*CreateBlockSpec) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{32}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *CreateBlockSpec) GetId() []byte {
@@ -3643,7 +3825,7 @@ type CreateBlock struct {
 
 func (x *CreateBlock) Reset() {
 	*x = CreateBlock{}
-	mi := &file_fsm_command_command_proto_msgTypes[33]
+	mi := &file_fsm_command_command_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3655,7 +3837,7 @@ func (x *CreateBlock) String() string {
 func (*CreateBlock) ProtoMessage() {}
 
 func (x *CreateBlock) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[33]
+	mi := &file_fsm_command_command_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3668,7 +3850,7 @@ func (x *CreateBlock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateBlock.ProtoReflect.Descriptor instead.
 func (*CreateBlock) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{33}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *CreateBlock) GetId() []byte {
@@ -3712,7 +3894,7 @@ type UpdateBlock struct {
 
 func (x *UpdateBlock) Reset() {
 	*x = UpdateBlock{}
-	mi := &file_fsm_command_command_proto_msgTypes[34]
+	mi := &file_fsm_command_command_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3724,7 +3906,7 @@ func (x *UpdateBlock) String() string {
 func (*UpdateBlock) ProtoMessage() {}
 
 func (x *UpdateBlock) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[34]
+	mi := &file_fsm_command_command_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3737,7 +3919,7 @@ func (x *UpdateBlock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateBlock.ProtoReflect.Descriptor instead.
 func (*UpdateBlock) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{34}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *UpdateBlock) GetId() []byte {
@@ -3785,7 +3967,7 @@ type SetDefaultStorage struct {
 
 func (x *SetDefaultStorage) Reset() {
 	*x = SetDefaultStorage{}
-	mi := &file_fsm_command_command_proto_msgTypes[35]
+	mi := &file_fsm_command_command_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3797,7 +3979,7 @@ func (x *SetDefaultStorage) String() string {
 func (*SetDefaultStorage) ProtoMessage() {}
 
 func (x *SetDefaultStorage) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[35]
+	mi := &file_fsm_command_command_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3810,7 +3992,7 @@ func (x *SetDefaultStorage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetDefaultStorage.ProtoReflect.Descriptor instead.
 func (*SetDefaultStorage) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{35}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *SetDefaultStorage) GetBlockId() []byte {
@@ -3831,7 +4013,7 @@ type PutConcurrencyLimit struct {
 
 func (x *PutConcurrencyLimit) Reset() {
 	*x = PutConcurrencyLimit{}
-	mi := &file_fsm_command_command_proto_msgTypes[36]
+	mi := &file_fsm_command_command_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3843,7 +4025,7 @@ func (x *PutConcurrencyLimit) String() string {
 func (*PutConcurrencyLimit) ProtoMessage() {}
 
 func (x *PutConcurrencyLimit) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[36]
+	mi := &file_fsm_command_command_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3856,7 +4038,7 @@ func (x *PutConcurrencyLimit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutConcurrencyLimit.ProtoReflect.Descriptor instead.
 func (*PutConcurrencyLimit) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{36}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *PutConcurrencyLimit) GetId() []byte {
@@ -3893,7 +4075,7 @@ type WriteLogs struct {
 
 func (x *WriteLogs) Reset() {
 	*x = WriteLogs{}
-	mi := &file_fsm_command_command_proto_msgTypes[37]
+	mi := &file_fsm_command_command_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3905,7 +4087,7 @@ func (x *WriteLogs) String() string {
 func (*WriteLogs) ProtoMessage() {}
 
 func (x *WriteLogs) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[37]
+	mi := &file_fsm_command_command_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3918,7 +4100,7 @@ func (x *WriteLogs) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WriteLogs.ProtoReflect.Descriptor instead.
 func (*WriteLogs) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{37}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *WriteLogs) GetRuns() []*WriteLogs_Run {
@@ -3963,7 +4145,7 @@ type PutBlobChunk struct {
 
 func (x *PutBlobChunk) Reset() {
 	*x = PutBlobChunk{}
-	mi := &file_fsm_command_command_proto_msgTypes[38]
+	mi := &file_fsm_command_command_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3975,7 +4157,7 @@ func (x *PutBlobChunk) String() string {
 func (*PutBlobChunk) ProtoMessage() {}
 
 func (x *PutBlobChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[38]
+	mi := &file_fsm_command_command_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3988,7 +4170,7 @@ func (x *PutBlobChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutBlobChunk.ProtoReflect.Descriptor instead.
 func (*PutBlobChunk) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{38}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *PutBlobChunk) GetKey() string {
@@ -4035,7 +4217,7 @@ type DeleteBlob struct {
 
 func (x *DeleteBlob) Reset() {
 	*x = DeleteBlob{}
-	mi := &file_fsm_command_command_proto_msgTypes[39]
+	mi := &file_fsm_command_command_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4047,7 +4229,7 @@ func (x *DeleteBlob) String() string {
 func (*DeleteBlob) ProtoMessage() {}
 
 func (x *DeleteBlob) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[39]
+	mi := &file_fsm_command_command_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4060,7 +4242,7 @@ func (x *DeleteBlob) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteBlob.ProtoReflect.Descriptor instead.
 func (*DeleteBlob) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{39}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *DeleteBlob) GetKey() string {
@@ -4082,7 +4264,7 @@ type RetryFlowRun struct {
 
 func (x *RetryFlowRun) Reset() {
 	*x = RetryFlowRun{}
-	mi := &file_fsm_command_command_proto_msgTypes[40]
+	mi := &file_fsm_command_command_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4094,7 +4276,7 @@ func (x *RetryFlowRun) String() string {
 func (*RetryFlowRun) ProtoMessage() {}
 
 func (x *RetryFlowRun) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[40]
+	mi := &file_fsm_command_command_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4107,7 +4289,7 @@ func (x *RetryFlowRun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryFlowRun.ProtoReflect.Descriptor instead.
 func (*RetryFlowRun) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{40}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *RetryFlowRun) GetId() []byte {
@@ -4146,7 +4328,7 @@ type RerunFlowRun struct {
 
 func (x *RerunFlowRun) Reset() {
 	*x = RerunFlowRun{}
-	mi := &file_fsm_command_command_proto_msgTypes[41]
+	mi := &file_fsm_command_command_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4158,7 +4340,7 @@ func (x *RerunFlowRun) String() string {
 func (*RerunFlowRun) ProtoMessage() {}
 
 func (x *RerunFlowRun) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[41]
+	mi := &file_fsm_command_command_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4171,7 +4353,7 @@ func (x *RerunFlowRun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RerunFlowRun.ProtoReflect.Descriptor instead.
 func (*RerunFlowRun) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{41}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *RerunFlowRun) GetId() []byte {
@@ -4232,7 +4414,7 @@ type CreateJob struct {
 
 func (x *CreateJob) Reset() {
 	*x = CreateJob{}
-	mi := &file_fsm_command_command_proto_msgTypes[42]
+	mi := &file_fsm_command_command_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4244,7 +4426,7 @@ func (x *CreateJob) String() string {
 func (*CreateJob) ProtoMessage() {}
 
 func (x *CreateJob) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[42]
+	mi := &file_fsm_command_command_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4257,7 +4439,7 @@ func (x *CreateJob) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateJob.ProtoReflect.Descriptor instead.
 func (*CreateJob) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{42}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *CreateJob) GetId() []byte {
@@ -4333,7 +4515,7 @@ type AdvanceJob struct {
 
 func (x *AdvanceJob) Reset() {
 	*x = AdvanceJob{}
-	mi := &file_fsm_command_command_proto_msgTypes[43]
+	mi := &file_fsm_command_command_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4345,7 +4527,7 @@ func (x *AdvanceJob) String() string {
 func (*AdvanceJob) ProtoMessage() {}
 
 func (x *AdvanceJob) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[43]
+	mi := &file_fsm_command_command_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4358,7 +4540,7 @@ func (x *AdvanceJob) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdvanceJob.ProtoReflect.Descriptor instead.
 func (*AdvanceJob) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{43}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *AdvanceJob) GetId() []byte {
@@ -4419,7 +4601,7 @@ type CancelJob struct {
 
 func (x *CancelJob) Reset() {
 	*x = CancelJob{}
-	mi := &file_fsm_command_command_proto_msgTypes[44]
+	mi := &file_fsm_command_command_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4431,7 +4613,7 @@ func (x *CancelJob) String() string {
 func (*CancelJob) ProtoMessage() {}
 
 func (x *CancelJob) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[44]
+	mi := &file_fsm_command_command_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4444,7 +4626,7 @@ func (x *CancelJob) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelJob.ProtoReflect.Descriptor instead.
 func (*CancelJob) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{44}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *CancelJob) GetId() []byte {
@@ -4471,7 +4653,7 @@ type Result struct {
 
 func (x *Result) Reset() {
 	*x = Result{}
-	mi := &file_fsm_command_command_proto_msgTypes[45]
+	mi := &file_fsm_command_command_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4483,7 +4665,7 @@ func (x *Result) String() string {
 func (*Result) ProtoMessage() {}
 
 func (x *Result) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[45]
+	mi := &file_fsm_command_command_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4496,7 +4678,7 @@ func (x *Result) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Result.ProtoReflect.Descriptor instead.
 func (*Result) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{45}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *Result) GetCode() Result_Code {
@@ -4568,7 +4750,7 @@ type StateResult struct {
 
 func (x *StateResult) Reset() {
 	*x = StateResult{}
-	mi := &file_fsm_command_command_proto_msgTypes[46]
+	mi := &file_fsm_command_command_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4580,7 +4762,7 @@ func (x *StateResult) String() string {
 func (*StateResult) ProtoMessage() {}
 
 func (x *StateResult) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[46]
+	mi := &file_fsm_command_command_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4593,7 +4775,7 @@ func (x *StateResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateResult.ProtoReflect.Descriptor instead.
 func (*StateResult) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{46}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *StateResult) GetStatus() StateResult_Status {
@@ -4631,6 +4813,305 @@ func (x *StateResult) GetTimestamp() int64 {
 	return 0
 }
 
+// CreateToken adds a token. Of the secret only what verifies it is known.
+type CreateToken struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Id        []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Name      string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Role      row.TokenRole          `protobuf:"varint,3,opt,name=role,proto3,enum=sluice.row.v1.TokenRole" json:"role,omitempty"`
+	Hash      []byte                 `protobuf:"bytes,4,opt,name=hash,proto3" json:"hash,omitempty"`
+	PublicKey []byte                 `protobuf:"bytes,5,opt,name=public_key,json=publicKey,proto3" json:"public_key,omitempty"`
+	Expires   int64                  `protobuf:"varint,6,opt,name=expires,proto3" json:"expires,omitempty"` // 0: never
+	Note      string                 `protobuf:"bytes,7,opt,name=note,proto3" json:"note,omitempty"`
+	// The first token of a cluster: done only when there has never been one. The same one again is no conflict.
+	Bootstrap     bool `protobuf:"varint,8,opt,name=bootstrap,proto3" json:"bootstrap,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateToken) Reset() {
+	*x = CreateToken{}
+	mi := &file_fsm_command_command_proto_msgTypes[48]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateToken) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateToken) ProtoMessage() {}
+
+func (x *CreateToken) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_command_command_proto_msgTypes[48]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateToken.ProtoReflect.Descriptor instead.
+func (*CreateToken) Descriptor() ([]byte, []int) {
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{48}
+}
+
+func (x *CreateToken) GetId() []byte {
+	if x != nil {
+		return x.Id
+	}
+	return nil
+}
+
+func (x *CreateToken) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *CreateToken) GetRole() row.TokenRole {
+	if x != nil {
+		return x.Role
+	}
+	return row.TokenRole(0)
+}
+
+func (x *CreateToken) GetHash() []byte {
+	if x != nil {
+		return x.Hash
+	}
+	return nil
+}
+
+func (x *CreateToken) GetPublicKey() []byte {
+	if x != nil {
+		return x.PublicKey
+	}
+	return nil
+}
+
+func (x *CreateToken) GetExpires() int64 {
+	if x != nil {
+		return x.Expires
+	}
+	return 0
+}
+
+func (x *CreateToken) GetNote() string {
+	if x != nil {
+		return x.Note
+	}
+	return ""
+}
+
+func (x *CreateToken) GetBootstrap() bool {
+	if x != nil {
+		return x.Bootstrap
+	}
+	return false
+}
+
+// RevokeToken ends a token; what is known of it stays for a while.
+type RevokeToken struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevokeToken) Reset() {
+	*x = RevokeToken{}
+	mi := &file_fsm_command_command_proto_msgTypes[49]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevokeToken) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevokeToken) ProtoMessage() {}
+
+func (x *RevokeToken) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_command_command_proto_msgTypes[49]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevokeToken.ProtoReflect.Descriptor instead.
+func (*RevokeToken) Descriptor() ([]byte, []int) {
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{49}
+}
+
+func (x *RevokeToken) GetId() []byte {
+	if x != nil {
+		return x.Id
+	}
+	return nil
+}
+
+// RecordAudit is the record of a write that is no command, as of the membership.
+type RecordAudit struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RecordAudit) Reset() {
+	*x = RecordAudit{}
+	mi := &file_fsm_command_command_proto_msgTypes[50]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecordAudit) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecordAudit) ProtoMessage() {}
+
+func (x *RecordAudit) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_command_command_proto_msgTypes[50]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecordAudit.ProtoReflect.Descriptor instead.
+func (*RecordAudit) Descriptor() ([]byte, []int) {
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{50}
+}
+
+// TidyAccess removes up to `limit` of the oldest audit records that are older than audit_before or beyond the newest audit_keep, and
+// of the tokens that ended before tokens_before.
+type TidyAccess struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	AuditBefore   int64                  `protobuf:"varint,1,opt,name=audit_before,json=auditBefore,proto3" json:"audit_before,omitempty"`
+	AuditKeep     int64                  `protobuf:"varint,2,opt,name=audit_keep,json=auditKeep,proto3" json:"audit_keep,omitempty"`
+	TokensBefore  int64                  `protobuf:"varint,3,opt,name=tokens_before,json=tokensBefore,proto3" json:"tokens_before,omitempty"`
+	Limit         int32                  `protobuf:"varint,4,opt,name=limit,proto3" json:"limit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TidyAccess) Reset() {
+	*x = TidyAccess{}
+	mi := &file_fsm_command_command_proto_msgTypes[51]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TidyAccess) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TidyAccess) ProtoMessage() {}
+
+func (x *TidyAccess) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_command_command_proto_msgTypes[51]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TidyAccess.ProtoReflect.Descriptor instead.
+func (*TidyAccess) Descriptor() ([]byte, []int) {
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{51}
+}
+
+func (x *TidyAccess) GetAuditBefore() int64 {
+	if x != nil {
+		return x.AuditBefore
+	}
+	return 0
+}
+
+func (x *TidyAccess) GetAuditKeep() int64 {
+	if x != nil {
+		return x.AuditKeep
+	}
+	return 0
+}
+
+func (x *TidyAccess) GetTokensBefore() int64 {
+	if x != nil {
+		return x.TokensBefore
+	}
+	return 0
+}
+
+func (x *TidyAccess) GetLimit() int32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+// UseTokens notes when tokens were used last, now and then.
+type UseTokens struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Uses          []*UseTokens_Use       `protobuf:"bytes,1,rep,name=uses,proto3" json:"uses,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UseTokens) Reset() {
+	*x = UseTokens{}
+	mi := &file_fsm_command_command_proto_msgTypes[52]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UseTokens) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UseTokens) ProtoMessage() {}
+
+func (x *UseTokens) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_command_command_proto_msgTypes[52]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UseTokens.ProtoReflect.Descriptor instead.
+func (*UseTokens) Descriptor() ([]byte, []int) {
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{52}
+}
+
+func (x *UseTokens) GetUses() []*UseTokens_Use {
+	if x != nil {
+		return x.Uses
+	}
+	return nil
+}
+
 type ScheduleRuns_Fire struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Time          int64                  `protobuf:"varint,1,opt,name=time,proto3" json:"time,omitempty"`
@@ -4643,7 +5124,7 @@ type ScheduleRuns_Fire struct {
 
 func (x *ScheduleRuns_Fire) Reset() {
 	*x = ScheduleRuns_Fire{}
-	mi := &file_fsm_command_command_proto_msgTypes[47]
+	mi := &file_fsm_command_command_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4655,7 +5136,7 @@ func (x *ScheduleRuns_Fire) String() string {
 func (*ScheduleRuns_Fire) ProtoMessage() {}
 
 func (x *ScheduleRuns_Fire) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[47]
+	mi := &file_fsm_command_command_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4668,7 +5149,7 @@ func (x *ScheduleRuns_Fire) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScheduleRuns_Fire.ProtoReflect.Descriptor instead.
 func (*ScheduleRuns_Fire) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{24, 0}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{25, 0}
 }
 
 func (x *ScheduleRuns_Fire) GetTime() int64 {
@@ -4710,7 +5191,7 @@ type ClaimRuns_Wish struct {
 
 func (x *ClaimRuns_Wish) Reset() {
 	*x = ClaimRuns_Wish{}
-	mi := &file_fsm_command_command_proto_msgTypes[48]
+	mi := &file_fsm_command_command_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4722,7 +5203,7 @@ func (x *ClaimRuns_Wish) String() string {
 func (*ClaimRuns_Wish) ProtoMessage() {}
 
 func (x *ClaimRuns_Wish) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[48]
+	mi := &file_fsm_command_command_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4735,7 +5216,7 @@ func (x *ClaimRuns_Wish) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClaimRuns_Wish.ProtoReflect.Descriptor instead.
 func (*ClaimRuns_Wish) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{28, 0}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{29, 0}
 }
 
 func (x *ClaimRuns_Wish) GetClaimId() []byte {
@@ -4769,7 +5250,7 @@ type ClaimRuns_Pick struct {
 
 func (x *ClaimRuns_Pick) Reset() {
 	*x = ClaimRuns_Pick{}
-	mi := &file_fsm_command_command_proto_msgTypes[49]
+	mi := &file_fsm_command_command_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4781,7 +5262,7 @@ func (x *ClaimRuns_Pick) String() string {
 func (*ClaimRuns_Pick) ProtoMessage() {}
 
 func (x *ClaimRuns_Pick) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[49]
+	mi := &file_fsm_command_command_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4794,7 +5275,7 @@ func (x *ClaimRuns_Pick) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClaimRuns_Pick.ProtoReflect.Descriptor instead.
 func (*ClaimRuns_Pick) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{28, 1}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{29, 1}
 }
 
 func (x *ClaimRuns_Pick) GetFlowRunId() []byte {
@@ -4823,7 +5304,7 @@ type ExpireLeases_Expired struct {
 
 func (x *ExpireLeases_Expired) Reset() {
 	*x = ExpireLeases_Expired{}
-	mi := &file_fsm_command_command_proto_msgTypes[50]
+	mi := &file_fsm_command_command_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4835,7 +5316,7 @@ func (x *ExpireLeases_Expired) String() string {
 func (*ExpireLeases_Expired) ProtoMessage() {}
 
 func (x *ExpireLeases_Expired) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[50]
+	mi := &file_fsm_command_command_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4848,7 +5329,7 @@ func (x *ExpireLeases_Expired) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExpireLeases_Expired.ProtoReflect.Descriptor instead.
 func (*ExpireLeases_Expired) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{29, 0}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{30, 0}
 }
 
 func (x *ExpireLeases_Expired) GetFlowRunId() []byte {
@@ -4889,7 +5370,7 @@ type WriteLogs_Run struct {
 
 func (x *WriteLogs_Run) Reset() {
 	*x = WriteLogs_Run{}
-	mi := &file_fsm_command_command_proto_msgTypes[51]
+	mi := &file_fsm_command_command_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4901,7 +5382,7 @@ func (x *WriteLogs_Run) String() string {
 func (*WriteLogs_Run) ProtoMessage() {}
 
 func (x *WriteLogs_Run) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[51]
+	mi := &file_fsm_command_command_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4914,7 +5395,7 @@ func (x *WriteLogs_Run) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WriteLogs_Run.ProtoReflect.Descriptor instead.
 func (*WriteLogs_Run) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{37, 0}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{38, 0}
 }
 
 func (x *WriteLogs_Run) GetFlowRunId() []byte {
@@ -4941,7 +5422,7 @@ type AdvanceJob_Target struct {
 
 func (x *AdvanceJob_Target) Reset() {
 	*x = AdvanceJob_Target{}
-	mi := &file_fsm_command_command_proto_msgTypes[52]
+	mi := &file_fsm_command_command_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4953,7 +5434,7 @@ func (x *AdvanceJob_Target) String() string {
 func (*AdvanceJob_Target) ProtoMessage() {}
 
 func (x *AdvanceJob_Target) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[52]
+	mi := &file_fsm_command_command_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4966,7 +5447,7 @@ func (x *AdvanceJob_Target) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdvanceJob_Target.ProtoReflect.Descriptor instead.
 func (*AdvanceJob_Target) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{43, 0}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{44, 0}
 }
 
 func (x *AdvanceJob_Target) GetFlowRunId() []byte {
@@ -4983,11 +5464,63 @@ func (x *AdvanceJob_Target) GetStateTimestamp() int64 {
 	return 0
 }
 
+type UseTokens_Use struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Time          int64                  `protobuf:"varint,2,opt,name=time,proto3" json:"time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UseTokens_Use) Reset() {
+	*x = UseTokens_Use{}
+	mi := &file_fsm_command_command_proto_msgTypes[59]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UseTokens_Use) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UseTokens_Use) ProtoMessage() {}
+
+func (x *UseTokens_Use) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_command_command_proto_msgTypes[59]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UseTokens_Use.ProtoReflect.Descriptor instead.
+func (*UseTokens_Use) Descriptor() ([]byte, []int) {
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{52, 0}
+}
+
+func (x *UseTokens_Use) GetId() []byte {
+	if x != nil {
+		return x.Id
+	}
+	return nil
+}
+
+func (x *UseTokens_Use) GetTime() int64 {
+	if x != nil {
+		return x.Time
+	}
+	return 0
+}
+
 var File_fsm_command_command_proto protoreflect.FileDescriptor
 
 const file_fsm_command_command_proto_rawDesc = "" +
 	"\n" +
-	"\x19fsm/command/command.proto\x12\x11sluice.command.v1\x1a\x11fsm/row/row.proto\"\xd8\x1e\n" +
+	"\x19fsm/command/command.proto\x12\x11sluice.command.v1\x1a\x11fsm/row/row.proto\"\xd9!\n" +
 	"\bEnvelope\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x1c\n" +
 	"\tnamespace\x18\x02 \x01(\tR\tnamespace\x12\x14\n" +
@@ -5059,8 +5592,25 @@ const file_fsm_command_command_proto_rawDesc = "" +
 	"\x11enforce_deadlines\x18\x8e\x01 \x01(\v2#.sluice.command.v1.EnforceDeadlinesH\x00R\x10enforceDeadlines\x12D\n" +
 	"\fput_schedule\x18\x8f\x01 \x01(\v2\x1e.sluice.command.v1.PutScheduleH\x00R\vputSchedule\x12M\n" +
 	"\x0fdelete_schedule\x18\x90\x01 \x01(\v2!.sluice.command.v1.DeleteScheduleH\x00R\x0edeleteSchedule\x12G\n" +
-	"\rbackfill_runs\x18\x91\x01 \x01(\v2\x1f.sluice.command.v1.BackfillRunsH\x00R\fbackfillRunsB\t\n" +
-	"\acommand\"S\n" +
+	"\rbackfill_runs\x18\x91\x01 \x01(\v2\x1f.sluice.command.v1.BackfillRunsH\x00R\fbackfillRuns\x12C\n" +
+	"\fcreate_token\x18x \x01(\v2\x1e.sluice.command.v1.CreateTokenH\x00R\vcreateToken\x12C\n" +
+	"\frevoke_token\x18y \x01(\v2\x1e.sluice.command.v1.RevokeTokenH\x00R\vrevokeToken\x12C\n" +
+	"\frecord_audit\x18z \x01(\v2\x1e.sluice.command.v1.RecordAuditH\x00R\vrecordAudit\x12@\n" +
+	"\vtidy_access\x18{ \x01(\v2\x1d.sluice.command.v1.TidyAccessH\x00R\n" +
+	"tidyAccess\x12=\n" +
+	"\n" +
+	"use_tokens\x18| \x01(\v2\x1c.sluice.command.v1.UseTokensH\x00R\tuseTokens\x12/\n" +
+	"\x05audit\x18\x81\x01 \x01(\v2\x18.sluice.command.v1.AuditR\x05auditB\t\n" +
+	"\acommand\"\xb9\x01\n" +
+	"\x05Audit\x12\x19\n" +
+	"\btoken_id\x18\x01 \x01(\fR\atokenId\x12\x12\n" +
+	"\x04role\x18\x02 \x01(\tR\x04role\x12\x16\n" +
+	"\x06action\x18\x03 \x01(\tR\x06action\x12\x16\n" +
+	"\x06object\x18\x04 \x01(\tR\x06object\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x05 \x01(\tR\trequestId\x12\x18\n" +
+	"\aaddress\x18\x06 \x01(\tR\aaddress\x12\x18\n" +
+	"\aoutcome\x18\a \x01(\tR\aoutcome\"S\n" +
 	"\vIdempotency\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\fR\x03key\x12\x18\n" +
 	"\arequest\x18\x02 \x01(\fR\arequest\x12\x18\n" +
@@ -5439,7 +5989,32 @@ const file_fsm_command_command_proto_rawDesc = "" +
 	"\n" +
 	"\x06REJECT\x10\x01\x12\b\n" +
 	"\x04WAIT\x10\x02\x12\t\n" +
-	"\x05ABORT\x10\x03B*Z(github.com/sluice-dev/sluice/fsm/commandb\x06proto3"
+	"\x05ABORT\x10\x03\"\xde\x01\n" +
+	"\vCreateToken\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\fR\x02id\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12,\n" +
+	"\x04role\x18\x03 \x01(\x0e2\x18.sluice.row.v1.TokenRoleR\x04role\x12\x12\n" +
+	"\x04hash\x18\x04 \x01(\fR\x04hash\x12\x1d\n" +
+	"\n" +
+	"public_key\x18\x05 \x01(\fR\tpublicKey\x12\x18\n" +
+	"\aexpires\x18\x06 \x01(\x03R\aexpires\x12\x12\n" +
+	"\x04note\x18\a \x01(\tR\x04note\x12\x1c\n" +
+	"\tbootstrap\x18\b \x01(\bR\tbootstrap\"\x1d\n" +
+	"\vRevokeToken\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\fR\x02id\"\r\n" +
+	"\vRecordAudit\"\x89\x01\n" +
+	"\n" +
+	"TidyAccess\x12!\n" +
+	"\faudit_before\x18\x01 \x01(\x03R\vauditBefore\x12\x1d\n" +
+	"\n" +
+	"audit_keep\x18\x02 \x01(\x03R\tauditKeep\x12#\n" +
+	"\rtokens_before\x18\x03 \x01(\x03R\ftokensBefore\x12\x14\n" +
+	"\x05limit\x18\x04 \x01(\x05R\x05limit\"l\n" +
+	"\tUseTokens\x124\n" +
+	"\x04uses\x18\x01 \x03(\v2 .sluice.command.v1.UseTokens.UseR\x04uses\x1a)\n" +
+	"\x03Use\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\fR\x02id\x12\x12\n" +
+	"\x04time\x18\x02 \x01(\x03R\x04timeB*Z(github.com/sluice-dev/sluice/fsm/commandb\x06proto3"
 
 var (
 	file_fsm_command_command_proto_rawDescOnce sync.Once
@@ -5454,165 +6029,181 @@ func file_fsm_command_command_proto_rawDescGZIP() []byte {
 }
 
 var file_fsm_command_command_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_fsm_command_command_proto_msgTypes = make([]protoimpl.MessageInfo, 53)
+var file_fsm_command_command_proto_msgTypes = make([]protoimpl.MessageInfo, 60)
 var file_fsm_command_command_proto_goTypes = []any{
 	(Result_Code)(0),             // 0: sluice.command.v1.Result.Code
 	(StateResult_Status)(0),      // 1: sluice.command.v1.StateResult.Status
 	(*Envelope)(nil),             // 2: sluice.command.v1.Envelope
-	(*Idempotency)(nil),          // 3: sluice.command.v1.Idempotency
-	(*LeaderEpoch)(nil),          // 4: sluice.command.v1.LeaderEpoch
-	(*BuildIndex)(nil),           // 5: sluice.command.v1.BuildIndex
-	(*RaiseVersion)(nil),         // 6: sluice.command.v1.RaiseVersion
-	(*Checkpoint)(nil),           // 7: sluice.command.v1.Checkpoint
-	(*Delete)(nil),               // 8: sluice.command.v1.Delete
-	(*CreateFlow)(nil),           // 9: sluice.command.v1.CreateFlow
-	(*UpdateFlow)(nil),           // 10: sluice.command.v1.UpdateFlow
-	(*ProposedState)(nil),        // 11: sluice.command.v1.ProposedState
-	(*CreateFlowRun)(nil),        // 12: sluice.command.v1.CreateFlowRun
-	(*UpdateFlowRun)(nil),        // 13: sluice.command.v1.UpdateFlowRun
-	(*SetState)(nil),             // 14: sluice.command.v1.SetState
-	(*CancelFlowRun)(nil),        // 15: sluice.command.v1.CancelFlowRun
-	(*StartLease)(nil),           // 16: sluice.command.v1.StartLease
-	(*CreateTaskRun)(nil),        // 17: sluice.command.v1.CreateTaskRun
-	(*PutDeployment)(nil),        // 18: sluice.command.v1.PutDeployment
-	(*PatchDeployment)(nil),      // 19: sluice.command.v1.PatchDeployment
-	(*ResolveConflicts)(nil),     // 20: sluice.command.v1.ResolveConflicts
-	(*EnforceDeadlines)(nil),     // 21: sluice.command.v1.EnforceDeadlines
-	(*PutSchedule)(nil),          // 22: sluice.command.v1.PutSchedule
-	(*DeleteSchedule)(nil),       // 23: sluice.command.v1.DeleteSchedule
-	(*BackfillRuns)(nil),         // 24: sluice.command.v1.BackfillRuns
-	(*SetScheduleActive)(nil),    // 25: sluice.command.v1.SetScheduleActive
-	(*ScheduleRuns)(nil),         // 26: sluice.command.v1.ScheduleRuns
-	(*CreateWorkQueue)(nil),      // 27: sluice.command.v1.CreateWorkQueue
-	(*UpdateWorkQueue)(nil),      // 28: sluice.command.v1.UpdateWorkQueue
-	(*RegisterAgent)(nil),        // 29: sluice.command.v1.RegisterAgent
-	(*ClaimRuns)(nil),            // 30: sluice.command.v1.ClaimRuns
-	(*ExpireLeases)(nil),         // 31: sluice.command.v1.ExpireLeases
-	(*MarkLate)(nil),             // 32: sluice.command.v1.MarkLate
-	(*PurgeClaims)(nil),          // 33: sluice.command.v1.PurgeClaims
-	(*CreateBlockSpec)(nil),      // 34: sluice.command.v1.CreateBlockSpec
-	(*CreateBlock)(nil),          // 35: sluice.command.v1.CreateBlock
-	(*UpdateBlock)(nil),          // 36: sluice.command.v1.UpdateBlock
-	(*SetDefaultStorage)(nil),    // 37: sluice.command.v1.SetDefaultStorage
-	(*PutConcurrencyLimit)(nil),  // 38: sluice.command.v1.PutConcurrencyLimit
-	(*WriteLogs)(nil),            // 39: sluice.command.v1.WriteLogs
-	(*PutBlobChunk)(nil),         // 40: sluice.command.v1.PutBlobChunk
-	(*DeleteBlob)(nil),           // 41: sluice.command.v1.DeleteBlob
-	(*RetryFlowRun)(nil),         // 42: sluice.command.v1.RetryFlowRun
-	(*RerunFlowRun)(nil),         // 43: sluice.command.v1.RerunFlowRun
-	(*CreateJob)(nil),            // 44: sluice.command.v1.CreateJob
-	(*AdvanceJob)(nil),           // 45: sluice.command.v1.AdvanceJob
-	(*CancelJob)(nil),            // 46: sluice.command.v1.CancelJob
-	(*Result)(nil),               // 47: sluice.command.v1.Result
-	(*StateResult)(nil),          // 48: sluice.command.v1.StateResult
-	(*ScheduleRuns_Fire)(nil),    // 49: sluice.command.v1.ScheduleRuns.Fire
-	(*ClaimRuns_Wish)(nil),       // 50: sluice.command.v1.ClaimRuns.Wish
-	(*ClaimRuns_Pick)(nil),       // 51: sluice.command.v1.ClaimRuns.Pick
-	(*ExpireLeases_Expired)(nil), // 52: sluice.command.v1.ExpireLeases.Expired
-	(*WriteLogs_Run)(nil),        // 53: sluice.command.v1.WriteLogs.Run
-	(*AdvanceJob_Target)(nil),    // 54: sluice.command.v1.AdvanceJob.Target
-	(row.StateType)(0),           // 55: sluice.row.v1.StateType
-	(*row.Data)(nil),             // 56: sluice.row.v1.Data
-	(*row.StateDetails)(nil),     // 57: sluice.row.v1.StateDetails
-	(*row.FlowRunner)(nil),       // 58: sluice.row.v1.FlowRunner
-	(*row.RunPolicy)(nil),        // 59: sluice.row.v1.RunPolicy
-	(row.Deployment_Catchup)(0),  // 60: sluice.row.v1.Deployment.Catchup
-	(*row.Policy)(nil),           // 61: sluice.row.v1.Policy
-	(*row.QueueFilter)(nil),      // 62: sluice.row.v1.QueueFilter
-	(row.Job_Action)(0),          // 63: sluice.row.v1.Job.Action
-	(*row.Grant)(nil),            // 64: sluice.row.v1.Grant
-	(*row.Log)(nil),              // 65: sluice.row.v1.Log
+	(*Audit)(nil),                // 3: sluice.command.v1.Audit
+	(*Idempotency)(nil),          // 4: sluice.command.v1.Idempotency
+	(*LeaderEpoch)(nil),          // 5: sluice.command.v1.LeaderEpoch
+	(*BuildIndex)(nil),           // 6: sluice.command.v1.BuildIndex
+	(*RaiseVersion)(nil),         // 7: sluice.command.v1.RaiseVersion
+	(*Checkpoint)(nil),           // 8: sluice.command.v1.Checkpoint
+	(*Delete)(nil),               // 9: sluice.command.v1.Delete
+	(*CreateFlow)(nil),           // 10: sluice.command.v1.CreateFlow
+	(*UpdateFlow)(nil),           // 11: sluice.command.v1.UpdateFlow
+	(*ProposedState)(nil),        // 12: sluice.command.v1.ProposedState
+	(*CreateFlowRun)(nil),        // 13: sluice.command.v1.CreateFlowRun
+	(*UpdateFlowRun)(nil),        // 14: sluice.command.v1.UpdateFlowRun
+	(*SetState)(nil),             // 15: sluice.command.v1.SetState
+	(*CancelFlowRun)(nil),        // 16: sluice.command.v1.CancelFlowRun
+	(*StartLease)(nil),           // 17: sluice.command.v1.StartLease
+	(*CreateTaskRun)(nil),        // 18: sluice.command.v1.CreateTaskRun
+	(*PutDeployment)(nil),        // 19: sluice.command.v1.PutDeployment
+	(*PatchDeployment)(nil),      // 20: sluice.command.v1.PatchDeployment
+	(*ResolveConflicts)(nil),     // 21: sluice.command.v1.ResolveConflicts
+	(*EnforceDeadlines)(nil),     // 22: sluice.command.v1.EnforceDeadlines
+	(*PutSchedule)(nil),          // 23: sluice.command.v1.PutSchedule
+	(*DeleteSchedule)(nil),       // 24: sluice.command.v1.DeleteSchedule
+	(*BackfillRuns)(nil),         // 25: sluice.command.v1.BackfillRuns
+	(*SetScheduleActive)(nil),    // 26: sluice.command.v1.SetScheduleActive
+	(*ScheduleRuns)(nil),         // 27: sluice.command.v1.ScheduleRuns
+	(*CreateWorkQueue)(nil),      // 28: sluice.command.v1.CreateWorkQueue
+	(*UpdateWorkQueue)(nil),      // 29: sluice.command.v1.UpdateWorkQueue
+	(*RegisterAgent)(nil),        // 30: sluice.command.v1.RegisterAgent
+	(*ClaimRuns)(nil),            // 31: sluice.command.v1.ClaimRuns
+	(*ExpireLeases)(nil),         // 32: sluice.command.v1.ExpireLeases
+	(*MarkLate)(nil),             // 33: sluice.command.v1.MarkLate
+	(*PurgeClaims)(nil),          // 34: sluice.command.v1.PurgeClaims
+	(*CreateBlockSpec)(nil),      // 35: sluice.command.v1.CreateBlockSpec
+	(*CreateBlock)(nil),          // 36: sluice.command.v1.CreateBlock
+	(*UpdateBlock)(nil),          // 37: sluice.command.v1.UpdateBlock
+	(*SetDefaultStorage)(nil),    // 38: sluice.command.v1.SetDefaultStorage
+	(*PutConcurrencyLimit)(nil),  // 39: sluice.command.v1.PutConcurrencyLimit
+	(*WriteLogs)(nil),            // 40: sluice.command.v1.WriteLogs
+	(*PutBlobChunk)(nil),         // 41: sluice.command.v1.PutBlobChunk
+	(*DeleteBlob)(nil),           // 42: sluice.command.v1.DeleteBlob
+	(*RetryFlowRun)(nil),         // 43: sluice.command.v1.RetryFlowRun
+	(*RerunFlowRun)(nil),         // 44: sluice.command.v1.RerunFlowRun
+	(*CreateJob)(nil),            // 45: sluice.command.v1.CreateJob
+	(*AdvanceJob)(nil),           // 46: sluice.command.v1.AdvanceJob
+	(*CancelJob)(nil),            // 47: sluice.command.v1.CancelJob
+	(*Result)(nil),               // 48: sluice.command.v1.Result
+	(*StateResult)(nil),          // 49: sluice.command.v1.StateResult
+	(*CreateToken)(nil),          // 50: sluice.command.v1.CreateToken
+	(*RevokeToken)(nil),          // 51: sluice.command.v1.RevokeToken
+	(*RecordAudit)(nil),          // 52: sluice.command.v1.RecordAudit
+	(*TidyAccess)(nil),           // 53: sluice.command.v1.TidyAccess
+	(*UseTokens)(nil),            // 54: sluice.command.v1.UseTokens
+	(*ScheduleRuns_Fire)(nil),    // 55: sluice.command.v1.ScheduleRuns.Fire
+	(*ClaimRuns_Wish)(nil),       // 56: sluice.command.v1.ClaimRuns.Wish
+	(*ClaimRuns_Pick)(nil),       // 57: sluice.command.v1.ClaimRuns.Pick
+	(*ExpireLeases_Expired)(nil), // 58: sluice.command.v1.ExpireLeases.Expired
+	(*WriteLogs_Run)(nil),        // 59: sluice.command.v1.WriteLogs.Run
+	(*AdvanceJob_Target)(nil),    // 60: sluice.command.v1.AdvanceJob.Target
+	(*UseTokens_Use)(nil),        // 61: sluice.command.v1.UseTokens.Use
+	(row.StateType)(0),           // 62: sluice.row.v1.StateType
+	(*row.Data)(nil),             // 63: sluice.row.v1.Data
+	(*row.StateDetails)(nil),     // 64: sluice.row.v1.StateDetails
+	(*row.FlowRunner)(nil),       // 65: sluice.row.v1.FlowRunner
+	(*row.RunPolicy)(nil),        // 66: sluice.row.v1.RunPolicy
+	(row.Deployment_Catchup)(0),  // 67: sluice.row.v1.Deployment.Catchup
+	(*row.Policy)(nil),           // 68: sluice.row.v1.Policy
+	(*row.QueueFilter)(nil),      // 69: sluice.row.v1.QueueFilter
+	(row.Job_Action)(0),          // 70: sluice.row.v1.Job.Action
+	(*row.Grant)(nil),            // 71: sluice.row.v1.Grant
+	(row.TokenRole)(0),           // 72: sluice.row.v1.TokenRole
+	(*row.Log)(nil),              // 73: sluice.row.v1.Log
 }
 var file_fsm_command_command_proto_depIdxs = []int32{
-	3,  // 0: sluice.command.v1.Envelope.idempotency:type_name -> sluice.command.v1.Idempotency
-	4,  // 1: sluice.command.v1.Envelope.leader_epoch:type_name -> sluice.command.v1.LeaderEpoch
-	5,  // 2: sluice.command.v1.Envelope.build_index:type_name -> sluice.command.v1.BuildIndex
-	6,  // 3: sluice.command.v1.Envelope.raise_version:type_name -> sluice.command.v1.RaiseVersion
-	7,  // 4: sluice.command.v1.Envelope.checkpoint:type_name -> sluice.command.v1.Checkpoint
-	9,  // 5: sluice.command.v1.Envelope.create_flow:type_name -> sluice.command.v1.CreateFlow
-	10, // 6: sluice.command.v1.Envelope.update_flow:type_name -> sluice.command.v1.UpdateFlow
-	8,  // 7: sluice.command.v1.Envelope.delete_flow:type_name -> sluice.command.v1.Delete
-	12, // 8: sluice.command.v1.Envelope.create_flow_run:type_name -> sluice.command.v1.CreateFlowRun
-	13, // 9: sluice.command.v1.Envelope.update_flow_run:type_name -> sluice.command.v1.UpdateFlowRun
-	8,  // 10: sluice.command.v1.Envelope.delete_flow_run:type_name -> sluice.command.v1.Delete
-	14, // 11: sluice.command.v1.Envelope.set_flow_run_state:type_name -> sluice.command.v1.SetState
-	15, // 12: sluice.command.v1.Envelope.cancel_flow_run:type_name -> sluice.command.v1.CancelFlowRun
-	16, // 13: sluice.command.v1.Envelope.start_lease:type_name -> sluice.command.v1.StartLease
-	17, // 14: sluice.command.v1.Envelope.create_task_run:type_name -> sluice.command.v1.CreateTaskRun
-	14, // 15: sluice.command.v1.Envelope.set_task_run_state:type_name -> sluice.command.v1.SetState
-	8,  // 16: sluice.command.v1.Envelope.delete_task_run:type_name -> sluice.command.v1.Delete
-	18, // 17: sluice.command.v1.Envelope.put_deployment:type_name -> sluice.command.v1.PutDeployment
-	8,  // 18: sluice.command.v1.Envelope.delete_deployment:type_name -> sluice.command.v1.Delete
-	25, // 19: sluice.command.v1.Envelope.set_schedule_active:type_name -> sluice.command.v1.SetScheduleActive
-	26, // 20: sluice.command.v1.Envelope.schedule_runs:type_name -> sluice.command.v1.ScheduleRuns
-	27, // 21: sluice.command.v1.Envelope.create_work_queue:type_name -> sluice.command.v1.CreateWorkQueue
-	28, // 22: sluice.command.v1.Envelope.update_work_queue:type_name -> sluice.command.v1.UpdateWorkQueue
-	8,  // 23: sluice.command.v1.Envelope.delete_work_queue:type_name -> sluice.command.v1.Delete
-	29, // 24: sluice.command.v1.Envelope.register_agent:type_name -> sluice.command.v1.RegisterAgent
-	8,  // 25: sluice.command.v1.Envelope.delete_agent:type_name -> sluice.command.v1.Delete
-	30, // 26: sluice.command.v1.Envelope.claim_runs:type_name -> sluice.command.v1.ClaimRuns
-	31, // 27: sluice.command.v1.Envelope.expire_leases:type_name -> sluice.command.v1.ExpireLeases
-	32, // 28: sluice.command.v1.Envelope.mark_late:type_name -> sluice.command.v1.MarkLate
-	33, // 29: sluice.command.v1.Envelope.purge_claims:type_name -> sluice.command.v1.PurgeClaims
-	34, // 30: sluice.command.v1.Envelope.create_block_spec:type_name -> sluice.command.v1.CreateBlockSpec
-	8,  // 31: sluice.command.v1.Envelope.delete_block_spec:type_name -> sluice.command.v1.Delete
-	35, // 32: sluice.command.v1.Envelope.create_block:type_name -> sluice.command.v1.CreateBlock
-	36, // 33: sluice.command.v1.Envelope.update_block:type_name -> sluice.command.v1.UpdateBlock
-	8,  // 34: sluice.command.v1.Envelope.delete_block:type_name -> sluice.command.v1.Delete
-	37, // 35: sluice.command.v1.Envelope.set_default_storage:type_name -> sluice.command.v1.SetDefaultStorage
-	38, // 36: sluice.command.v1.Envelope.put_concurrency_limit:type_name -> sluice.command.v1.PutConcurrencyLimit
-	8,  // 37: sluice.command.v1.Envelope.delete_concurrency_limit:type_name -> sluice.command.v1.Delete
-	39, // 38: sluice.command.v1.Envelope.write_logs:type_name -> sluice.command.v1.WriteLogs
-	40, // 39: sluice.command.v1.Envelope.put_blob_chunk:type_name -> sluice.command.v1.PutBlobChunk
-	41, // 40: sluice.command.v1.Envelope.delete_blob:type_name -> sluice.command.v1.DeleteBlob
-	42, // 41: sluice.command.v1.Envelope.retry_flow_run:type_name -> sluice.command.v1.RetryFlowRun
-	43, // 42: sluice.command.v1.Envelope.rerun_flow_run:type_name -> sluice.command.v1.RerunFlowRun
-	44, // 43: sluice.command.v1.Envelope.create_job:type_name -> sluice.command.v1.CreateJob
-	45, // 44: sluice.command.v1.Envelope.advance_job:type_name -> sluice.command.v1.AdvanceJob
-	46, // 45: sluice.command.v1.Envelope.cancel_job:type_name -> sluice.command.v1.CancelJob
-	19, // 46: sluice.command.v1.Envelope.patch_deployment:type_name -> sluice.command.v1.PatchDeployment
-	20, // 47: sluice.command.v1.Envelope.resolve_conflicts:type_name -> sluice.command.v1.ResolveConflicts
-	21, // 48: sluice.command.v1.Envelope.enforce_deadlines:type_name -> sluice.command.v1.EnforceDeadlines
-	22, // 49: sluice.command.v1.Envelope.put_schedule:type_name -> sluice.command.v1.PutSchedule
-	23, // 50: sluice.command.v1.Envelope.delete_schedule:type_name -> sluice.command.v1.DeleteSchedule
-	24, // 51: sluice.command.v1.Envelope.backfill_runs:type_name -> sluice.command.v1.BackfillRuns
-	55, // 52: sluice.command.v1.ProposedState.type:type_name -> sluice.row.v1.StateType
-	56, // 53: sluice.command.v1.ProposedState.data:type_name -> sluice.row.v1.Data
-	57, // 54: sluice.command.v1.ProposedState.details:type_name -> sluice.row.v1.StateDetails
-	58, // 55: sluice.command.v1.CreateFlowRun.flow_runner:type_name -> sluice.row.v1.FlowRunner
-	11, // 56: sluice.command.v1.CreateFlowRun.state:type_name -> sluice.command.v1.ProposedState
-	59, // 57: sluice.command.v1.CreateFlowRun.policy:type_name -> sluice.row.v1.RunPolicy
-	58, // 58: sluice.command.v1.UpdateFlowRun.flow_runner:type_name -> sluice.row.v1.FlowRunner
-	11, // 59: sluice.command.v1.SetState.state:type_name -> sluice.command.v1.ProposedState
-	11, // 60: sluice.command.v1.CreateTaskRun.state:type_name -> sluice.command.v1.ProposedState
-	56, // 61: sluice.command.v1.PutDeployment.flow_data:type_name -> sluice.row.v1.Data
-	58, // 62: sluice.command.v1.PutDeployment.flow_runner:type_name -> sluice.row.v1.FlowRunner
-	60, // 63: sluice.command.v1.PutDeployment.catchup:type_name -> sluice.row.v1.Deployment.Catchup
-	61, // 64: sluice.command.v1.PutDeployment.policy:type_name -> sluice.row.v1.Policy
-	58, // 65: sluice.command.v1.PatchDeployment.flow_runner:type_name -> sluice.row.v1.FlowRunner
-	60, // 66: sluice.command.v1.PatchDeployment.catchup:type_name -> sluice.row.v1.Deployment.Catchup
-	61, // 67: sluice.command.v1.PatchDeployment.policy:type_name -> sluice.row.v1.Policy
-	49, // 68: sluice.command.v1.BackfillRuns.fires:type_name -> sluice.command.v1.ScheduleRuns.Fire
-	49, // 69: sluice.command.v1.ScheduleRuns.fires:type_name -> sluice.command.v1.ScheduleRuns.Fire
-	62, // 70: sluice.command.v1.CreateWorkQueue.filter:type_name -> sluice.row.v1.QueueFilter
-	62, // 71: sluice.command.v1.UpdateWorkQueue.filter:type_name -> sluice.row.v1.QueueFilter
-	50, // 72: sluice.command.v1.ClaimRuns.wishes:type_name -> sluice.command.v1.ClaimRuns.Wish
-	52, // 73: sluice.command.v1.ExpireLeases.expired:type_name -> sluice.command.v1.ExpireLeases.Expired
-	53, // 74: sluice.command.v1.WriteLogs.runs:type_name -> sluice.command.v1.WriteLogs.Run
-	63, // 75: sluice.command.v1.CreateJob.action:type_name -> sluice.row.v1.Job.Action
-	55, // 76: sluice.command.v1.CreateJob.state_type:type_name -> sluice.row.v1.StateType
-	54, // 77: sluice.command.v1.AdvanceJob.targets:type_name -> sluice.command.v1.AdvanceJob.Target
-	0,  // 78: sluice.command.v1.Result.code:type_name -> sluice.command.v1.Result.Code
-	48, // 79: sluice.command.v1.Result.state:type_name -> sluice.command.v1.StateResult
-	64, // 80: sluice.command.v1.Result.grants:type_name -> sluice.row.v1.Grant
-	1,  // 81: sluice.command.v1.StateResult.status:type_name -> sluice.command.v1.StateResult.Status
-	51, // 82: sluice.command.v1.ClaimRuns.Wish.picks:type_name -> sluice.command.v1.ClaimRuns.Pick
-	65, // 83: sluice.command.v1.WriteLogs.Run.logs:type_name -> sluice.row.v1.Log
-	84, // [84:84] is the sub-list for method output_type
-	84, // [84:84] is the sub-list for method input_type
-	84, // [84:84] is the sub-list for extension type_name
-	84, // [84:84] is the sub-list for extension extendee
-	0,  // [0:84] is the sub-list for field type_name
+	4,  // 0: sluice.command.v1.Envelope.idempotency:type_name -> sluice.command.v1.Idempotency
+	5,  // 1: sluice.command.v1.Envelope.leader_epoch:type_name -> sluice.command.v1.LeaderEpoch
+	6,  // 2: sluice.command.v1.Envelope.build_index:type_name -> sluice.command.v1.BuildIndex
+	7,  // 3: sluice.command.v1.Envelope.raise_version:type_name -> sluice.command.v1.RaiseVersion
+	8,  // 4: sluice.command.v1.Envelope.checkpoint:type_name -> sluice.command.v1.Checkpoint
+	10, // 5: sluice.command.v1.Envelope.create_flow:type_name -> sluice.command.v1.CreateFlow
+	11, // 6: sluice.command.v1.Envelope.update_flow:type_name -> sluice.command.v1.UpdateFlow
+	9,  // 7: sluice.command.v1.Envelope.delete_flow:type_name -> sluice.command.v1.Delete
+	13, // 8: sluice.command.v1.Envelope.create_flow_run:type_name -> sluice.command.v1.CreateFlowRun
+	14, // 9: sluice.command.v1.Envelope.update_flow_run:type_name -> sluice.command.v1.UpdateFlowRun
+	9,  // 10: sluice.command.v1.Envelope.delete_flow_run:type_name -> sluice.command.v1.Delete
+	15, // 11: sluice.command.v1.Envelope.set_flow_run_state:type_name -> sluice.command.v1.SetState
+	16, // 12: sluice.command.v1.Envelope.cancel_flow_run:type_name -> sluice.command.v1.CancelFlowRun
+	17, // 13: sluice.command.v1.Envelope.start_lease:type_name -> sluice.command.v1.StartLease
+	18, // 14: sluice.command.v1.Envelope.create_task_run:type_name -> sluice.command.v1.CreateTaskRun
+	15, // 15: sluice.command.v1.Envelope.set_task_run_state:type_name -> sluice.command.v1.SetState
+	9,  // 16: sluice.command.v1.Envelope.delete_task_run:type_name -> sluice.command.v1.Delete
+	19, // 17: sluice.command.v1.Envelope.put_deployment:type_name -> sluice.command.v1.PutDeployment
+	9,  // 18: sluice.command.v1.Envelope.delete_deployment:type_name -> sluice.command.v1.Delete
+	26, // 19: sluice.command.v1.Envelope.set_schedule_active:type_name -> sluice.command.v1.SetScheduleActive
+	27, // 20: sluice.command.v1.Envelope.schedule_runs:type_name -> sluice.command.v1.ScheduleRuns
+	28, // 21: sluice.command.v1.Envelope.create_work_queue:type_name -> sluice.command.v1.CreateWorkQueue
+	29, // 22: sluice.command.v1.Envelope.update_work_queue:type_name -> sluice.command.v1.UpdateWorkQueue
+	9,  // 23: sluice.command.v1.Envelope.delete_work_queue:type_name -> sluice.command.v1.Delete
+	30, // 24: sluice.command.v1.Envelope.register_agent:type_name -> sluice.command.v1.RegisterAgent
+	9,  // 25: sluice.command.v1.Envelope.delete_agent:type_name -> sluice.command.v1.Delete
+	31, // 26: sluice.command.v1.Envelope.claim_runs:type_name -> sluice.command.v1.ClaimRuns
+	32, // 27: sluice.command.v1.Envelope.expire_leases:type_name -> sluice.command.v1.ExpireLeases
+	33, // 28: sluice.command.v1.Envelope.mark_late:type_name -> sluice.command.v1.MarkLate
+	34, // 29: sluice.command.v1.Envelope.purge_claims:type_name -> sluice.command.v1.PurgeClaims
+	35, // 30: sluice.command.v1.Envelope.create_block_spec:type_name -> sluice.command.v1.CreateBlockSpec
+	9,  // 31: sluice.command.v1.Envelope.delete_block_spec:type_name -> sluice.command.v1.Delete
+	36, // 32: sluice.command.v1.Envelope.create_block:type_name -> sluice.command.v1.CreateBlock
+	37, // 33: sluice.command.v1.Envelope.update_block:type_name -> sluice.command.v1.UpdateBlock
+	9,  // 34: sluice.command.v1.Envelope.delete_block:type_name -> sluice.command.v1.Delete
+	38, // 35: sluice.command.v1.Envelope.set_default_storage:type_name -> sluice.command.v1.SetDefaultStorage
+	39, // 36: sluice.command.v1.Envelope.put_concurrency_limit:type_name -> sluice.command.v1.PutConcurrencyLimit
+	9,  // 37: sluice.command.v1.Envelope.delete_concurrency_limit:type_name -> sluice.command.v1.Delete
+	40, // 38: sluice.command.v1.Envelope.write_logs:type_name -> sluice.command.v1.WriteLogs
+	41, // 39: sluice.command.v1.Envelope.put_blob_chunk:type_name -> sluice.command.v1.PutBlobChunk
+	42, // 40: sluice.command.v1.Envelope.delete_blob:type_name -> sluice.command.v1.DeleteBlob
+	43, // 41: sluice.command.v1.Envelope.retry_flow_run:type_name -> sluice.command.v1.RetryFlowRun
+	44, // 42: sluice.command.v1.Envelope.rerun_flow_run:type_name -> sluice.command.v1.RerunFlowRun
+	45, // 43: sluice.command.v1.Envelope.create_job:type_name -> sluice.command.v1.CreateJob
+	46, // 44: sluice.command.v1.Envelope.advance_job:type_name -> sluice.command.v1.AdvanceJob
+	47, // 45: sluice.command.v1.Envelope.cancel_job:type_name -> sluice.command.v1.CancelJob
+	20, // 46: sluice.command.v1.Envelope.patch_deployment:type_name -> sluice.command.v1.PatchDeployment
+	21, // 47: sluice.command.v1.Envelope.resolve_conflicts:type_name -> sluice.command.v1.ResolveConflicts
+	22, // 48: sluice.command.v1.Envelope.enforce_deadlines:type_name -> sluice.command.v1.EnforceDeadlines
+	23, // 49: sluice.command.v1.Envelope.put_schedule:type_name -> sluice.command.v1.PutSchedule
+	24, // 50: sluice.command.v1.Envelope.delete_schedule:type_name -> sluice.command.v1.DeleteSchedule
+	25, // 51: sluice.command.v1.Envelope.backfill_runs:type_name -> sluice.command.v1.BackfillRuns
+	50, // 52: sluice.command.v1.Envelope.create_token:type_name -> sluice.command.v1.CreateToken
+	51, // 53: sluice.command.v1.Envelope.revoke_token:type_name -> sluice.command.v1.RevokeToken
+	52, // 54: sluice.command.v1.Envelope.record_audit:type_name -> sluice.command.v1.RecordAudit
+	53, // 55: sluice.command.v1.Envelope.tidy_access:type_name -> sluice.command.v1.TidyAccess
+	54, // 56: sluice.command.v1.Envelope.use_tokens:type_name -> sluice.command.v1.UseTokens
+	3,  // 57: sluice.command.v1.Envelope.audit:type_name -> sluice.command.v1.Audit
+	62, // 58: sluice.command.v1.ProposedState.type:type_name -> sluice.row.v1.StateType
+	63, // 59: sluice.command.v1.ProposedState.data:type_name -> sluice.row.v1.Data
+	64, // 60: sluice.command.v1.ProposedState.details:type_name -> sluice.row.v1.StateDetails
+	65, // 61: sluice.command.v1.CreateFlowRun.flow_runner:type_name -> sluice.row.v1.FlowRunner
+	12, // 62: sluice.command.v1.CreateFlowRun.state:type_name -> sluice.command.v1.ProposedState
+	66, // 63: sluice.command.v1.CreateFlowRun.policy:type_name -> sluice.row.v1.RunPolicy
+	65, // 64: sluice.command.v1.UpdateFlowRun.flow_runner:type_name -> sluice.row.v1.FlowRunner
+	12, // 65: sluice.command.v1.SetState.state:type_name -> sluice.command.v1.ProposedState
+	12, // 66: sluice.command.v1.CreateTaskRun.state:type_name -> sluice.command.v1.ProposedState
+	63, // 67: sluice.command.v1.PutDeployment.flow_data:type_name -> sluice.row.v1.Data
+	65, // 68: sluice.command.v1.PutDeployment.flow_runner:type_name -> sluice.row.v1.FlowRunner
+	67, // 69: sluice.command.v1.PutDeployment.catchup:type_name -> sluice.row.v1.Deployment.Catchup
+	68, // 70: sluice.command.v1.PutDeployment.policy:type_name -> sluice.row.v1.Policy
+	65, // 71: sluice.command.v1.PatchDeployment.flow_runner:type_name -> sluice.row.v1.FlowRunner
+	67, // 72: sluice.command.v1.PatchDeployment.catchup:type_name -> sluice.row.v1.Deployment.Catchup
+	68, // 73: sluice.command.v1.PatchDeployment.policy:type_name -> sluice.row.v1.Policy
+	55, // 74: sluice.command.v1.BackfillRuns.fires:type_name -> sluice.command.v1.ScheduleRuns.Fire
+	55, // 75: sluice.command.v1.ScheduleRuns.fires:type_name -> sluice.command.v1.ScheduleRuns.Fire
+	69, // 76: sluice.command.v1.CreateWorkQueue.filter:type_name -> sluice.row.v1.QueueFilter
+	69, // 77: sluice.command.v1.UpdateWorkQueue.filter:type_name -> sluice.row.v1.QueueFilter
+	56, // 78: sluice.command.v1.ClaimRuns.wishes:type_name -> sluice.command.v1.ClaimRuns.Wish
+	58, // 79: sluice.command.v1.ExpireLeases.expired:type_name -> sluice.command.v1.ExpireLeases.Expired
+	59, // 80: sluice.command.v1.WriteLogs.runs:type_name -> sluice.command.v1.WriteLogs.Run
+	70, // 81: sluice.command.v1.CreateJob.action:type_name -> sluice.row.v1.Job.Action
+	62, // 82: sluice.command.v1.CreateJob.state_type:type_name -> sluice.row.v1.StateType
+	60, // 83: sluice.command.v1.AdvanceJob.targets:type_name -> sluice.command.v1.AdvanceJob.Target
+	0,  // 84: sluice.command.v1.Result.code:type_name -> sluice.command.v1.Result.Code
+	49, // 85: sluice.command.v1.Result.state:type_name -> sluice.command.v1.StateResult
+	71, // 86: sluice.command.v1.Result.grants:type_name -> sluice.row.v1.Grant
+	1,  // 87: sluice.command.v1.StateResult.status:type_name -> sluice.command.v1.StateResult.Status
+	72, // 88: sluice.command.v1.CreateToken.role:type_name -> sluice.row.v1.TokenRole
+	61, // 89: sluice.command.v1.UseTokens.uses:type_name -> sluice.command.v1.UseTokens.Use
+	57, // 90: sluice.command.v1.ClaimRuns.Wish.picks:type_name -> sluice.command.v1.ClaimRuns.Pick
+	73, // 91: sluice.command.v1.WriteLogs.Run.logs:type_name -> sluice.row.v1.Log
+	92, // [92:92] is the sub-list for method output_type
+	92, // [92:92] is the sub-list for method input_type
+	92, // [92:92] is the sub-list for extension type_name
+	92, // [92:92] is the sub-list for extension extendee
+	0,  // [0:92] is the sub-list for field type_name
 }
 
 func init() { file_fsm_command_command_proto_init() }
@@ -5672,24 +6263,29 @@ func file_fsm_command_command_proto_init() {
 		(*Envelope_PutSchedule)(nil),
 		(*Envelope_DeleteSchedule)(nil),
 		(*Envelope_BackfillRuns)(nil),
+		(*Envelope_CreateToken)(nil),
+		(*Envelope_RevokeToken)(nil),
+		(*Envelope_RecordAudit)(nil),
+		(*Envelope_TidyAccess)(nil),
+		(*Envelope_UseTokens)(nil),
 	}
-	file_fsm_command_command_proto_msgTypes[9].OneofWrappers = []any{}
 	file_fsm_command_command_proto_msgTypes[10].OneofWrappers = []any{}
 	file_fsm_command_command_proto_msgTypes[11].OneofWrappers = []any{}
-	file_fsm_command_command_proto_msgTypes[15].OneofWrappers = []any{}
+	file_fsm_command_command_proto_msgTypes[12].OneofWrappers = []any{}
 	file_fsm_command_command_proto_msgTypes[16].OneofWrappers = []any{}
 	file_fsm_command_command_proto_msgTypes[17].OneofWrappers = []any{}
-	file_fsm_command_command_proto_msgTypes[25].OneofWrappers = []any{}
+	file_fsm_command_command_proto_msgTypes[18].OneofWrappers = []any{}
 	file_fsm_command_command_proto_msgTypes[26].OneofWrappers = []any{}
-	file_fsm_command_command_proto_msgTypes[32].OneofWrappers = []any{}
-	file_fsm_command_command_proto_msgTypes[41].OneofWrappers = []any{}
+	file_fsm_command_command_proto_msgTypes[27].OneofWrappers = []any{}
+	file_fsm_command_command_proto_msgTypes[33].OneofWrappers = []any{}
+	file_fsm_command_command_proto_msgTypes[42].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fsm_command_command_proto_rawDesc), len(file_fsm_command_command_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   53,
+			NumMessages:   60,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -85,6 +85,64 @@ func (StateType) EnumDescriptor() ([]byte, []int) {
 	return file_fsm_row_row_proto_rawDescGZIP(), []int{0}
 }
 
+type TokenRole int32
+
+const (
+	TokenRole_TOKEN_ROLE_NONE TokenRole = 0
+	TokenRole_VIEWER          TokenRole = 1
+	TokenRole_AGENT           TokenRole = 2
+	TokenRole_OPERATOR        TokenRole = 3
+	TokenRole_DEPLOYER        TokenRole = 4
+	TokenRole_ADMIN           TokenRole = 5
+)
+
+// Enum value maps for TokenRole.
+var (
+	TokenRole_name = map[int32]string{
+		0: "TOKEN_ROLE_NONE",
+		1: "VIEWER",
+		2: "AGENT",
+		3: "OPERATOR",
+		4: "DEPLOYER",
+		5: "ADMIN",
+	}
+	TokenRole_value = map[string]int32{
+		"TOKEN_ROLE_NONE": 0,
+		"VIEWER":          1,
+		"AGENT":           2,
+		"OPERATOR":        3,
+		"DEPLOYER":        4,
+		"ADMIN":           5,
+	}
+)
+
+func (x TokenRole) Enum() *TokenRole {
+	p := new(TokenRole)
+	*p = x
+	return p
+}
+
+func (x TokenRole) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (TokenRole) Descriptor() protoreflect.EnumDescriptor {
+	return file_fsm_row_row_proto_enumTypes[1].Descriptor()
+}
+
+func (TokenRole) Type() protoreflect.EnumType {
+	return &file_fsm_row_row_proto_enumTypes[1]
+}
+
+func (x TokenRole) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use TokenRole.Descriptor instead.
+func (TokenRole) EnumDescriptor() ([]byte, []int) {
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{1}
+}
+
 type Lease_Kind int32
 
 const (
@@ -118,11 +176,11 @@ func (x Lease_Kind) String() string {
 }
 
 func (Lease_Kind) Descriptor() protoreflect.EnumDescriptor {
-	return file_fsm_row_row_proto_enumTypes[1].Descriptor()
+	return file_fsm_row_row_proto_enumTypes[2].Descriptor()
 }
 
 func (Lease_Kind) Type() protoreflect.EnumType {
-	return &file_fsm_row_row_proto_enumTypes[1]
+	return &file_fsm_row_row_proto_enumTypes[2]
 }
 
 func (x Lease_Kind) Number() protoreflect.EnumNumber {
@@ -167,11 +225,11 @@ func (x Policy_Conflict) String() string {
 }
 
 func (Policy_Conflict) Descriptor() protoreflect.EnumDescriptor {
-	return file_fsm_row_row_proto_enumTypes[2].Descriptor()
+	return file_fsm_row_row_proto_enumTypes[3].Descriptor()
 }
 
 func (Policy_Conflict) Type() protoreflect.EnumType {
-	return &file_fsm_row_row_proto_enumTypes[2]
+	return &file_fsm_row_row_proto_enumTypes[3]
 }
 
 func (x Policy_Conflict) Number() protoreflect.EnumNumber {
@@ -219,11 +277,11 @@ func (x Policy_Overlap) String() string {
 }
 
 func (Policy_Overlap) Descriptor() protoreflect.EnumDescriptor {
-	return file_fsm_row_row_proto_enumTypes[3].Descriptor()
+	return file_fsm_row_row_proto_enumTypes[4].Descriptor()
 }
 
 func (Policy_Overlap) Type() protoreflect.EnumType {
-	return &file_fsm_row_row_proto_enumTypes[3]
+	return &file_fsm_row_row_proto_enumTypes[4]
 }
 
 func (x Policy_Overlap) Number() protoreflect.EnumNumber {
@@ -265,11 +323,11 @@ func (x Policy_Skipped) String() string {
 }
 
 func (Policy_Skipped) Descriptor() protoreflect.EnumDescriptor {
-	return file_fsm_row_row_proto_enumTypes[4].Descriptor()
+	return file_fsm_row_row_proto_enumTypes[5].Descriptor()
 }
 
 func (Policy_Skipped) Type() protoreflect.EnumType {
-	return &file_fsm_row_row_proto_enumTypes[4]
+	return &file_fsm_row_row_proto_enumTypes[5]
 }
 
 func (x Policy_Skipped) Number() protoreflect.EnumNumber {
@@ -314,11 +372,11 @@ func (x Policy_Repeated) String() string {
 }
 
 func (Policy_Repeated) Descriptor() protoreflect.EnumDescriptor {
-	return file_fsm_row_row_proto_enumTypes[5].Descriptor()
+	return file_fsm_row_row_proto_enumTypes[6].Descriptor()
 }
 
 func (Policy_Repeated) Type() protoreflect.EnumType {
-	return &file_fsm_row_row_proto_enumTypes[5]
+	return &file_fsm_row_row_proto_enumTypes[6]
 }
 
 func (x Policy_Repeated) Number() protoreflect.EnumNumber {
@@ -363,11 +421,11 @@ func (x Deployment_Catchup) String() string {
 }
 
 func (Deployment_Catchup) Descriptor() protoreflect.EnumDescriptor {
-	return file_fsm_row_row_proto_enumTypes[6].Descriptor()
+	return file_fsm_row_row_proto_enumTypes[7].Descriptor()
 }
 
 func (Deployment_Catchup) Type() protoreflect.EnumType {
-	return &file_fsm_row_row_proto_enumTypes[6]
+	return &file_fsm_row_row_proto_enumTypes[7]
 }
 
 func (x Deployment_Catchup) Number() protoreflect.EnumNumber {
@@ -424,11 +482,11 @@ func (x Job_Action) String() string {
 }
 
 func (Job_Action) Descriptor() protoreflect.EnumDescriptor {
-	return file_fsm_row_row_proto_enumTypes[7].Descriptor()
+	return file_fsm_row_row_proto_enumTypes[8].Descriptor()
 }
 
 func (Job_Action) Type() protoreflect.EnumType {
-	return &file_fsm_row_row_proto_enumTypes[7]
+	return &file_fsm_row_row_proto_enumTypes[8]
 }
 
 func (x Job_Action) Number() protoreflect.EnumNumber {
@@ -476,11 +534,11 @@ func (x Job_Status) String() string {
 }
 
 func (Job_Status) Descriptor() protoreflect.EnumDescriptor {
-	return file_fsm_row_row_proto_enumTypes[8].Descriptor()
+	return file_fsm_row_row_proto_enumTypes[9].Descriptor()
 }
 
 func (Job_Status) Type() protoreflect.EnumType {
-	return &file_fsm_row_row_proto_enumTypes[8]
+	return &file_fsm_row_row_proto_enumTypes[9]
 }
 
 func (x Job_Status) Number() protoreflect.EnumNumber {
@@ -3552,6 +3610,280 @@ func (x *Outcome) GetResult() []byte {
 	return nil
 }
 
+// Token lets its holder use the API. The secret is not stored, only what verifies it.
+type Token struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Created       int64                  `protobuf:"varint,2,opt,name=created,proto3" json:"created,omitempty"`
+	CreatedBy     string                 `protobuf:"bytes,3,opt,name=created_by,json=createdBy,proto3" json:"created_by,omitempty"`
+	Name          string                 `protobuf:"bytes,4,opt,name=name,proto3" json:"name,omitempty"`
+	Role          TokenRole              `protobuf:"varint,5,opt,name=role,proto3,enum=sluice.row.v1.TokenRole" json:"role,omitempty"`
+	Hash          []byte                 `protobuf:"bytes,6,opt,name=hash,proto3" json:"hash,omitempty"`                            // SHA-256 of the secret
+	PublicKey     []byte                 `protobuf:"bytes,7,opt,name=public_key,json=publicKey,proto3" json:"public_key,omitempty"` // Ed25519, of the key pair that follows from the secret: it verifies the keys of flow runs
+	Expires       int64                  `protobuf:"varint,8,opt,name=expires,proto3" json:"expires,omitempty"`                     // 0: never
+	Revoked       int64                  `protobuf:"varint,9,opt,name=revoked,proto3" json:"revoked,omitempty"`                     // 0: not
+	RevokedBy     string                 `protobuf:"bytes,10,opt,name=revoked_by,json=revokedBy,proto3" json:"revoked_by,omitempty"`
+	Note          string                 `protobuf:"bytes,11,opt,name=note,proto3" json:"note,omitempty"`
+	Bootstrap     bool                   `protobuf:"varint,12,opt,name=bootstrap,proto3" json:"bootstrap,omitempty"`               // the cluster's first; kept for ever, so that there is never another
+	LastUsed      int64                  `protobuf:"varint,13,opt,name=last_used,json=lastUsed,proto3" json:"last_used,omitempty"` // about, 0: never
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Token) Reset() {
+	*x = Token{}
+	mi := &file_fsm_row_row_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Token) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Token) ProtoMessage() {}
+
+func (x *Token) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_row_row_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Token.ProtoReflect.Descriptor instead.
+func (*Token) Descriptor() ([]byte, []int) {
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *Token) GetId() []byte {
+	if x != nil {
+		return x.Id
+	}
+	return nil
+}
+
+func (x *Token) GetCreated() int64 {
+	if x != nil {
+		return x.Created
+	}
+	return 0
+}
+
+func (x *Token) GetCreatedBy() string {
+	if x != nil {
+		return x.CreatedBy
+	}
+	return ""
+}
+
+func (x *Token) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Token) GetRole() TokenRole {
+	if x != nil {
+		return x.Role
+	}
+	return TokenRole_TOKEN_ROLE_NONE
+}
+
+func (x *Token) GetHash() []byte {
+	if x != nil {
+		return x.Hash
+	}
+	return nil
+}
+
+func (x *Token) GetPublicKey() []byte {
+	if x != nil {
+		return x.PublicKey
+	}
+	return nil
+}
+
+func (x *Token) GetExpires() int64 {
+	if x != nil {
+		return x.Expires
+	}
+	return 0
+}
+
+func (x *Token) GetRevoked() int64 {
+	if x != nil {
+		return x.Revoked
+	}
+	return 0
+}
+
+func (x *Token) GetRevokedBy() string {
+	if x != nil {
+		return x.RevokedBy
+	}
+	return ""
+}
+
+func (x *Token) GetNote() string {
+	if x != nil {
+		return x.Note
+	}
+	return ""
+}
+
+func (x *Token) GetBootstrap() bool {
+	if x != nil {
+		return x.Bootstrap
+	}
+	return false
+}
+
+func (x *Token) GetLastUsed() int64 {
+	if x != nil {
+		return x.LastUsed
+	}
+	return 0
+}
+
+// Audit says who did what.
+type Audit struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Index         uint64                 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"` // with ordinal: the place in the log of the command
+	Ordinal       uint32                 `protobuf:"varint,2,opt,name=ordinal,proto3" json:"ordinal,omitempty"`
+	Time          int64                  `protobuf:"varint,3,opt,name=time,proto3" json:"time,omitempty"`
+	Actor         string                 `protobuf:"bytes,4,opt,name=actor,proto3" json:"actor,omitempty"`
+	TokenId       []byte                 `protobuf:"bytes,5,opt,name=token_id,json=tokenId,proto3" json:"token_id,omitempty"`
+	Role          string                 `protobuf:"bytes,6,opt,name=role,proto3" json:"role,omitempty"`
+	Action        string                 `protobuf:"bytes,7,opt,name=action,proto3" json:"action,omitempty"`
+	ObjectId      []byte                 `protobuf:"bytes,8,opt,name=object_id,json=objectId,proto3" json:"object_id,omitempty"`
+	Object        string                 `protobuf:"bytes,9,opt,name=object,proto3" json:"object,omitempty"`
+	Outcome       string                 `protobuf:"bytes,10,opt,name=outcome,proto3" json:"outcome,omitempty"`
+	RequestId     string                 `protobuf:"bytes,11,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	Address       string                 `protobuf:"bytes,12,opt,name=address,proto3" json:"address,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Audit) Reset() {
+	*x = Audit{}
+	mi := &file_fsm_row_row_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Audit) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Audit) ProtoMessage() {}
+
+func (x *Audit) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_row_row_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Audit.ProtoReflect.Descriptor instead.
+func (*Audit) Descriptor() ([]byte, []int) {
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *Audit) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *Audit) GetOrdinal() uint32 {
+	if x != nil {
+		return x.Ordinal
+	}
+	return 0
+}
+
+func (x *Audit) GetTime() int64 {
+	if x != nil {
+		return x.Time
+	}
+	return 0
+}
+
+func (x *Audit) GetActor() string {
+	if x != nil {
+		return x.Actor
+	}
+	return ""
+}
+
+func (x *Audit) GetTokenId() []byte {
+	if x != nil {
+		return x.TokenId
+	}
+	return nil
+}
+
+func (x *Audit) GetRole() string {
+	if x != nil {
+		return x.Role
+	}
+	return ""
+}
+
+func (x *Audit) GetAction() string {
+	if x != nil {
+		return x.Action
+	}
+	return ""
+}
+
+func (x *Audit) GetObjectId() []byte {
+	if x != nil {
+		return x.ObjectId
+	}
+	return nil
+}
+
+func (x *Audit) GetObject() string {
+	if x != nil {
+		return x.Object
+	}
+	return ""
+}
+
+func (x *Audit) GetOutcome() string {
+	if x != nil {
+		return x.Outcome
+	}
+	return ""
+}
+
+func (x *Audit) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *Audit) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
 var File_fsm_row_row_proto protoreflect.FileDescriptor
 
 const file_fsm_row_row_proto_rawDesc = "" +
@@ -3917,7 +4249,40 @@ const file_fsm_row_row_proto_rawDesc = "" +
 	"\aordinal\x18\x02 \x01(\rR\aordinal\x12\x18\n" +
 	"\arequest\x18\x03 \x01(\fR\arequest\x12\x18\n" +
 	"\acreated\x18\x04 \x01(\x03R\acreated\x12\x16\n" +
-	"\x06result\x18\x05 \x01(\fR\x06result*s\n" +
+	"\x06result\x18\x05 \x01(\fR\x06result\"\xe7\x02\n" +
+	"\x05Token\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\fR\x02id\x12\x18\n" +
+	"\acreated\x18\x02 \x01(\x03R\acreated\x12\x1d\n" +
+	"\n" +
+	"created_by\x18\x03 \x01(\tR\tcreatedBy\x12\x12\n" +
+	"\x04name\x18\x04 \x01(\tR\x04name\x12,\n" +
+	"\x04role\x18\x05 \x01(\x0e2\x18.sluice.row.v1.TokenRoleR\x04role\x12\x12\n" +
+	"\x04hash\x18\x06 \x01(\fR\x04hash\x12\x1d\n" +
+	"\n" +
+	"public_key\x18\a \x01(\fR\tpublicKey\x12\x18\n" +
+	"\aexpires\x18\b \x01(\x03R\aexpires\x12\x18\n" +
+	"\arevoked\x18\t \x01(\x03R\arevoked\x12\x1d\n" +
+	"\n" +
+	"revoked_by\x18\n" +
+	" \x01(\tR\trevokedBy\x12\x12\n" +
+	"\x04note\x18\v \x01(\tR\x04note\x12\x1c\n" +
+	"\tbootstrap\x18\f \x01(\bR\tbootstrap\x12\x1b\n" +
+	"\tlast_used\x18\r \x01(\x03R\blastUsed\"\xb0\x02\n" +
+	"\x05Audit\x12\x14\n" +
+	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x18\n" +
+	"\aordinal\x18\x02 \x01(\rR\aordinal\x12\x12\n" +
+	"\x04time\x18\x03 \x01(\x03R\x04time\x12\x14\n" +
+	"\x05actor\x18\x04 \x01(\tR\x05actor\x12\x19\n" +
+	"\btoken_id\x18\x05 \x01(\fR\atokenId\x12\x12\n" +
+	"\x04role\x18\x06 \x01(\tR\x04role\x12\x16\n" +
+	"\x06action\x18\a \x01(\tR\x06action\x12\x1b\n" +
+	"\tobject_id\x18\b \x01(\fR\bobjectId\x12\x16\n" +
+	"\x06object\x18\t \x01(\tR\x06object\x12\x18\n" +
+	"\aoutcome\x18\n" +
+	" \x01(\tR\aoutcome\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\v \x01(\tR\trequestId\x12\x18\n" +
+	"\aaddress\x18\f \x01(\tR\aaddress*s\n" +
 	"\tStateType\x12\x13\n" +
 	"\x0fSTATE_TYPE_NONE\x10\x00\x12\r\n" +
 	"\tSCHEDULED\x10\x01\x12\v\n" +
@@ -3926,7 +4291,15 @@ const file_fsm_row_row_proto_rawDesc = "" +
 	"\tCOMPLETED\x10\x04\x12\n" +
 	"\n" +
 	"\x06FAILED\x10\x05\x12\r\n" +
-	"\tCANCELLED\x10\x06B&Z$github.com/sluice-dev/sluice/fsm/rowb\x06proto3"
+	"\tCANCELLED\x10\x06*^\n" +
+	"\tTokenRole\x12\x13\n" +
+	"\x0fTOKEN_ROLE_NONE\x10\x00\x12\n" +
+	"\n" +
+	"\x06VIEWER\x10\x01\x12\t\n" +
+	"\x05AGENT\x10\x02\x12\f\n" +
+	"\bOPERATOR\x10\x03\x12\f\n" +
+	"\bDEPLOYER\x10\x04\x12\t\n" +
+	"\x05ADMIN\x10\x05B&Z$github.com/sluice-dev/sluice/fsm/rowb\x06proto3"
 
 var (
 	file_fsm_row_row_proto_rawDescOnce sync.Once
@@ -3940,82 +4313,86 @@ func file_fsm_row_row_proto_rawDescGZIP() []byte {
 	return file_fsm_row_row_proto_rawDescData
 }
 
-var file_fsm_row_row_proto_enumTypes = make([]protoimpl.EnumInfo, 9)
-var file_fsm_row_row_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
+var file_fsm_row_row_proto_enumTypes = make([]protoimpl.EnumInfo, 10)
+var file_fsm_row_row_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
 var file_fsm_row_row_proto_goTypes = []any{
 	(StateType)(0),             // 0: sluice.row.v1.StateType
-	(Lease_Kind)(0),            // 1: sluice.row.v1.Lease.Kind
-	(Policy_Conflict)(0),       // 2: sluice.row.v1.Policy.Conflict
-	(Policy_Overlap)(0),        // 3: sluice.row.v1.Policy.Overlap
-	(Policy_Skipped)(0),        // 4: sluice.row.v1.Policy.Skipped
-	(Policy_Repeated)(0),       // 5: sluice.row.v1.Policy.Repeated
-	(Deployment_Catchup)(0),    // 6: sluice.row.v1.Deployment.Catchup
-	(Job_Action)(0),            // 7: sluice.row.v1.Job.Action
-	(Job_Status)(0),            // 8: sluice.row.v1.Job.Status
-	(*Data)(nil),               // 9: sluice.row.v1.Data
-	(*StateDetails)(nil),       // 10: sluice.row.v1.StateDetails
-	(*State)(nil),              // 11: sluice.row.v1.State
-	(*Flow)(nil),               // 12: sluice.row.v1.Flow
-	(*FlowRunner)(nil),         // 13: sluice.row.v1.FlowRunner
-	(*Lease)(nil),              // 14: sluice.row.v1.Lease
-	(*FlowRun)(nil),            // 15: sluice.row.v1.FlowRun
-	(*RunPolicy)(nil),          // 16: sluice.row.v1.RunPolicy
-	(*Policy)(nil),             // 17: sluice.row.v1.Policy
-	(*DeploymentSchedule)(nil), // 18: sluice.row.v1.DeploymentSchedule
-	(*TaskRun)(nil),            // 19: sluice.row.v1.TaskRun
-	(*Deployment)(nil),         // 20: sluice.row.v1.Deployment
-	(*QueueFilter)(nil),        // 21: sluice.row.v1.QueueFilter
-	(*WorkQueue)(nil),          // 22: sluice.row.v1.WorkQueue
-	(*Agent)(nil),              // 23: sluice.row.v1.Agent
-	(*BlockSpec)(nil),          // 24: sluice.row.v1.BlockSpec
-	(*Block)(nil),              // 25: sluice.row.v1.Block
-	(*ConcurrencyLimit)(nil),   // 26: sluice.row.v1.ConcurrencyLimit
-	(*Slot)(nil),               // 27: sluice.row.v1.Slot
-	(*CacheEntry)(nil),         // 28: sluice.row.v1.CacheEntry
-	(*Log)(nil),                // 29: sluice.row.v1.Log
-	(*LogSegment)(nil),         // 30: sluice.row.v1.LogSegment
-	(*LogProducer)(nil),        // 31: sluice.row.v1.LogProducer
-	(*LogUsage)(nil),           // 32: sluice.row.v1.LogUsage
-	(*Claim)(nil),              // 33: sluice.row.v1.Claim
-	(*Grant)(nil),              // 34: sluice.row.v1.Grant
-	(*BlobChunk)(nil),          // 35: sluice.row.v1.BlobChunk
-	(*Blob)(nil),               // 36: sluice.row.v1.Blob
-	(*Job)(nil),                // 37: sluice.row.v1.Job
-	(*JobRefusal)(nil),         // 38: sluice.row.v1.JobRefusal
-	(*Outcome)(nil),            // 39: sluice.row.v1.Outcome
+	(TokenRole)(0),             // 1: sluice.row.v1.TokenRole
+	(Lease_Kind)(0),            // 2: sluice.row.v1.Lease.Kind
+	(Policy_Conflict)(0),       // 3: sluice.row.v1.Policy.Conflict
+	(Policy_Overlap)(0),        // 4: sluice.row.v1.Policy.Overlap
+	(Policy_Skipped)(0),        // 5: sluice.row.v1.Policy.Skipped
+	(Policy_Repeated)(0),       // 6: sluice.row.v1.Policy.Repeated
+	(Deployment_Catchup)(0),    // 7: sluice.row.v1.Deployment.Catchup
+	(Job_Action)(0),            // 8: sluice.row.v1.Job.Action
+	(Job_Status)(0),            // 9: sluice.row.v1.Job.Status
+	(*Data)(nil),               // 10: sluice.row.v1.Data
+	(*StateDetails)(nil),       // 11: sluice.row.v1.StateDetails
+	(*State)(nil),              // 12: sluice.row.v1.State
+	(*Flow)(nil),               // 13: sluice.row.v1.Flow
+	(*FlowRunner)(nil),         // 14: sluice.row.v1.FlowRunner
+	(*Lease)(nil),              // 15: sluice.row.v1.Lease
+	(*FlowRun)(nil),            // 16: sluice.row.v1.FlowRun
+	(*RunPolicy)(nil),          // 17: sluice.row.v1.RunPolicy
+	(*Policy)(nil),             // 18: sluice.row.v1.Policy
+	(*DeploymentSchedule)(nil), // 19: sluice.row.v1.DeploymentSchedule
+	(*TaskRun)(nil),            // 20: sluice.row.v1.TaskRun
+	(*Deployment)(nil),         // 21: sluice.row.v1.Deployment
+	(*QueueFilter)(nil),        // 22: sluice.row.v1.QueueFilter
+	(*WorkQueue)(nil),          // 23: sluice.row.v1.WorkQueue
+	(*Agent)(nil),              // 24: sluice.row.v1.Agent
+	(*BlockSpec)(nil),          // 25: sluice.row.v1.BlockSpec
+	(*Block)(nil),              // 26: sluice.row.v1.Block
+	(*ConcurrencyLimit)(nil),   // 27: sluice.row.v1.ConcurrencyLimit
+	(*Slot)(nil),               // 28: sluice.row.v1.Slot
+	(*CacheEntry)(nil),         // 29: sluice.row.v1.CacheEntry
+	(*Log)(nil),                // 30: sluice.row.v1.Log
+	(*LogSegment)(nil),         // 31: sluice.row.v1.LogSegment
+	(*LogProducer)(nil),        // 32: sluice.row.v1.LogProducer
+	(*LogUsage)(nil),           // 33: sluice.row.v1.LogUsage
+	(*Claim)(nil),              // 34: sluice.row.v1.Claim
+	(*Grant)(nil),              // 35: sluice.row.v1.Grant
+	(*BlobChunk)(nil),          // 36: sluice.row.v1.BlobChunk
+	(*Blob)(nil),               // 37: sluice.row.v1.Blob
+	(*Job)(nil),                // 38: sluice.row.v1.Job
+	(*JobRefusal)(nil),         // 39: sluice.row.v1.JobRefusal
+	(*Outcome)(nil),            // 40: sluice.row.v1.Outcome
+	(*Token)(nil),              // 41: sluice.row.v1.Token
+	(*Audit)(nil),              // 42: sluice.row.v1.Audit
 }
 var file_fsm_row_row_proto_depIdxs = []int32{
 	0,  // 0: sluice.row.v1.State.type:type_name -> sluice.row.v1.StateType
-	9,  // 1: sluice.row.v1.State.data:type_name -> sluice.row.v1.Data
-	10, // 2: sluice.row.v1.State.details:type_name -> sluice.row.v1.StateDetails
-	1,  // 3: sluice.row.v1.Lease.kind:type_name -> sluice.row.v1.Lease.Kind
-	13, // 4: sluice.row.v1.FlowRun.flow_runner:type_name -> sluice.row.v1.FlowRunner
-	11, // 5: sluice.row.v1.FlowRun.state:type_name -> sluice.row.v1.State
-	14, // 6: sluice.row.v1.FlowRun.lease:type_name -> sluice.row.v1.Lease
-	16, // 7: sluice.row.v1.FlowRun.policy:type_name -> sluice.row.v1.RunPolicy
-	2,  // 8: sluice.row.v1.Policy.on_conflict:type_name -> sluice.row.v1.Policy.Conflict
-	3,  // 9: sluice.row.v1.Policy.overlap:type_name -> sluice.row.v1.Policy.Overlap
-	4,  // 10: sluice.row.v1.Policy.dst_skipped:type_name -> sluice.row.v1.Policy.Skipped
-	5,  // 11: sluice.row.v1.Policy.dst_repeated:type_name -> sluice.row.v1.Policy.Repeated
-	16, // 12: sluice.row.v1.Policy.run:type_name -> sluice.row.v1.RunPolicy
-	11, // 13: sluice.row.v1.TaskRun.state:type_name -> sluice.row.v1.State
-	9,  // 14: sluice.row.v1.Deployment.flow_data:type_name -> sluice.row.v1.Data
-	13, // 15: sluice.row.v1.Deployment.flow_runner:type_name -> sluice.row.v1.FlowRunner
-	6,  // 16: sluice.row.v1.Deployment.catchup:type_name -> sluice.row.v1.Deployment.Catchup
-	17, // 17: sluice.row.v1.Deployment.policy:type_name -> sluice.row.v1.Policy
-	18, // 18: sluice.row.v1.Deployment.schedules:type_name -> sluice.row.v1.DeploymentSchedule
-	21, // 19: sluice.row.v1.WorkQueue.filter:type_name -> sluice.row.v1.QueueFilter
-	29, // 20: sluice.row.v1.LogSegment.logs:type_name -> sluice.row.v1.Log
-	34, // 21: sluice.row.v1.Claim.grants:type_name -> sluice.row.v1.Grant
-	7,  // 22: sluice.row.v1.Job.action:type_name -> sluice.row.v1.Job.Action
-	8,  // 23: sluice.row.v1.Job.status:type_name -> sluice.row.v1.Job.Status
+	10, // 1: sluice.row.v1.State.data:type_name -> sluice.row.v1.Data
+	11, // 2: sluice.row.v1.State.details:type_name -> sluice.row.v1.StateDetails
+	2,  // 3: sluice.row.v1.Lease.kind:type_name -> sluice.row.v1.Lease.Kind
+	14, // 4: sluice.row.v1.FlowRun.flow_runner:type_name -> sluice.row.v1.FlowRunner
+	12, // 5: sluice.row.v1.FlowRun.state:type_name -> sluice.row.v1.State
+	15, // 6: sluice.row.v1.FlowRun.lease:type_name -> sluice.row.v1.Lease
+	17, // 7: sluice.row.v1.FlowRun.policy:type_name -> sluice.row.v1.RunPolicy
+	3,  // 8: sluice.row.v1.Policy.on_conflict:type_name -> sluice.row.v1.Policy.Conflict
+	4,  // 9: sluice.row.v1.Policy.overlap:type_name -> sluice.row.v1.Policy.Overlap
+	5,  // 10: sluice.row.v1.Policy.dst_skipped:type_name -> sluice.row.v1.Policy.Skipped
+	6,  // 11: sluice.row.v1.Policy.dst_repeated:type_name -> sluice.row.v1.Policy.Repeated
+	17, // 12: sluice.row.v1.Policy.run:type_name -> sluice.row.v1.RunPolicy
+	12, // 13: sluice.row.v1.TaskRun.state:type_name -> sluice.row.v1.State
+	10, // 14: sluice.row.v1.Deployment.flow_data:type_name -> sluice.row.v1.Data
+	14, // 15: sluice.row.v1.Deployment.flow_runner:type_name -> sluice.row.v1.FlowRunner
+	7,  // 16: sluice.row.v1.Deployment.catchup:type_name -> sluice.row.v1.Deployment.Catchup
+	18, // 17: sluice.row.v1.Deployment.policy:type_name -> sluice.row.v1.Policy
+	19, // 18: sluice.row.v1.Deployment.schedules:type_name -> sluice.row.v1.DeploymentSchedule
+	22, // 19: sluice.row.v1.WorkQueue.filter:type_name -> sluice.row.v1.QueueFilter
+	30, // 20: sluice.row.v1.LogSegment.logs:type_name -> sluice.row.v1.Log
+	35, // 21: sluice.row.v1.Claim.grants:type_name -> sluice.row.v1.Grant
+	8,  // 22: sluice.row.v1.Job.action:type_name -> sluice.row.v1.Job.Action
+	9,  // 23: sluice.row.v1.Job.status:type_name -> sluice.row.v1.Job.Status
 	0,  // 24: sluice.row.v1.Job.state_type:type_name -> sluice.row.v1.StateType
-	38, // 25: sluice.row.v1.Job.refusals:type_name -> sluice.row.v1.JobRefusal
-	26, // [26:26] is the sub-list for method output_type
-	26, // [26:26] is the sub-list for method input_type
-	26, // [26:26] is the sub-list for extension type_name
-	26, // [26:26] is the sub-list for extension extendee
-	0,  // [0:26] is the sub-list for field type_name
+	39, // 25: sluice.row.v1.Job.refusals:type_name -> sluice.row.v1.JobRefusal
+	1,  // 26: sluice.row.v1.Token.role:type_name -> sluice.row.v1.TokenRole
+	27, // [27:27] is the sub-list for method output_type
+	27, // [27:27] is the sub-list for method input_type
+	27, // [27:27] is the sub-list for extension type_name
+	27, // [27:27] is the sub-list for extension extendee
+	0,  // [0:27] is the sub-list for field type_name
 }
 
 func init() { file_fsm_row_row_proto_init() }
@@ -4036,8 +4413,8 @@ func file_fsm_row_row_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fsm_row_row_proto_rawDesc), len(file_fsm_row_row_proto_rawDesc)),
-			NumEnums:      9,
-			NumMessages:   31,
+			NumEnums:      10,
+			NumMessages:   33,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

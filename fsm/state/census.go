@@ -7,7 +7,8 @@ func (v *View) Census() (counts map[string]int64, hash Hash, err error) {
 		taskRunStates.number: taskRunStates.name, deployments.number: deployments.name, workQueues.number: workQueues.name, agents.number: agents.name,
 		blockSpecs.number: blockSpecs.name, blocks.number: blocks.name, limits.number: limits.name, slots.number: slots.name, cacheEntries.number: cacheEntries.name,
 		logSegments.number: logSegments.name, logProducers.number: logProducers.name, logUsages.number: logUsages.name, claims.number: claims.name,
-		blobs.number: blobs.name, blobChunks.number: blobChunks.name, jobs.number: jobs.name, outcomes.number: outcomes.name}
+		blobs.number: blobs.name, blobChunks.number: blobChunks.name, jobs.number: jobs.name, outcomes.number: outcomes.name,
+		tokens.number: tokens.name, audits.number: audits.name}
 	under := []byte{namespaceDefault, kindRow}
 	err = walk(v.r, under, after(under), false, func(key, value []byte) (bool, error) {
 		counts[names[key[len(under)]]]++

@@ -227,6 +227,8 @@ func declaredIndexes() []declaredIndex {
 	all = append(all, blobChunks.declared()...)
 	all = append(all, jobs.declared()...)
 	all = append(all, outcomes.declared()...)
+	all = append(all, tokens.declared()...)
+	all = append(all, audits.declared()...)
 	return all
 }
 

@@ -36,6 +36,10 @@ const (
 	idxOutcomeCreated     = 71
 	idxDeploymentGated    = 60
 	idxRunDeadline        = 61
+
+	idxAuditObject = 40
+	idxTokenHash   = 41
+	idxTokenName   = 42
 )
 
 // Counters kept beside the flow runs.
@@ -327,3 +331,39 @@ const (
 	countJobs     = 70
 	countOutcomes = 71
 )
+
+// Counters of the tables below.
+const (
+	countAudits = 40
+	countTokens = 41
+)
+
+var tokens = &table[row.Token, *row.Token]{
+	number: 30, name: "token",
+	key: func(dst []byte, r *row.Token) []byte { return appendID(dst, r.Id) },
+	indexes: []index[*row.Token]{
+		{idxTokenHash, "hash", true, first, func(r *row.Token, add func([]byte)) { add(append(indexKey(idxTokenHash), r.Hash...)) }},
+		// The name of a revoked token is free again.
+		{idxTokenName, "name", true, first, func(r *row.Token, add func([]byte)) {
+			if r.Revoked == 0 {
+				add(appendText(indexKey(idxTokenName), r.Name))
+			}
+		}},
+	},
+	counters: func(_ *row.Token, add func([]byte)) { add(counterKey(countTokens)) },
+}
+
+var audits = &table[row.Audit, *row.Audit]{
+	number: 31, name: "audit",
+	key: func(dst []byte, r *row.Audit) []byte {
+		return appendUint64(appendUint64(dst, r.Index), uint64(r.Ordinal))
+	},
+	indexes: []index[*row.Audit]{
+		{idxAuditObject, "object", false, first, func(r *row.Audit, add func([]byte)) {
+			if len(r.ObjectId) != 0 {
+				add(appendUint64(appendUint64(appendID(indexKey(idxAuditObject), r.ObjectId), r.Index), uint64(r.Ordinal)))
+			}
+		}},
+	},
+	counters: func(_ *row.Audit, add func([]byte)) { add(counterKey(countAudits)) },
+}

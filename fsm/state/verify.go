@@ -29,6 +29,7 @@ func (v *View) Verify() error {
 		func() error { return verifyTable(&c, claims) }, func() error { return verifyTable(&c, blobs) },
 		func() error { return verifyTable(&c, blobChunks) }, func() error { return verifyTable(&c, jobs) },
 		func() error { return verifyTable(&c, outcomes) },
+		func() error { return verifyTable(&c, tokens) }, func() error { return verifyTable(&c, audits) },
 	} {
 		if err := check(); err != nil {
 			return err

@@ -1,0 +1,123 @@
+package fsm
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/sluice-dev/sluice/api"
+	"github.com/sluice-dev/sluice/fsm/command"
+	"github.com/sluice-dev/sluice/fsm/row"
+)
+
+func tokenCommand(name, secret string, bootstrap bool) *command.Envelope {
+	id, hash := api.NewID(), sha256.Sum256([]byte(secret))
+	return &command.Envelope{Actor: "tester", Command: &command.Envelope_CreateToken{CreateToken: &command.CreateToken{
+		Id: id[:], Name: name, Role: row.TokenRole_ADMIN, Hash: hash[:], Bootstrap: bootstrap}}}
+}
+
+func TestTokens(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	m.do(leaderEpoch(1))
+	want := func(what string, r *command.Result, code command.Result_Code, created bool) {
+		t.Helper()
+		if r.Code != code || r.Created != created {
+			t.Errorf("%s: %v, want %s, created %t", what, r, code, created)
+		}
+	}
+	first := m.do(tokenCommand("admin", "s1", true))[0]
+	want("the first token", first, command.Result_OK, true)
+	if again := m.do(tokenCommand("admin", "s1", true))[0]; again.Code != command.Result_OK || again.Created || string(again.Id) != string(first.Id) {
+		t.Errorf("the first token again: %v", again)
+	}
+	want("another first token", m.do(tokenCommand("admin2", "s2", true))[0], command.Result_CONFLICT, false)
+	second := m.do(tokenCommand("ci", "s3", false))[0]
+	want("a second token", second, command.Result_OK, true)
+	want("a taken name", m.do(tokenCommand("ci", "s4", false))[0], command.Result_CONFLICT, false)
+	want("a taken secret", m.do(tokenCommand("other", "s3", false))[0], command.Result_CONFLICT, false)
+	revoke := func(id []byte) *command.Result {
+		return m.do(&command.Envelope{Actor: "tester", Command: &command.Envelope_RevokeToken{RevokeToken: &command.RevokeToken{Id: id}}})[0]
+	}
+	want("revoke", revoke(second.Id), command.Result_OK, false)
+	want("revoke again", revoke(second.Id), command.Result_OK, false)
+	want("revoke nothing", revoke(make([]byte, 16)), command.Result_NOT_FOUND, false)
+	all, err := m.fsm.Tokens()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := all.ByHash[sha256.Sum256([]byte("s3"))]; got == nil || got.Revoked == 0 || got.RevokedBy != "tester" || got.CreatedBy != "tester" {
+		t.Errorf("the revoked token is %v", got)
+	}
+	want("the name of a revoked token", m.do(tokenCommand("ci", "s5", false))[0], command.Result_OK, true)
+	if all, err = m.fsm.Tokens(); err != nil || len(all.ByID) != 3 || len(all.ByHash) != 3 {
+		t.Errorf("the tokens kept in memory are not those of the state: %v %v", all, err)
+	}
+	r := m.do(&command.Envelope{Command: &command.Envelope_TidyAccess{TidyAccess: &command.TidyAccess{TokensBefore: 1 << 60, Limit: 100}}})[0]
+	if all, _ = m.fsm.Tokens(); r.Count != 1 || len(all.ByID) != 2 {
+		t.Errorf("tidied %v, left %v; the revoked one should have gone", r, all.ByID)
+	}
+	revoke(first.Id)
+	m.do(&command.Envelope{Command: &command.Envelope_TidyAccess{TidyAccess: &command.TidyAccess{TokensBefore: 1 << 60, Limit: 100}}})
+	want("a first token after the first was revoked", m.do(tokenCommand("admin3", "s6", true))[0], command.Result_CONFLICT, false)
+	if err := m.view().Verify(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestEveryCommandThatSaysSoLeavesOneAuditRecord(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	m.do(leaderEpoch(1))
+	flow := func(i int, audit *command.Audit) *command.Result {
+		id := api.NewID()
+		return m.do(&command.Envelope{Actor: "tester", Audit: audit, Command: &command.Envelope_CreateFlow{CreateFlow: &command.CreateFlow{Id: id[:], Name: fmt.Sprint("f", i)}}})[0]
+	}
+	flow(0, nil)
+	var ids [][]byte
+	for i := range 10 {
+		ids = append(ids, flow(i+1, &command.Audit{Action: "POST /flows", RequestId: fmt.Sprint(i), Role: "admin", Address: "127.0.0.1"}).Id)
+	}
+	gone := api.NewID()
+	m.do(&command.Envelope{Actor: "tester", Audit: &command.Audit{Action: "DELETE /flows/{id}", Object: gone.String()}, Command: &command.Envelope_DeleteFlow{DeleteFlow: &command.Delete{Id: gone[:]}}})
+	m.do(&command.Envelope{Actor: "tester", Audit: &command.Audit{Action: "POST /cluster/leave", Outcome: "asked"}, Command: &command.Envelope_RecordAudit{RecordAudit: &command.RecordAudit{}}})
+	read := func() (all []string) {
+		t.Helper()
+		v := m.view()
+		err := v.AuditsBefore(0, 0, func(r *row.Audit) (bool, error) {
+			all = append(all, r.Actor+" "+r.Action+" "+r.Outcome+" "+r.RequestId)
+			return true, nil
+		})
+		if err == nil {
+			err = v.Verify()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return all
+	}
+	all := read()
+	if len(all) != 12 || all[0] != "tester POST /cluster/leave asked " || all[1] != "tester DELETE /flows/{id} not_found " || all[2] != "tester POST /flows ok 9" {
+		t.Errorf("the records are %q", all)
+	}
+	var of []uint64
+	if err := m.view().AuditsOfObject(api.ID(ids[3]), 0, 0, func(r *row.Audit) (bool, error) { of = append(of, r.Index); return true, nil }); err != nil || len(of) != 1 {
+		t.Errorf("records of one flow: %v %v", of, err)
+	}
+	tidy := func(c *command.TidyAccess) int32 {
+		return m.do(&command.Envelope{Command: &command.Envelope_TidyAccess{TidyAccess: c}})[0].Count
+	}
+	if n := tidy(&command.TidyAccess{AuditKeep: 5, Limit: 3}); n != 3 {
+		t.Errorf("removed %d, want a chunk of 3", n)
+	}
+	if n := tidy(&command.TidyAccess{AuditKeep: 5, Limit: 100}); n != 4 {
+		t.Errorf("removed %d, want the 4 beyond 5", n)
+	}
+	if left := read(); !slices.Equal(left, all[:5]) {
+		t.Errorf("left are %q, want the newest 5", left)
+	}
+	if n := tidy(&command.TidyAccess{AuditBefore: 1 << 60, AuditKeep: 100, Limit: 100}); n != 5 || len(read()) != 0 {
+		t.Errorf("removed %d by age, want all 5", n)
+	}
+}
