@@ -92,6 +92,7 @@ type Server struct {
 	table    []*route
 	unrouted route
 	router   *mux.Router
+	document func() ([]byte, error) // the API's description, made when first asked for
 
 	http     *http.Server
 	port     *port
@@ -130,6 +131,7 @@ func New(c Config) (*Server, error) {
 		return nil, fmt.Errorf("register HTTP metrics: %w", err)
 	}
 	s.table = routes()
+	s.document = sync.OnceValues(Document)
 	s.build()
 	return s, nil
 }

@@ -217,7 +217,7 @@ func newStack(t testing.TB, at place, change ...func(*Config)) *stack {
 	if s.server, err = New(config); err != nil {
 		t.Fatal(errors.Join(err, stopNodes(ctx)))
 	}
-	s.http = httptest.NewServer(s.server)
+	s.http = httptest.NewServer(checked(t, s.server))
 	t.Cleanup(func() {
 		stopping, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()

@@ -10,6 +10,7 @@ func routes() []*route {
 
 		get("/health", RolePublic, apiHealth).with(unversioned),
 		get("/hello", RolePublic, apiHello),
+		get("/openapi.json", RolePublic, showDocument).with(unversioned),
 		get("/admin/version", RoleViewer, adminVersion),
 
 		post("/flow_runs/{id}/set_state", RoleFlowRun, setFlowRunState),

@@ -252,7 +252,7 @@ func TestEveryBodyIsCheckedOnEveryRoute(t *testing.T) {
 		}
 		path := strings.NewReplacer("{id}", nobody, "{name}", "n", "{key}", "k", "{tag}", "t", "{version}", "v", "{block}", "b").Replace(rt.path)
 		for _, body := range bodies {
-			if a := s.do(rt.method, "/api"+path, body); a.status >= 500 {
+			if a := s.do(rt.method, "/api"+path, body, oddly...); a.status >= 500 {
 				t.Errorf("%s %s %q: %d %s", rt.method, path, body, a.status, a.text)
 			}
 		}

@@ -1,0 +1,82 @@
+package contract
+
+import (
+	"bytes"
+	"io"
+	"net/http"
+)
+
+// OddHeader marks a request of a test that the server takes although the description does not say so, see Exchange.Odd. The
+// server does not see it.
+const OddHeader = "X-Test-Odd"
+
+// Handler checks every request that next answers, and tells findings to report. An answer is checked after its end.
+func (c *Checker) Handler(next http.Handler, report func(error)) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		request := &recording{source: r.Body}
+		if r.Body != nil && r.Body != http.NoBody {
+			r.Body = request
+		}
+		asked := *r.URL // the server changes its own
+		x := Exchange{Method: r.Method, URL: &asked, ContentType: r.Header.Get("Content-Type"), Odd: r.Header.Get(OddHeader) != "", Aborted: true}
+		r.Header.Del(OddHeader)
+		answer := &recorder{ResponseWriter: w}
+		defer func() {
+			x.Body, x.Status, x.AnswerContentType, x.Answer = request.seen.Bytes(), answer.status, w.Header().Get("Content-Type"), answer.seen.Bytes()
+			if x.Status == 0 {
+				return // aborted before it began
+			}
+			if err := c.Check(x); err != nil {
+				report(err)
+			}
+		}()
+		next.ServeHTTP(answer, r)
+		x.Aborted = false
+	})
+}
+
+// most bounds what is kept of a body or an answer: longer ones are bytes, not JSON.
+const most = 128 << 20
+
+// recording keeps what is read of a body.
+type recording struct {
+	source io.ReadCloser
+	seen   bytes.Buffer
+}
+
+func (r *recording) Read(p []byte) (int, error) {
+	n, err := r.source.Read(p)
+	if r.seen.Len() < most {
+		r.seen.Write(p[:n])
+	}
+	return n, err
+}
+
+func (r *recording) Close() error { return r.source.Close() }
+
+// recorder keeps what is written.
+type recorder struct {
+	http.ResponseWriter
+	status int
+	seen   bytes.Buffer
+}
+
+func (r *recorder) WriteHeader(status int) {
+	if r.status == 0 && status >= http.StatusOK {
+		r.status = status
+	}
+	r.ResponseWriter.WriteHeader(status)
+}
+
+func (r *recorder) Write(p []byte) (int, error) {
+	if r.status == 0 {
+		r.status = http.StatusOK
+	}
+	if r.seen.Len() < most {
+		r.seen.Write(p)
+	}
+	return r.ResponseWriter.Write(p)
+}
+
+// Unwrap lets http.ResponseController find the connection.
+func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
