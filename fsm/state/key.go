@@ -15,6 +15,7 @@ const (
 	kindIndex   = 'x'
 	kindCounter = 'c'
 	kindSystem  = 's'
+	kindBucket  = 'b'
 	kindSession = 'd'
 	// kindSessionTime holds when each session was last heard of.
 	kindSessionTime = 'u'

@@ -122,6 +122,7 @@ func (tx *Tx) InitSchema() error {
 			return fmt.Errorf("write the state of index %s: %w", ix.name, err)
 		}
 	}
+	clear(tx.timelines)
 	if now := schemaAt(clusterVersion); version < now {
 		return tx.setUint64(sysSchema, now)
 	}
@@ -178,6 +179,7 @@ func (tx *Tx) BuildIndex(number byte, limit int) (done bool, err error) {
 		if IndexState(value[0]) == IndexReady {
 			return true, nil
 		}
+		delete(tx.timelines, number)
 		last, err := ix.fill(tx, value[1:], limit)
 		if err != nil {
 			return false, fmt.Errorf("fill index %s: %w", ix.name, err)
@@ -237,25 +239,12 @@ func (t *table[S, R]) declared() []declaredIndex {
 	for i := range t.indexes {
 		ix := &t.indexes[i]
 		all = append(all, declaredIndex{ix.number, t.name + "." + ix.name, ix.since, func(tx *Tx, from []byte, limit int) ([]byte, error) {
-			under := prefix(kindRow, t.number)
-			lower := under
-			if len(from) != 0 {
-				lower = append(append([]byte(nil), from...), 0)
-			}
 			type entry struct{ key, rowKey []byte }
 			var found []entry
-			var last []byte
 			rows := 0
-			err := walk(tx.batch, lower, after(under), false, func(key, value []byte) (bool, error) {
-				r, err := t.decode(value)
-				if err != nil {
-					return false, err
-				}
-				rowKey := append([]byte(nil), key...)
+			last, err := t.chunk(tx, from, limit, func(r R, rowKey []byte) {
 				ix.keys(r, func(k []byte) { found = append(found, entry{k, rowKey}) })
-				last = rowKey
 				rows++
-				return rows < limit, nil
 			})
 			if err != nil {
 				return nil, err
@@ -271,5 +260,5 @@ func (t *table[S, R]) declared() []declaredIndex {
 			return last, nil
 		}})
 	}
-	return all
+	return append(all, t.declaredTimeline()...)
 }

@@ -23,6 +23,8 @@ type table[S any, R message[S]] struct {
 	indexes []index[R]
 	// counters names what the row counts for; each name is a counter that equals the number of rows naming it.
 	counters func(row R, add func(key []byte))
+	// timeline sums the rows up over time; nil where nobody asks for it.
+	timeline *timeline[R]
 }
 
 // index maps a row to the keys under which it is found. A unique index refuses a second row with the same key; the keys

@@ -42,6 +42,13 @@ const (
 	idxTokenName   = 42
 )
 
+// Of charts over time.
+const (
+	idxFlowRunTimeline      = 50
+	idxTaskRunTimeline      = 51
+	idxTaskRunExpectedStart = 52
+)
+
 // Counters kept beside the flow runs.
 const (
 	countRunsByState      = 1 // state type
@@ -121,6 +128,10 @@ var flowRuns = &table[row.FlowRun, *row.FlowRun]{
 		}
 		add(append(appendID(counterKey(countRunsByFlow), r.FlowId), stateType))
 	},
+	timeline: &timeline[*row.FlowRun]{idxFlowRunTimeline, "timeline", first, func(r *row.FlowRun) runFacts {
+		return runFacts{expected: r.ExpectedStartTime, start: r.StartTime, runTime: r.TotalRunTime, since: r.GetState().GetTimestamp(),
+			kind: r.GetState().GetType(), name: r.GetState().GetName()}
+	}},
 }
 
 var flowRunStates = &table[row.State, *row.State]{
@@ -148,7 +159,14 @@ var taskRuns = &table[row.TaskRun, *row.TaskRun]{
 				add(appendID(indexKey(idxTaskRunRunning), r.Id))
 			}
 		}},
+		{idxTaskRunExpectedStart, "expected_start", false, first, func(r *row.TaskRun, add func([]byte)) {
+			add(appendID(appendTime(indexKey(idxTaskRunExpectedStart), r.ExpectedStartTime), r.Id))
+		}},
 	},
+	timeline: &timeline[*row.TaskRun]{idxTaskRunTimeline, "timeline", first, func(r *row.TaskRun) runFacts {
+		return runFacts{expected: r.ExpectedStartTime, start: r.StartTime, runTime: r.TotalRunTime, since: r.GetState().GetTimestamp(),
+			kind: r.GetState().GetType(), name: r.GetState().GetName()}
+	}},
 }
 
 var taskRunStates = &table[row.State, *row.State]{

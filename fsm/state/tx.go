@@ -25,11 +25,15 @@ type Tx struct {
 	version uint64
 	// deltas of counters, applied by Flush: many rows of one batch change the same few counters.
 	deltas map[string]int64
+	// sums are the changes of timelines' buckets, by key; timelines is how far each timeline is filled. scratch is memory for keys.
+	sums      map[string]*bucketSums
+	timelines map[byte]timelineState
+	scratch   []byte
 }
 
 // NewTx opens a transaction on store. The batch stays the caller's to commit and close.
 func NewTx(batch kv.Batch) *Tx {
-	return &Tx{View: View{r: batch}, batch: batch, deltas: map[string]int64{}}
+	return &Tx{View: View{r: batch}, batch: batch, deltas: map[string]int64{}, sums: map[string]*bucketSums{}, timelines: map[byte]timelineState{}}
 }
 
 // Batch returns the batch under the transaction.
@@ -56,6 +60,9 @@ func (tx *Tx) Flush() error {
 		}
 	}
 	clear(tx.deltas)
+	if err := tx.flushSums(); err != nil {
+		return err
+	}
 	if tx.hash != nil {
 		return tx.batch.Set(systemKey(sysHash), tx.hash.encode())
 	}
@@ -111,6 +118,7 @@ type Edit[S any, R message[S]] struct {
 	old      []byte // encoded row as loaded; nil for a new one
 	oldKeys  []indexEntry
 	oldCount [][]byte
+	oldFacts runFacts // what a timeline holds of the row
 }
 
 type indexEntry struct {
@@ -137,6 +145,9 @@ func edit[S any, R message[S]](tx *Tx, t *table[S, R], key []byte) (*Edit[S, R],
 	}
 	e := &Edit[S, R]{Row: r, tx: tx, table: t, key: key, old: value}
 	e.oldKeys, e.oldCount = t.derived(r, version)
+	if t.timeline != nil {
+		e.oldFacts = t.timeline.of(r)
+	}
 	return e, nil
 }
 
@@ -230,6 +241,9 @@ func (e *Edit[S, R]) replace(value []byte, keys []indexEntry, counters [][]byte)
 	}
 	for _, c := range counters {
 		e.tx.deltas[string(c)]++
+	}
+	if err := e.retime(value == nil); err != nil {
+		return err
 	}
 	if e.old != nil {
 		hash.remove(e.key, e.old)

@@ -16,7 +16,7 @@ func (v *View) Verify() error {
 	if err != nil {
 		return err
 	}
-	c := checker{r: v.r, version: version, indexes: map[string][]byte{}, counters: map[string]int64{}}
+	c := checker{r: v.r, version: version, indexes: map[string][]byte{}, counters: map[string]int64{}, sums: map[string]*bucketSums{}}
 	for _, check := range []func() error{
 		func() error { return verifyTable(&c, flows) }, func() error { return verifyTable(&c, flowRuns) },
 		func() error { return verifyTable(&c, flowRunStates) }, func() error { return verifyTable(&c, taskRuns) },
@@ -43,7 +43,7 @@ func (v *View) Verify() error {
 	if stored != c.hash {
 		problems = append(problems, fmt.Errorf("the state hash is %s, the rows say %s", stored, c.hash))
 	}
-	return errors.Join(append(problems, c.compareIndexes(), c.compareCounters())...)
+	return errors.Join(append(problems, c.compareIndexes(), c.compareCounters(), c.compareSums())...)
 }
 
 type checker struct {
@@ -52,10 +52,18 @@ type checker struct {
 	hash     Hash
 	indexes  map[string][]byte // index key → row key, as the rows say
 	counters map[string]int64
+	sums     map[string]*bucketSums
 }
 
 func verifyTable[S any, R message[S]](c *checker, t *table[S, R]) error {
 	under := prefix(kindRow, t.number)
+	var filled timelineState
+	if t.timeline != nil && t.timeline.since <= c.version {
+		var err error
+		if filled, err = NewView(c.r, 0, nil).timelineState(t.timeline.number); err != nil {
+			return err
+		}
+	}
 	return walk(c.r, under, after(under), false, func(key, value []byte) (bool, error) {
 		c.hash.add(key, value)
 		r, err := t.decode(value)
@@ -71,6 +79,9 @@ func verifyTable[S any, R message[S]](c *checker, t *table[S, R]) error {
 		}
 		for _, name := range counters {
 			c.counters[string(name)]++
+		}
+		if filled.holds(key) {
+			c.sum(t.timeline.number, t.timeline.of(r))
 		}
 		return true, nil
 	})
@@ -106,6 +117,38 @@ func (c *checker) compareCounters() error {
 	})
 	if err == nil && len(problems) == 0 && seen != len(c.counters) {
 		problems = append(problems, fmt.Errorf("there are %d counters, the rows have %d", seen, len(c.counters)))
+	}
+	return errors.Join(append(problems, err)...)
+}
+
+func (c *checker) sum(number byte, f runFacts) {
+	if f.expected == 0 {
+		return
+	}
+	for level, unit := range timelineUnits {
+		begin := floor(f.expected, unit)
+		key := string(f.bucketKey(nil, number, byte(level), begin))
+		if c.sums[key] == nil {
+			c.sums[key] = &bucketSums{}
+		}
+		c.sums[key].add(f, begin, 1)
+	}
+}
+
+func (c *checker) compareSums() error {
+	var problems []error
+	under := []byte{namespaceDefault, kindBucket}
+	seen := 0
+	err := walk(c.r, under, after(under), false, func(key, value []byte) (bool, error) {
+		seen++
+		stored, err := decodeSums(value)
+		if want := c.sums[string(key)]; err != nil || want == nil || stored != *want {
+			problems = append(problems, fmt.Errorf("bucket %x is %+v, the rows say %+v", key, stored, want))
+		}
+		return len(problems) < 10, nil
+	})
+	if err == nil && len(problems) == 0 && seen != len(c.sums) {
+		problems = append(problems, fmt.Errorf("there are %d buckets, the rows have %d", seen, len(c.sums)))
 	}
 	return errors.Join(append(problems, err)...)
 }
