@@ -191,6 +191,10 @@ func (a *applier) perform() (*command.Result, error) {
 		return a.tidyAccess(c.TidyAccess)
 	case *command.Envelope_UseTokens:
 		return a.useTokens(c.UseTokens)
+	case *command.Envelope_PutSavedSearch:
+		return a.putSavedSearch(c.PutSavedSearch)
+	case *command.Envelope_DeleteSavedSearch:
+		return a.deleteSavedSearch(c.DeleteSavedSearch.Id)
 	default:
 		return nil, command.ErrUnknownCommand
 	}

@@ -92,7 +92,7 @@ func (x Result_Code) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Result_Code.Descriptor instead.
 func (Result_Code) EnumDescriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{46, 0}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{47, 0}
 }
 
 type StateResult_Status int32
@@ -144,7 +144,7 @@ func (x StateResult_Status) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use StateResult_Status.Descriptor instead.
 func (StateResult_Status) EnumDescriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{47, 0}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{48, 0}
 }
 
 // Envelope is one command with what every command carries. Session, sequence and the leader's time stamp stand in the
@@ -215,6 +215,8 @@ type Envelope struct {
 	//	*Envelope_RecordAudit
 	//	*Envelope_TidyAccess
 	//	*Envelope_UseTokens
+	//	*Envelope_PutSavedSearch
+	//	*Envelope_DeleteSavedSearch
 	Command isEnvelope_Command `protobuf_oneof:"command"`
 	// What the record of this write says beside actor, time and outcome; absent: the write leaves none.
 	Audit         *Audit `protobuf:"bytes,129,opt,name=audit,proto3" json:"audit,omitempty"`
@@ -805,6 +807,24 @@ func (x *Envelope) GetUseTokens() *UseTokens {
 	return nil
 }
 
+func (x *Envelope) GetPutSavedSearch() *PutSavedSearch {
+	if x != nil {
+		if x, ok := x.Command.(*Envelope_PutSavedSearch); ok {
+			return x.PutSavedSearch
+		}
+	}
+	return nil
+}
+
+func (x *Envelope) GetDeleteSavedSearch() *Delete {
+	if x != nil {
+		if x, ok := x.Command.(*Envelope_DeleteSavedSearch); ok {
+			return x.DeleteSavedSearch
+		}
+	}
+	return nil
+}
+
 func (x *Envelope) GetAudit() *Audit {
 	if x != nil {
 		return x.Audit
@@ -1040,6 +1060,14 @@ type Envelope_UseTokens struct {
 	UseTokens *UseTokens `protobuf:"bytes,124,opt,name=use_tokens,json=useTokens,proto3,oneof"`
 }
 
+type Envelope_PutSavedSearch struct {
+	PutSavedSearch *PutSavedSearch `protobuf:"bytes,135,opt,name=put_saved_search,json=putSavedSearch,proto3,oneof"`
+}
+
+type Envelope_DeleteSavedSearch struct {
+	DeleteSavedSearch *Delete `protobuf:"bytes,136,opt,name=delete_saved_search,json=deleteSavedSearch,proto3,oneof"`
+}
+
 func (*Envelope_LeaderEpoch) isEnvelope_Command() {}
 
 func (*Envelope_BuildIndex) isEnvelope_Command() {}
@@ -1151,6 +1179,10 @@ func (*Envelope_RecordAudit) isEnvelope_Command() {}
 func (*Envelope_TidyAccess) isEnvelope_Command() {}
 
 func (*Envelope_UseTokens) isEnvelope_Command() {}
+
+func (*Envelope_PutSavedSearch) isEnvelope_Command() {}
+
+func (*Envelope_DeleteSavedSearch) isEnvelope_Command() {}
 
 // Audit is what a request tells of itself.
 type Audit struct {
@@ -4636,6 +4668,67 @@ func (x *CancelJob) GetId() []byte {
 	return nil
 }
 
+// PutSavedSearch stores a search under its name, replacing the one that is there.
+type PutSavedSearch struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"` // taken when the name is new
+	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	FiltersJson   []byte                 `protobuf:"bytes,3,opt,name=filters_json,json=filtersJson,proto3" json:"filters_json,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutSavedSearch) Reset() {
+	*x = PutSavedSearch{}
+	mi := &file_fsm_command_command_proto_msgTypes[46]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutSavedSearch) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutSavedSearch) ProtoMessage() {}
+
+func (x *PutSavedSearch) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_command_command_proto_msgTypes[46]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutSavedSearch.ProtoReflect.Descriptor instead.
+func (*PutSavedSearch) Descriptor() ([]byte, []int) {
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{46}
+}
+
+func (x *PutSavedSearch) GetId() []byte {
+	if x != nil {
+		return x.Id
+	}
+	return nil
+}
+
+func (x *PutSavedSearch) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *PutSavedSearch) GetFiltersJson() []byte {
+	if x != nil {
+		return x.FiltersJson
+	}
+	return nil
+}
+
 // Result is the outcome of one command: ids, never bodies.
 type Result struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -4653,7 +4746,7 @@ type Result struct {
 
 func (x *Result) Reset() {
 	*x = Result{}
-	mi := &file_fsm_command_command_proto_msgTypes[46]
+	mi := &file_fsm_command_command_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4665,7 +4758,7 @@ func (x *Result) String() string {
 func (*Result) ProtoMessage() {}
 
 func (x *Result) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[46]
+	mi := &file_fsm_command_command_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4678,7 +4771,7 @@ func (x *Result) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Result.ProtoReflect.Descriptor instead.
 func (*Result) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{46}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *Result) GetCode() Result_Code {
@@ -4750,7 +4843,7 @@ type StateResult struct {
 
 func (x *StateResult) Reset() {
 	*x = StateResult{}
-	mi := &file_fsm_command_command_proto_msgTypes[47]
+	mi := &file_fsm_command_command_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4762,7 +4855,7 @@ func (x *StateResult) String() string {
 func (*StateResult) ProtoMessage() {}
 
 func (x *StateResult) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[47]
+	mi := &file_fsm_command_command_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4775,7 +4868,7 @@ func (x *StateResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateResult.ProtoReflect.Descriptor instead.
 func (*StateResult) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{47}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *StateResult) GetStatus() StateResult_Status {
@@ -4831,7 +4924,7 @@ type CreateToken struct {
 
 func (x *CreateToken) Reset() {
 	*x = CreateToken{}
-	mi := &file_fsm_command_command_proto_msgTypes[48]
+	mi := &file_fsm_command_command_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4843,7 +4936,7 @@ func (x *CreateToken) String() string {
 func (*CreateToken) ProtoMessage() {}
 
 func (x *CreateToken) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[48]
+	mi := &file_fsm_command_command_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4856,7 +4949,7 @@ func (x *CreateToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateToken.ProtoReflect.Descriptor instead.
 func (*CreateToken) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{48}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *CreateToken) GetId() []byte {
@@ -4925,7 +5018,7 @@ type RevokeToken struct {
 
 func (x *RevokeToken) Reset() {
 	*x = RevokeToken{}
-	mi := &file_fsm_command_command_proto_msgTypes[49]
+	mi := &file_fsm_command_command_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4937,7 +5030,7 @@ func (x *RevokeToken) String() string {
 func (*RevokeToken) ProtoMessage() {}
 
 func (x *RevokeToken) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[49]
+	mi := &file_fsm_command_command_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4950,7 +5043,7 @@ func (x *RevokeToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeToken.ProtoReflect.Descriptor instead.
 func (*RevokeToken) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{49}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *RevokeToken) GetId() []byte {
@@ -4969,7 +5062,7 @@ type RecordAudit struct {
 
 func (x *RecordAudit) Reset() {
 	*x = RecordAudit{}
-	mi := &file_fsm_command_command_proto_msgTypes[50]
+	mi := &file_fsm_command_command_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4981,7 +5074,7 @@ func (x *RecordAudit) String() string {
 func (*RecordAudit) ProtoMessage() {}
 
 func (x *RecordAudit) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[50]
+	mi := &file_fsm_command_command_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4994,7 +5087,7 @@ func (x *RecordAudit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordAudit.ProtoReflect.Descriptor instead.
 func (*RecordAudit) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{50}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{51}
 }
 
 // TidyAccess removes up to `limit` of the oldest audit records that are older than audit_before or beyond the newest audit_keep, and
@@ -5011,7 +5104,7 @@ type TidyAccess struct {
 
 func (x *TidyAccess) Reset() {
 	*x = TidyAccess{}
-	mi := &file_fsm_command_command_proto_msgTypes[51]
+	mi := &file_fsm_command_command_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5023,7 +5116,7 @@ func (x *TidyAccess) String() string {
 func (*TidyAccess) ProtoMessage() {}
 
 func (x *TidyAccess) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[51]
+	mi := &file_fsm_command_command_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5036,7 +5129,7 @@ func (x *TidyAccess) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TidyAccess.ProtoReflect.Descriptor instead.
 func (*TidyAccess) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{51}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *TidyAccess) GetAuditBefore() int64 {
@@ -5077,7 +5170,7 @@ type UseTokens struct {
 
 func (x *UseTokens) Reset() {
 	*x = UseTokens{}
-	mi := &file_fsm_command_command_proto_msgTypes[52]
+	mi := &file_fsm_command_command_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5089,7 +5182,7 @@ func (x *UseTokens) String() string {
 func (*UseTokens) ProtoMessage() {}
 
 func (x *UseTokens) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[52]
+	mi := &file_fsm_command_command_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5102,7 +5195,7 @@ func (x *UseTokens) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UseTokens.ProtoReflect.Descriptor instead.
 func (*UseTokens) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{52}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *UseTokens) GetUses() []*UseTokens_Use {
@@ -5124,7 +5217,7 @@ type ScheduleRuns_Fire struct {
 
 func (x *ScheduleRuns_Fire) Reset() {
 	*x = ScheduleRuns_Fire{}
-	mi := &file_fsm_command_command_proto_msgTypes[53]
+	mi := &file_fsm_command_command_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5136,7 +5229,7 @@ func (x *ScheduleRuns_Fire) String() string {
 func (*ScheduleRuns_Fire) ProtoMessage() {}
 
 func (x *ScheduleRuns_Fire) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[53]
+	mi := &file_fsm_command_command_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5191,7 +5284,7 @@ type ClaimRuns_Wish struct {
 
 func (x *ClaimRuns_Wish) Reset() {
 	*x = ClaimRuns_Wish{}
-	mi := &file_fsm_command_command_proto_msgTypes[54]
+	mi := &file_fsm_command_command_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5203,7 +5296,7 @@ func (x *ClaimRuns_Wish) String() string {
 func (*ClaimRuns_Wish) ProtoMessage() {}
 
 func (x *ClaimRuns_Wish) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[54]
+	mi := &file_fsm_command_command_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5250,7 +5343,7 @@ type ClaimRuns_Pick struct {
 
 func (x *ClaimRuns_Pick) Reset() {
 	*x = ClaimRuns_Pick{}
-	mi := &file_fsm_command_command_proto_msgTypes[55]
+	mi := &file_fsm_command_command_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5262,7 +5355,7 @@ func (x *ClaimRuns_Pick) String() string {
 func (*ClaimRuns_Pick) ProtoMessage() {}
 
 func (x *ClaimRuns_Pick) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[55]
+	mi := &file_fsm_command_command_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5304,7 +5397,7 @@ type ExpireLeases_Expired struct {
 
 func (x *ExpireLeases_Expired) Reset() {
 	*x = ExpireLeases_Expired{}
-	mi := &file_fsm_command_command_proto_msgTypes[56]
+	mi := &file_fsm_command_command_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5316,7 +5409,7 @@ func (x *ExpireLeases_Expired) String() string {
 func (*ExpireLeases_Expired) ProtoMessage() {}
 
 func (x *ExpireLeases_Expired) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[56]
+	mi := &file_fsm_command_command_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5370,7 +5463,7 @@ type WriteLogs_Run struct {
 
 func (x *WriteLogs_Run) Reset() {
 	*x = WriteLogs_Run{}
-	mi := &file_fsm_command_command_proto_msgTypes[57]
+	mi := &file_fsm_command_command_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5382,7 +5475,7 @@ func (x *WriteLogs_Run) String() string {
 func (*WriteLogs_Run) ProtoMessage() {}
 
 func (x *WriteLogs_Run) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[57]
+	mi := &file_fsm_command_command_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5422,7 +5515,7 @@ type AdvanceJob_Target struct {
 
 func (x *AdvanceJob_Target) Reset() {
 	*x = AdvanceJob_Target{}
-	mi := &file_fsm_command_command_proto_msgTypes[58]
+	mi := &file_fsm_command_command_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5434,7 +5527,7 @@ func (x *AdvanceJob_Target) String() string {
 func (*AdvanceJob_Target) ProtoMessage() {}
 
 func (x *AdvanceJob_Target) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[58]
+	mi := &file_fsm_command_command_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5474,7 +5567,7 @@ type UseTokens_Use struct {
 
 func (x *UseTokens_Use) Reset() {
 	*x = UseTokens_Use{}
-	mi := &file_fsm_command_command_proto_msgTypes[59]
+	mi := &file_fsm_command_command_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5486,7 +5579,7 @@ func (x *UseTokens_Use) String() string {
 func (*UseTokens_Use) ProtoMessage() {}
 
 func (x *UseTokens_Use) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[59]
+	mi := &file_fsm_command_command_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5499,7 +5592,7 @@ func (x *UseTokens_Use) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UseTokens_Use.ProtoReflect.Descriptor instead.
 func (*UseTokens_Use) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{52, 0}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{53, 0}
 }
 
 func (x *UseTokens_Use) GetId() []byte {
@@ -5520,7 +5613,7 @@ var File_fsm_command_command_proto protoreflect.FileDescriptor
 
 const file_fsm_command_command_proto_rawDesc = "" +
 	"\n" +
-	"\x19fsm/command/command.proto\x12\x11sluice.command.v1\x1a\x11fsm/row/row.proto\"\xd9!\n" +
+	"\x19fsm/command/command.proto\x12\x11sluice.command.v1\x1a\x11fsm/row/row.proto\"\xf7\"\n" +
 	"\bEnvelope\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x1c\n" +
 	"\tnamespace\x18\x02 \x01(\tR\tnamespace\x12\x14\n" +
@@ -5599,7 +5692,9 @@ const file_fsm_command_command_proto_rawDesc = "" +
 	"\vtidy_access\x18{ \x01(\v2\x1d.sluice.command.v1.TidyAccessH\x00R\n" +
 	"tidyAccess\x12=\n" +
 	"\n" +
-	"use_tokens\x18| \x01(\v2\x1c.sluice.command.v1.UseTokensH\x00R\tuseTokens\x12/\n" +
+	"use_tokens\x18| \x01(\v2\x1c.sluice.command.v1.UseTokensH\x00R\tuseTokens\x12N\n" +
+	"\x10put_saved_search\x18\x87\x01 \x01(\v2!.sluice.command.v1.PutSavedSearchH\x00R\x0eputSavedSearch\x12L\n" +
+	"\x13delete_saved_search\x18\x88\x01 \x01(\v2\x19.sluice.command.v1.DeleteH\x00R\x11deleteSavedSearch\x12/\n" +
 	"\x05audit\x18\x81\x01 \x01(\v2\x18.sluice.command.v1.AuditR\x05auditB\t\n" +
 	"\acommand\"\xb9\x01\n" +
 	"\x05Audit\x12\x19\n" +
@@ -5954,7 +6049,11 @@ const file_fsm_command_command_proto_rawDesc = "" +
 	"\vflow_run_id\x18\x01 \x01(\fR\tflowRunId\x12'\n" +
 	"\x0fstate_timestamp\x18\x02 \x01(\x03R\x0estateTimestamp\"\x1b\n" +
 	"\tCancelJob\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\fR\x02id\"\xab\x03\n" +
+	"\x02id\x18\x01 \x01(\fR\x02id\"W\n" +
+	"\x0ePutSavedSearch\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\fR\x02id\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12!\n" +
+	"\ffilters_json\x18\x03 \x01(\fR\vfiltersJson\"\xab\x03\n" +
 	"\x06Result\x122\n" +
 	"\x04code\x18\x01 \x01(\x0e2\x1e.sluice.command.v1.Result.CodeR\x04code\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12\x0e\n" +
@@ -6029,7 +6128,7 @@ func file_fsm_command_command_proto_rawDescGZIP() []byte {
 }
 
 var file_fsm_command_command_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_fsm_command_command_proto_msgTypes = make([]protoimpl.MessageInfo, 60)
+var file_fsm_command_command_proto_msgTypes = make([]protoimpl.MessageInfo, 61)
 var file_fsm_command_command_proto_goTypes = []any{
 	(Result_Code)(0),             // 0: sluice.command.v1.Result.Code
 	(StateResult_Status)(0),      // 1: sluice.command.v1.StateResult.Status
@@ -6079,32 +6178,33 @@ var file_fsm_command_command_proto_goTypes = []any{
 	(*CreateJob)(nil),            // 45: sluice.command.v1.CreateJob
 	(*AdvanceJob)(nil),           // 46: sluice.command.v1.AdvanceJob
 	(*CancelJob)(nil),            // 47: sluice.command.v1.CancelJob
-	(*Result)(nil),               // 48: sluice.command.v1.Result
-	(*StateResult)(nil),          // 49: sluice.command.v1.StateResult
-	(*CreateToken)(nil),          // 50: sluice.command.v1.CreateToken
-	(*RevokeToken)(nil),          // 51: sluice.command.v1.RevokeToken
-	(*RecordAudit)(nil),          // 52: sluice.command.v1.RecordAudit
-	(*TidyAccess)(nil),           // 53: sluice.command.v1.TidyAccess
-	(*UseTokens)(nil),            // 54: sluice.command.v1.UseTokens
-	(*ScheduleRuns_Fire)(nil),    // 55: sluice.command.v1.ScheduleRuns.Fire
-	(*ClaimRuns_Wish)(nil),       // 56: sluice.command.v1.ClaimRuns.Wish
-	(*ClaimRuns_Pick)(nil),       // 57: sluice.command.v1.ClaimRuns.Pick
-	(*ExpireLeases_Expired)(nil), // 58: sluice.command.v1.ExpireLeases.Expired
-	(*WriteLogs_Run)(nil),        // 59: sluice.command.v1.WriteLogs.Run
-	(*AdvanceJob_Target)(nil),    // 60: sluice.command.v1.AdvanceJob.Target
-	(*UseTokens_Use)(nil),        // 61: sluice.command.v1.UseTokens.Use
-	(row.StateType)(0),           // 62: sluice.row.v1.StateType
-	(*row.Data)(nil),             // 63: sluice.row.v1.Data
-	(*row.StateDetails)(nil),     // 64: sluice.row.v1.StateDetails
-	(*row.FlowRunner)(nil),       // 65: sluice.row.v1.FlowRunner
-	(*row.RunPolicy)(nil),        // 66: sluice.row.v1.RunPolicy
-	(row.Deployment_Catchup)(0),  // 67: sluice.row.v1.Deployment.Catchup
-	(*row.Policy)(nil),           // 68: sluice.row.v1.Policy
-	(*row.QueueFilter)(nil),      // 69: sluice.row.v1.QueueFilter
-	(row.Job_Action)(0),          // 70: sluice.row.v1.Job.Action
-	(*row.Grant)(nil),            // 71: sluice.row.v1.Grant
-	(row.TokenRole)(0),           // 72: sluice.row.v1.TokenRole
-	(*row.Log)(nil),              // 73: sluice.row.v1.Log
+	(*PutSavedSearch)(nil),       // 48: sluice.command.v1.PutSavedSearch
+	(*Result)(nil),               // 49: sluice.command.v1.Result
+	(*StateResult)(nil),          // 50: sluice.command.v1.StateResult
+	(*CreateToken)(nil),          // 51: sluice.command.v1.CreateToken
+	(*RevokeToken)(nil),          // 52: sluice.command.v1.RevokeToken
+	(*RecordAudit)(nil),          // 53: sluice.command.v1.RecordAudit
+	(*TidyAccess)(nil),           // 54: sluice.command.v1.TidyAccess
+	(*UseTokens)(nil),            // 55: sluice.command.v1.UseTokens
+	(*ScheduleRuns_Fire)(nil),    // 56: sluice.command.v1.ScheduleRuns.Fire
+	(*ClaimRuns_Wish)(nil),       // 57: sluice.command.v1.ClaimRuns.Wish
+	(*ClaimRuns_Pick)(nil),       // 58: sluice.command.v1.ClaimRuns.Pick
+	(*ExpireLeases_Expired)(nil), // 59: sluice.command.v1.ExpireLeases.Expired
+	(*WriteLogs_Run)(nil),        // 60: sluice.command.v1.WriteLogs.Run
+	(*AdvanceJob_Target)(nil),    // 61: sluice.command.v1.AdvanceJob.Target
+	(*UseTokens_Use)(nil),        // 62: sluice.command.v1.UseTokens.Use
+	(row.StateType)(0),           // 63: sluice.row.v1.StateType
+	(*row.Data)(nil),             // 64: sluice.row.v1.Data
+	(*row.StateDetails)(nil),     // 65: sluice.row.v1.StateDetails
+	(*row.FlowRunner)(nil),       // 66: sluice.row.v1.FlowRunner
+	(*row.RunPolicy)(nil),        // 67: sluice.row.v1.RunPolicy
+	(row.Deployment_Catchup)(0),  // 68: sluice.row.v1.Deployment.Catchup
+	(*row.Policy)(nil),           // 69: sluice.row.v1.Policy
+	(*row.QueueFilter)(nil),      // 70: sluice.row.v1.QueueFilter
+	(row.Job_Action)(0),          // 71: sluice.row.v1.Job.Action
+	(*row.Grant)(nil),            // 72: sluice.row.v1.Grant
+	(row.TokenRole)(0),           // 73: sluice.row.v1.TokenRole
+	(*row.Log)(nil),              // 74: sluice.row.v1.Log
 }
 var file_fsm_command_command_proto_depIdxs = []int32{
 	4,  // 0: sluice.command.v1.Envelope.idempotency:type_name -> sluice.command.v1.Idempotency
@@ -6159,51 +6259,53 @@ var file_fsm_command_command_proto_depIdxs = []int32{
 	23, // 49: sluice.command.v1.Envelope.put_schedule:type_name -> sluice.command.v1.PutSchedule
 	24, // 50: sluice.command.v1.Envelope.delete_schedule:type_name -> sluice.command.v1.DeleteSchedule
 	25, // 51: sluice.command.v1.Envelope.backfill_runs:type_name -> sluice.command.v1.BackfillRuns
-	50, // 52: sluice.command.v1.Envelope.create_token:type_name -> sluice.command.v1.CreateToken
-	51, // 53: sluice.command.v1.Envelope.revoke_token:type_name -> sluice.command.v1.RevokeToken
-	52, // 54: sluice.command.v1.Envelope.record_audit:type_name -> sluice.command.v1.RecordAudit
-	53, // 55: sluice.command.v1.Envelope.tidy_access:type_name -> sluice.command.v1.TidyAccess
-	54, // 56: sluice.command.v1.Envelope.use_tokens:type_name -> sluice.command.v1.UseTokens
-	3,  // 57: sluice.command.v1.Envelope.audit:type_name -> sluice.command.v1.Audit
-	62, // 58: sluice.command.v1.ProposedState.type:type_name -> sluice.row.v1.StateType
-	63, // 59: sluice.command.v1.ProposedState.data:type_name -> sluice.row.v1.Data
-	64, // 60: sluice.command.v1.ProposedState.details:type_name -> sluice.row.v1.StateDetails
-	65, // 61: sluice.command.v1.CreateFlowRun.flow_runner:type_name -> sluice.row.v1.FlowRunner
-	12, // 62: sluice.command.v1.CreateFlowRun.state:type_name -> sluice.command.v1.ProposedState
-	66, // 63: sluice.command.v1.CreateFlowRun.policy:type_name -> sluice.row.v1.RunPolicy
-	65, // 64: sluice.command.v1.UpdateFlowRun.flow_runner:type_name -> sluice.row.v1.FlowRunner
-	12, // 65: sluice.command.v1.SetState.state:type_name -> sluice.command.v1.ProposedState
-	12, // 66: sluice.command.v1.CreateTaskRun.state:type_name -> sluice.command.v1.ProposedState
-	63, // 67: sluice.command.v1.PutDeployment.flow_data:type_name -> sluice.row.v1.Data
-	65, // 68: sluice.command.v1.PutDeployment.flow_runner:type_name -> sluice.row.v1.FlowRunner
-	67, // 69: sluice.command.v1.PutDeployment.catchup:type_name -> sluice.row.v1.Deployment.Catchup
-	68, // 70: sluice.command.v1.PutDeployment.policy:type_name -> sluice.row.v1.Policy
-	65, // 71: sluice.command.v1.PatchDeployment.flow_runner:type_name -> sluice.row.v1.FlowRunner
-	67, // 72: sluice.command.v1.PatchDeployment.catchup:type_name -> sluice.row.v1.Deployment.Catchup
-	68, // 73: sluice.command.v1.PatchDeployment.policy:type_name -> sluice.row.v1.Policy
-	55, // 74: sluice.command.v1.BackfillRuns.fires:type_name -> sluice.command.v1.ScheduleRuns.Fire
-	55, // 75: sluice.command.v1.ScheduleRuns.fires:type_name -> sluice.command.v1.ScheduleRuns.Fire
-	69, // 76: sluice.command.v1.CreateWorkQueue.filter:type_name -> sluice.row.v1.QueueFilter
-	69, // 77: sluice.command.v1.UpdateWorkQueue.filter:type_name -> sluice.row.v1.QueueFilter
-	56, // 78: sluice.command.v1.ClaimRuns.wishes:type_name -> sluice.command.v1.ClaimRuns.Wish
-	58, // 79: sluice.command.v1.ExpireLeases.expired:type_name -> sluice.command.v1.ExpireLeases.Expired
-	59, // 80: sluice.command.v1.WriteLogs.runs:type_name -> sluice.command.v1.WriteLogs.Run
-	70, // 81: sluice.command.v1.CreateJob.action:type_name -> sluice.row.v1.Job.Action
-	62, // 82: sluice.command.v1.CreateJob.state_type:type_name -> sluice.row.v1.StateType
-	60, // 83: sluice.command.v1.AdvanceJob.targets:type_name -> sluice.command.v1.AdvanceJob.Target
-	0,  // 84: sluice.command.v1.Result.code:type_name -> sluice.command.v1.Result.Code
-	49, // 85: sluice.command.v1.Result.state:type_name -> sluice.command.v1.StateResult
-	71, // 86: sluice.command.v1.Result.grants:type_name -> sluice.row.v1.Grant
-	1,  // 87: sluice.command.v1.StateResult.status:type_name -> sluice.command.v1.StateResult.Status
-	72, // 88: sluice.command.v1.CreateToken.role:type_name -> sluice.row.v1.TokenRole
-	61, // 89: sluice.command.v1.UseTokens.uses:type_name -> sluice.command.v1.UseTokens.Use
-	57, // 90: sluice.command.v1.ClaimRuns.Wish.picks:type_name -> sluice.command.v1.ClaimRuns.Pick
-	73, // 91: sluice.command.v1.WriteLogs.Run.logs:type_name -> sluice.row.v1.Log
-	92, // [92:92] is the sub-list for method output_type
-	92, // [92:92] is the sub-list for method input_type
-	92, // [92:92] is the sub-list for extension type_name
-	92, // [92:92] is the sub-list for extension extendee
-	0,  // [0:92] is the sub-list for field type_name
+	51, // 52: sluice.command.v1.Envelope.create_token:type_name -> sluice.command.v1.CreateToken
+	52, // 53: sluice.command.v1.Envelope.revoke_token:type_name -> sluice.command.v1.RevokeToken
+	53, // 54: sluice.command.v1.Envelope.record_audit:type_name -> sluice.command.v1.RecordAudit
+	54, // 55: sluice.command.v1.Envelope.tidy_access:type_name -> sluice.command.v1.TidyAccess
+	55, // 56: sluice.command.v1.Envelope.use_tokens:type_name -> sluice.command.v1.UseTokens
+	48, // 57: sluice.command.v1.Envelope.put_saved_search:type_name -> sluice.command.v1.PutSavedSearch
+	9,  // 58: sluice.command.v1.Envelope.delete_saved_search:type_name -> sluice.command.v1.Delete
+	3,  // 59: sluice.command.v1.Envelope.audit:type_name -> sluice.command.v1.Audit
+	63, // 60: sluice.command.v1.ProposedState.type:type_name -> sluice.row.v1.StateType
+	64, // 61: sluice.command.v1.ProposedState.data:type_name -> sluice.row.v1.Data
+	65, // 62: sluice.command.v1.ProposedState.details:type_name -> sluice.row.v1.StateDetails
+	66, // 63: sluice.command.v1.CreateFlowRun.flow_runner:type_name -> sluice.row.v1.FlowRunner
+	12, // 64: sluice.command.v1.CreateFlowRun.state:type_name -> sluice.command.v1.ProposedState
+	67, // 65: sluice.command.v1.CreateFlowRun.policy:type_name -> sluice.row.v1.RunPolicy
+	66, // 66: sluice.command.v1.UpdateFlowRun.flow_runner:type_name -> sluice.row.v1.FlowRunner
+	12, // 67: sluice.command.v1.SetState.state:type_name -> sluice.command.v1.ProposedState
+	12, // 68: sluice.command.v1.CreateTaskRun.state:type_name -> sluice.command.v1.ProposedState
+	64, // 69: sluice.command.v1.PutDeployment.flow_data:type_name -> sluice.row.v1.Data
+	66, // 70: sluice.command.v1.PutDeployment.flow_runner:type_name -> sluice.row.v1.FlowRunner
+	68, // 71: sluice.command.v1.PutDeployment.catchup:type_name -> sluice.row.v1.Deployment.Catchup
+	69, // 72: sluice.command.v1.PutDeployment.policy:type_name -> sluice.row.v1.Policy
+	66, // 73: sluice.command.v1.PatchDeployment.flow_runner:type_name -> sluice.row.v1.FlowRunner
+	68, // 74: sluice.command.v1.PatchDeployment.catchup:type_name -> sluice.row.v1.Deployment.Catchup
+	69, // 75: sluice.command.v1.PatchDeployment.policy:type_name -> sluice.row.v1.Policy
+	56, // 76: sluice.command.v1.BackfillRuns.fires:type_name -> sluice.command.v1.ScheduleRuns.Fire
+	56, // 77: sluice.command.v1.ScheduleRuns.fires:type_name -> sluice.command.v1.ScheduleRuns.Fire
+	70, // 78: sluice.command.v1.CreateWorkQueue.filter:type_name -> sluice.row.v1.QueueFilter
+	70, // 79: sluice.command.v1.UpdateWorkQueue.filter:type_name -> sluice.row.v1.QueueFilter
+	57, // 80: sluice.command.v1.ClaimRuns.wishes:type_name -> sluice.command.v1.ClaimRuns.Wish
+	59, // 81: sluice.command.v1.ExpireLeases.expired:type_name -> sluice.command.v1.ExpireLeases.Expired
+	60, // 82: sluice.command.v1.WriteLogs.runs:type_name -> sluice.command.v1.WriteLogs.Run
+	71, // 83: sluice.command.v1.CreateJob.action:type_name -> sluice.row.v1.Job.Action
+	63, // 84: sluice.command.v1.CreateJob.state_type:type_name -> sluice.row.v1.StateType
+	61, // 85: sluice.command.v1.AdvanceJob.targets:type_name -> sluice.command.v1.AdvanceJob.Target
+	0,  // 86: sluice.command.v1.Result.code:type_name -> sluice.command.v1.Result.Code
+	50, // 87: sluice.command.v1.Result.state:type_name -> sluice.command.v1.StateResult
+	72, // 88: sluice.command.v1.Result.grants:type_name -> sluice.row.v1.Grant
+	1,  // 89: sluice.command.v1.StateResult.status:type_name -> sluice.command.v1.StateResult.Status
+	73, // 90: sluice.command.v1.CreateToken.role:type_name -> sluice.row.v1.TokenRole
+	62, // 91: sluice.command.v1.UseTokens.uses:type_name -> sluice.command.v1.UseTokens.Use
+	58, // 92: sluice.command.v1.ClaimRuns.Wish.picks:type_name -> sluice.command.v1.ClaimRuns.Pick
+	74, // 93: sluice.command.v1.WriteLogs.Run.logs:type_name -> sluice.row.v1.Log
+	94, // [94:94] is the sub-list for method output_type
+	94, // [94:94] is the sub-list for method input_type
+	94, // [94:94] is the sub-list for extension type_name
+	94, // [94:94] is the sub-list for extension extendee
+	0,  // [0:94] is the sub-list for field type_name
 }
 
 func init() { file_fsm_command_command_proto_init() }
@@ -6268,6 +6370,8 @@ func file_fsm_command_command_proto_init() {
 		(*Envelope_RecordAudit)(nil),
 		(*Envelope_TidyAccess)(nil),
 		(*Envelope_UseTokens)(nil),
+		(*Envelope_PutSavedSearch)(nil),
+		(*Envelope_DeleteSavedSearch)(nil),
 	}
 	file_fsm_command_command_proto_msgTypes[10].OneofWrappers = []any{}
 	file_fsm_command_command_proto_msgTypes[11].OneofWrappers = []any{}
@@ -6285,7 +6389,7 @@ func file_fsm_command_command_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fsm_command_command_proto_rawDesc), len(file_fsm_command_command_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   60,
+			NumMessages:   61,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -495,7 +495,7 @@ func (x Job_Action) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Job_Action.Descriptor instead.
 func (Job_Action) EnumDescriptor() ([]byte, []int) {
-	return file_fsm_row_row_proto_rawDescGZIP(), []int{28, 0}
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{29, 0}
 }
 
 type Job_Status int32
@@ -547,7 +547,7 @@ func (x Job_Status) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Job_Status.Descriptor instead.
 func (Job_Status) EnumDescriptor() ([]byte, []int) {
-	return file_fsm_row_row_proto_rawDescGZIP(), []int{28, 1}
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{29, 1}
 }
 
 type Data struct {
@@ -3275,6 +3275,83 @@ func (x *Blob) GetSize() uint64 {
 	return 0
 }
 
+// SavedSearch is a named filter that people keep. filters_json is a list of objects, opaque to the server.
+type SavedSearch struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Created       int64                  `protobuf:"varint,2,opt,name=created,proto3" json:"created,omitempty"`
+	Updated       int64                  `protobuf:"varint,3,opt,name=updated,proto3" json:"updated,omitempty"`
+	Name          string                 `protobuf:"bytes,4,opt,name=name,proto3" json:"name,omitempty"`
+	FiltersJson   []byte                 `protobuf:"bytes,5,opt,name=filters_json,json=filtersJson,proto3" json:"filters_json,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SavedSearch) Reset() {
+	*x = SavedSearch{}
+	mi := &file_fsm_row_row_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SavedSearch) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SavedSearch) ProtoMessage() {}
+
+func (x *SavedSearch) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_row_row_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SavedSearch.ProtoReflect.Descriptor instead.
+func (*SavedSearch) Descriptor() ([]byte, []int) {
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *SavedSearch) GetId() []byte {
+	if x != nil {
+		return x.Id
+	}
+	return nil
+}
+
+func (x *SavedSearch) GetCreated() int64 {
+	if x != nil {
+		return x.Created
+	}
+	return 0
+}
+
+func (x *SavedSearch) GetUpdated() int64 {
+	if x != nil {
+		return x.Updated
+	}
+	return 0
+}
+
+func (x *SavedSearch) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *SavedSearch) GetFiltersJson() []byte {
+	if x != nil {
+		return x.FiltersJson
+	}
+	return nil
+}
+
 // Job changes many flow runs, in chunks that the leader proposes one after the other. The runs are those that match the filter when
 // their turn comes and were created before the job; they are gone through by id, and what lies up to the cursor is never looked at again.
 type Job struct {
@@ -3305,7 +3382,7 @@ type Job struct {
 
 func (x *Job) Reset() {
 	*x = Job{}
-	mi := &file_fsm_row_row_proto_msgTypes[28]
+	mi := &file_fsm_row_row_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3317,7 +3394,7 @@ func (x *Job) String() string {
 func (*Job) ProtoMessage() {}
 
 func (x *Job) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_row_row_proto_msgTypes[28]
+	mi := &file_fsm_row_row_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3330,7 +3407,7 @@ func (x *Job) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Job.ProtoReflect.Descriptor instead.
 func (*Job) Descriptor() ([]byte, []int) {
-	return file_fsm_row_row_proto_rawDescGZIP(), []int{28}
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Job) GetId() []byte {
@@ -3484,7 +3561,7 @@ type JobRefusal struct {
 
 func (x *JobRefusal) Reset() {
 	*x = JobRefusal{}
-	mi := &file_fsm_row_row_proto_msgTypes[29]
+	mi := &file_fsm_row_row_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3496,7 +3573,7 @@ func (x *JobRefusal) String() string {
 func (*JobRefusal) ProtoMessage() {}
 
 func (x *JobRefusal) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_row_row_proto_msgTypes[29]
+	mi := &file_fsm_row_row_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3509,7 +3586,7 @@ func (x *JobRefusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobRefusal.ProtoReflect.Descriptor instead.
 func (*JobRefusal) Descriptor() ([]byte, []int) {
-	return file_fsm_row_row_proto_rawDescGZIP(), []int{29}
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *JobRefusal) GetFlowRunId() []byte {
@@ -3547,7 +3624,7 @@ type Outcome struct {
 
 func (x *Outcome) Reset() {
 	*x = Outcome{}
-	mi := &file_fsm_row_row_proto_msgTypes[30]
+	mi := &file_fsm_row_row_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3559,7 +3636,7 @@ func (x *Outcome) String() string {
 func (*Outcome) ProtoMessage() {}
 
 func (x *Outcome) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_row_row_proto_msgTypes[30]
+	mi := &file_fsm_row_row_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3572,7 +3649,7 @@ func (x *Outcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outcome.ProtoReflect.Descriptor instead.
 func (*Outcome) Descriptor() ([]byte, []int) {
-	return file_fsm_row_row_proto_rawDescGZIP(), []int{30}
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Outcome) GetKey() []byte {
@@ -3632,7 +3709,7 @@ type Token struct {
 
 func (x *Token) Reset() {
 	*x = Token{}
-	mi := &file_fsm_row_row_proto_msgTypes[31]
+	mi := &file_fsm_row_row_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3644,7 +3721,7 @@ func (x *Token) String() string {
 func (*Token) ProtoMessage() {}
 
 func (x *Token) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_row_row_proto_msgTypes[31]
+	mi := &file_fsm_row_row_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3657,7 +3734,7 @@ func (x *Token) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Token.ProtoReflect.Descriptor instead.
 func (*Token) Descriptor() ([]byte, []int) {
-	return file_fsm_row_row_proto_rawDescGZIP(), []int{31}
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Token) GetId() []byte {
@@ -3772,7 +3849,7 @@ type Audit struct {
 
 func (x *Audit) Reset() {
 	*x = Audit{}
-	mi := &file_fsm_row_row_proto_msgTypes[32]
+	mi := &file_fsm_row_row_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3784,7 +3861,7 @@ func (x *Audit) String() string {
 func (*Audit) ProtoMessage() {}
 
 func (x *Audit) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_row_row_proto_msgTypes[32]
+	mi := &file_fsm_row_row_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3797,7 +3874,7 @@ func (x *Audit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Audit.ProtoReflect.Descriptor instead.
 func (*Audit) Descriptor() ([]byte, []int) {
-	return file_fsm_row_row_proto_rawDescGZIP(), []int{32}
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Audit) GetIndex() uint64 {
@@ -4197,7 +4274,13 @@ const file_fsm_row_row_proto_rawDesc = "" +
 	"\acreated\x18\x02 \x01(\x03R\acreated\x12\x18\n" +
 	"\aversion\x18\x03 \x01(\fR\aversion\x12\x16\n" +
 	"\x06chunks\x18\x04 \x01(\rR\x06chunks\x12\x12\n" +
-	"\x04size\x18\x05 \x01(\x04R\x04size\"\x9c\x06\n" +
+	"\x04size\x18\x05 \x01(\x04R\x04size\"\x88\x01\n" +
+	"\vSavedSearch\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\fR\x02id\x12\x18\n" +
+	"\acreated\x18\x02 \x01(\x03R\acreated\x12\x18\n" +
+	"\aupdated\x18\x03 \x01(\x03R\aupdated\x12\x12\n" +
+	"\x04name\x18\x04 \x01(\tR\x04name\x12!\n" +
+	"\ffilters_json\x18\x05 \x01(\fR\vfiltersJson\"\x9c\x06\n" +
 	"\x03Job\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x18\n" +
 	"\acreated\x18\x02 \x01(\x03R\acreated\x12\x18\n" +
@@ -4314,7 +4397,7 @@ func file_fsm_row_row_proto_rawDescGZIP() []byte {
 }
 
 var file_fsm_row_row_proto_enumTypes = make([]protoimpl.EnumInfo, 10)
-var file_fsm_row_row_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
+var file_fsm_row_row_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
 var file_fsm_row_row_proto_goTypes = []any{
 	(StateType)(0),             // 0: sluice.row.v1.StateType
 	(TokenRole)(0),             // 1: sluice.row.v1.TokenRole
@@ -4354,11 +4437,12 @@ var file_fsm_row_row_proto_goTypes = []any{
 	(*Grant)(nil),              // 35: sluice.row.v1.Grant
 	(*BlobChunk)(nil),          // 36: sluice.row.v1.BlobChunk
 	(*Blob)(nil),               // 37: sluice.row.v1.Blob
-	(*Job)(nil),                // 38: sluice.row.v1.Job
-	(*JobRefusal)(nil),         // 39: sluice.row.v1.JobRefusal
-	(*Outcome)(nil),            // 40: sluice.row.v1.Outcome
-	(*Token)(nil),              // 41: sluice.row.v1.Token
-	(*Audit)(nil),              // 42: sluice.row.v1.Audit
+	(*SavedSearch)(nil),        // 38: sluice.row.v1.SavedSearch
+	(*Job)(nil),                // 39: sluice.row.v1.Job
+	(*JobRefusal)(nil),         // 40: sluice.row.v1.JobRefusal
+	(*Outcome)(nil),            // 41: sluice.row.v1.Outcome
+	(*Token)(nil),              // 42: sluice.row.v1.Token
+	(*Audit)(nil),              // 43: sluice.row.v1.Audit
 }
 var file_fsm_row_row_proto_depIdxs = []int32{
 	0,  // 0: sluice.row.v1.State.type:type_name -> sluice.row.v1.StateType
@@ -4386,7 +4470,7 @@ var file_fsm_row_row_proto_depIdxs = []int32{
 	8,  // 22: sluice.row.v1.Job.action:type_name -> sluice.row.v1.Job.Action
 	9,  // 23: sluice.row.v1.Job.status:type_name -> sluice.row.v1.Job.Status
 	0,  // 24: sluice.row.v1.Job.state_type:type_name -> sluice.row.v1.StateType
-	39, // 25: sluice.row.v1.Job.refusals:type_name -> sluice.row.v1.JobRefusal
+	40, // 25: sluice.row.v1.Job.refusals:type_name -> sluice.row.v1.JobRefusal
 	1,  // 26: sluice.row.v1.Token.role:type_name -> sluice.row.v1.TokenRole
 	27, // [27:27] is the sub-list for method output_type
 	27, // [27:27] is the sub-list for method input_type
@@ -4414,7 +4498,7 @@ func file_fsm_row_row_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fsm_row_row_proto_rawDesc), len(file_fsm_row_row_proto_rawDesc)),
 			NumEnums:      10,
-			NumMessages:   33,
+			NumMessages:   34,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -6,7 +6,7 @@ func (v *View) Census() (counts map[string]int64, hash Hash, err error) {
 	names := map[byte]string{flows.number: flows.name, flowRuns.number: flowRuns.name, flowRunStates.number: flowRunStates.name, taskRuns.number: taskRuns.name,
 		taskRunStates.number: taskRunStates.name, deployments.number: deployments.name, workQueues.number: workQueues.name, agents.number: agents.name,
 		blockSpecs.number: blockSpecs.name, blocks.number: blocks.name, limits.number: limits.name, slots.number: slots.name, cacheEntries.number: cacheEntries.name,
-		logSegments.number: logSegments.name, logProducers.number: logProducers.name, logUsages.number: logUsages.name, claims.number: claims.name,
+		savedSearches.number: savedSearches.name, logSegments.number: logSegments.name, logProducers.number: logProducers.name, logUsages.number: logUsages.name, claims.number: claims.name,
 		blobs.number: blobs.name, blobChunks.number: blobChunks.name, jobs.number: jobs.name, outcomes.number: outcomes.name,
 		tokens.number: tokens.name, audits.number: audits.name}
 	under := []byte{namespaceDefault, kindRow}

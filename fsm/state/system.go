@@ -219,6 +219,7 @@ func declaredIndexes() []declaredIndex {
 	all = append(all, blockSpecs.declared()...)
 	all = append(all, blocks.declared()...)
 	all = append(all, limits.declared()...)
+	all = append(all, savedSearches.declared()...)
 	all = append(all, slots.declared()...)
 	all = append(all, cacheEntries.declared()...)
 	all = append(all, logSegments.declared()...)

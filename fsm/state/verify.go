@@ -26,6 +26,7 @@ func (v *View) Verify() error {
 		func() error { return verifyTable(&c, limits) }, func() error { return verifyTable(&c, slots) },
 		func() error { return verifyTable(&c, cacheEntries) }, func() error { return verifyTable(&c, logSegments) },
 		func() error { return verifyTable(&c, logProducers) }, func() error { return verifyTable(&c, logUsages) },
+		func() error { return verifyTable(&c, savedSearches) },
 		func() error { return verifyTable(&c, claims) }, func() error { return verifyTable(&c, blobs) },
 		func() error { return verifyTable(&c, blobChunks) }, func() error { return verifyTable(&c, jobs) },
 		func() error { return verifyTable(&c, outcomes) },
