@@ -55,7 +55,7 @@ func (p *Parser) compileCron(spec api.CronSchedule) (*Schedule, error) {
 	if err != nil {
 		return nil, &InvalidError{Field: "cron", Reason: fmt.Sprintf(`Invalid cron string: "%s"`, spec.Cron)}
 	}
-	return &Schedule{spec: api.Schedule{Cron: &spec}, zone: zone, dates: wallDates{rule, zone}}, nil
+	return &Schedule{spec: api.Schedule{Cron: &spec}, zone: zone, dates: wallDates{rule: rule, zone: zone}}, nil
 }
 
 func parseCron(expression string, dayOr bool) (*cron, error) {

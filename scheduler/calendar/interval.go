@@ -17,6 +17,7 @@ type interval struct {
 	days        int64
 	rest        time.Duration
 	stepSeconds float64
+	dst         DST
 }
 
 // maxDistance bounds, in seconds, how far from the anchor dates are computed: 10,000 years.
@@ -60,8 +61,8 @@ func (i interval) from(start time.Time) iter.Seq[time.Time] {
 		}
 		var last time.Time
 		for ; float64(k)*i.stepSeconds <= 2*maxDistance; k++ {
-			at := i.at(k)
-			if at.Before(start) || !last.IsZero() && !at.After(last) {
+			at, ok := i.at(k)
+			if !ok || at.Before(start) || !last.IsZero() && !at.After(last) {
 				continue
 			}
 			last = at
@@ -72,12 +73,19 @@ func (i interval) from(start time.Time) iter.Seq[time.Time] {
 	}
 }
 
-func (i interval) at(k int64) time.Time {
+// at is the k-th date; false when its day has no such time and the schedule skips that.
+func (i interval) at(k int64) (time.Time, bool) {
 	unix, nanos := i.anchor.Unix(), i.nanos
 	if i.days > 0 && k != 0 {
-		unix, _ = instant(i.wall+k*i.days*day, i.zone)
+		early, late, gap := moments(i.wall+k*i.days*day, i.zone)
+		if gap && i.dst.SkipMissing {
+			return time.Time{}, false
+		}
+		if unix = late; i.dst.Repeated != RepeatedLast {
+			unix = early // an interval of days fires once a day
+		}
 	}
 	// In µs: as one Duration it would overflow after 292 years.
 	micros := k * int64(i.rest/time.Microsecond)
-	return time.Unix(unix+micros/1e6, nanos+micros%1e6*1e3).In(i.zone)
+	return time.Unix(unix+micros/1e6, nanos+micros%1e6*1e3).In(i.zone), true
 }

@@ -56,7 +56,7 @@ func (p *Parser) compileRRule(spec api.RRuleSchedule, anchor time.Time) (*Schedu
 	if err != nil {
 		return nil, &InvalidError{Field: "rrule", Reason: `Invalid rrule string: "` + spec.RRule + `": ` + err.Error()}
 	}
-	return &Schedule{spec: api.Schedule{RRule: &spec}, zone: ruleZone, dates: wallDates{rule, ruleZone}}, nil
+	return &Schedule{spec: api.Schedule{RRule: &spec}, zone: ruleZone, dates: wallDates{rule: rule, zone: ruleZone}}, nil
 }
 
 // limitCount turns COUNT into the wall time of the last occurrence.

@@ -3,7 +3,7 @@
 //
 // Daylight saving time: cron and rrule schedules fire by the wall clock, each wall time once. A wall time that does not
 // exist is taken as many minutes after the gap as it lies in it (02:30 becomes 03:30); of one that exists twice the later
-// is taken. Intervals count whole days in local time and the rest in absolute time.
+// is taken. WithDST changes both. Intervals count whole days in local time and the rest in absolute time.
 package calendar
 
 import (

@@ -22,11 +22,12 @@ type wallRule interface {
 type wallDates struct {
 	rule wallRule
 	zone *time.Location
+	dst  DST
 }
 
 func (w wallDates) from(start time.Time) iter.Seq[time.Time] {
 	return func(yield func(time.Time) bool) {
-		// Times in a gap are moved behind it, past later wall times: they wait here, in order, for their turn.
+		// Times in a gap are moved behind it, and repeated ones come again, past later wall times: they wait here, in order, for their turn.
 		var moved []int64
 		var last int64
 		begun := false
@@ -44,10 +45,16 @@ func (w wallDates) from(start time.Time) iter.Seq[time.Time] {
 			if !ok {
 				break
 			}
-			at, gap := instant(wall, w.zone)
-			if gap {
-				moved = append(moved, at)
-			} else {
+			early, late, gap := moments(wall, w.zone)
+			switch {
+			case gap && w.dst.SkipMissing:
+			case gap:
+				moved = append(moved, late)
+			default:
+				at := late
+				if w.dst.Repeated != RepeatedLast {
+					at = early
+				}
 				for len(moved) > 0 && moved[0] <= at {
 					if !emit(moved[0]) {
 						return
@@ -56,6 +63,9 @@ func (w wallDates) from(start time.Time) iter.Seq[time.Time] {
 				}
 				if !emit(at) {
 					return
+				}
+				if w.dst.Repeated == RepeatedBoth && late != early {
+					moved = append(moved, late)
 				}
 			}
 			from = wall + 1
@@ -94,25 +104,28 @@ func offsetAt(unix int64, zone *time.Location) int64 {
 	return int64(offset)
 }
 
-// instant is the moment of a wall time: the later one if there are two, and in a gap (true) the moment that lies as far
+// moments are the moments of a wall time: one, or two when it exists twice. In a gap (true) both are the moment that lies as far
 // behind the gap's end as the wall time lies behind its beginning.
-func instant(wall int64, zone *time.Location) (unix int64, gap bool) {
+func moments(wall int64, zone *time.Location) (early, late int64, gap bool) {
 	// The real moment is wall-14h…wall+12h, so these are the offsets before and after any transition near it.
 	before, after := offsetAt(wall-day, zone), offsetAt(wall+day, zone)
 	if before == after {
-		return wall - before, false
+		return wall - before, wall - before, false
 	}
-	early, late := wall-before, wall-after
+	early, late = wall-before, wall-after
 	if late < early {
 		early, late = late, early
 	}
-	if offsetAt(late, zone) == wall-late {
-		return late, false
+	isEarly, isLate := offsetAt(early, zone) == wall-early, offsetAt(late, zone) == wall-late
+	switch {
+	case isEarly && isLate:
+		return early, late, false
+	case isLate:
+		return late, late, false
+	case isEarly:
+		return early, early, false
 	}
-	if offsetAt(early, zone) == wall-early {
-		return early, false
-	}
-	return wall - before, true
+	return wall - before, wall - before, true
 }
 
 func abs(n int64) int64 { return max(n, -n) }
