@@ -50,6 +50,7 @@ type demand struct {
 type pick struct {
 	run   *dueRun
 	queue *readyQueue
+	gates []*gate // at which it is counted
 }
 
 func (d *demand) finish(grants []*row.Grant, index uint64, err error) {

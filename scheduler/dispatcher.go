@@ -40,16 +40,20 @@ type dispatcher struct {
 	oldest  dueHeap
 	alone   int // runs that no queue matches
 	dirty   []*readyQueue
-	refused []*dueRun
-	retryAt time.Time     // when the refused ones are tried again
-	round   chan struct{} // closed when the next round has ended
-	over    bool
-	wake    signal
+	// gates are those of deployments that have any; conflicts are deployments whose due runs are to be decided about.
+	gates     map[api.ID][]*gate
+	conflicts map[api.ID]struct{}
+	freed     []*gate // may have room again
+	refused   []*dueRun
+	retryAt   time.Time     // when the refused ones are tried again
+	round     chan struct{} // closed when the next round has ended
+	over      bool
+	wake      signal
 }
 
 func newDispatcher(c *core, l *leases) *dispatcher {
 	return &dispatcher{core: c, leases: l, cursor: newDueCursor(), runs: map[api.ID]*dueRun{}, queues: map[api.ID]*readyQueue{},
-		demands: map[api.ID]*demand{}, round: make(chan struct{}), wake: newSignal()}
+		demands: map[api.ID]*demand{}, gates: map[api.ID][]*gate{}, conflicts: map[api.ID]struct{}{}, round: make(chan struct{}), wake: newSignal()}
 }
 
 func (d *dispatcher) rebuild(v View) error {
@@ -61,6 +65,13 @@ func (d *dispatcher) rebuild(v View) error {
 	})
 	if err != nil {
 		return fmt.Errorf("read the work queues: %w", err)
+	}
+	err = v.EachGatedDeployment(func(r *row.Deployment) (bool, error) {
+		d.gatesChanged(r)
+		return true, nil
+	})
+	if err != nil {
+		return fmt.Errorf("read the limits of deployments: %w", err)
 	}
 	// An agent that is busy asks for nothing: what it holds tells which queues it serves.
 	err = v.LeasedFlowRuns(func(r *row.FlowRun) (bool, error) {
@@ -222,6 +233,7 @@ func (d *dispatcher) observeRun(r *row.FlowRun, deleted bool) {
 	defer d.mu.Unlock()
 	id := id16(r.Id)
 	if !deleted && waits(r) {
+		d.gateFreed(r) // its lease may have ended
 		before := d.cursor.next
 		if d.cursor.observe(r) {
 			known := d.runs[id]
@@ -237,15 +249,17 @@ func (d *dispatcher) observeRun(r *row.FlowRun, deleted bool) {
 		} else {
 			d.drop(id)
 		}
-		if len(d.dirty) > 0 || d.cursor.next != before {
+		if len(d.dirty) > 0 || len(d.conflicts) > 0 || d.cursor.next != before {
 			d.wake.set()
 		}
 		return
 	}
 	d.drop(id)
 	if !deleted && orchestration.HoldsQueueSlot(r.GetState().GetType()) {
+		d.gateTaken(r)
 		return
 	}
+	d.gateFreed(r)
 	d.slotFreed(r)
 }
 
@@ -312,7 +326,7 @@ func (d *dispatcher) putQueue(r *row.WorkQueue) *readyQueue {
 		d.unqueue(run, q)
 		if q.matches(run.shape) {
 			d.enqueue(run, q)
-			if !run.claimed {
+			if run.stands() {
 				q.push(run)
 			}
 		}
@@ -375,8 +389,9 @@ func (d *dispatcher) add(r *row.FlowRun) {
 	if d.runs[id] != nil {
 		return
 	}
-	run := &dueRun{id: id, due: r.NextScheduledStartTime, expects: r.ExpectedStartTime, shape: shapeOf(r)}
+	run := &dueRun{id: id, due: r.NextScheduledStartTime, expects: r.ExpectedStartTime, priority: orchestration.PriorityOf(r), shape: shapeOf(r)}
 	d.runs[id] = run
+	d.stand(run)
 	d.alone++
 	d.oldest.add(run, len(d.runs))
 	for _, q := range d.queues {
@@ -403,6 +418,7 @@ func (d *dispatcher) drop(id api.ID) {
 	for _, q := range run.queues {
 		q.left()
 	}
+	d.leaveGates(run)
 }
 
 // touch has a queue matched in the next round. Holds mu.
@@ -439,6 +455,9 @@ func (d *dispatcher) runOnce(ctx context.Context) (time.Duration, error) {
 	defer close(round)
 	for {
 		if err := d.takeDue(); err != nil {
+			return 0, err
+		}
+		if err := d.resolve(ctx); err != nil {
 			return 0, err
 		}
 		more, err := d.match(ctx)
@@ -482,7 +501,7 @@ func (d *dispatcher) takeDue() error {
 // offerAgain puts a run back into its ready-lists. Holds mu.
 func (d *dispatcher) offerAgain(run *dueRun) {
 	run.claimed = false
-	if run.gone {
+	if !run.stands() {
 		return
 	}
 	for _, q := range run.queues {
@@ -525,6 +544,14 @@ func (d *dispatcher) pick() (wishes []*demand, err error) {
 			view.Close()
 		}
 	}()
+	if len(d.freed) > 0 {
+		if view, err = d.core.view(); err != nil {
+			return nil, err
+		}
+		if err = d.reopen(view); err != nil {
+			return nil, err
+		}
+	}
 	picks := 0
 	for len(d.dirty) > 0 && picks < claimPicks {
 		q := d.dirty[0]
@@ -548,21 +575,27 @@ func (d *dispatcher) pick() (wishes []*demand, err error) {
 		}
 		q.full = room <= 0
 		for ; room > 0 && q.waiting.Len() > 0; room-- {
-			run := q.head()
-			if run == nil {
+			var run *dueRun
+			if run, view, err = d.open(q, view); err != nil || run == nil {
 				break
 			}
 			dm := q.waiting.Front().Value.(*demand)
 			if len(dm.picks) == 0 {
 				wishes = append(wishes, dm)
 			}
-			dm.picks = append(dm.picks, pick{run, q})
+			dm.picks = append(dm.picks, pick{run, q, run.gates})
 			run.claimed = true
+			for _, g := range run.gates {
+				g.claimed++
+			}
 			q.claimed++
 			picks++
 			if len(dm.picks) >= dm.Limit {
 				d.unlist(dm)
 			}
+		}
+		if err != nil {
+			break
 		}
 		if picks < claimPicks {
 			d.clean(q)
@@ -573,6 +606,28 @@ func (d *dispatcher) pick() (wishes []*demand, err error) {
 		d.unlist(dm)
 	}
 	return wishes, err
+}
+
+// open returns the first run of a queue that no gate stops, nil when there is none. The view is opened when it is needed.
+// Holds mu.
+func (d *dispatcher) open(q *readyQueue, view View) (*dueRun, View, error) {
+	for {
+		run := q.head()
+		if run == nil || len(run.gates) == 0 {
+			return run, view, nil
+		}
+		if view == nil {
+			var err error
+			if view, err = d.core.view(); err != nil {
+				return nil, nil, err
+			}
+		}
+		g, err := d.closed(view, run)
+		if g == nil || err != nil {
+			return run, view, err
+		}
+		d.park(run, g)
+	}
 }
 
 // clean takes the first queue off the dirty ones. Holds mu.
@@ -595,6 +650,10 @@ func (d *dispatcher) settle(wishes []*demand, grants []*row.Grant, index uint64,
 		var got []*row.Grant
 		for _, p := range dm.picks {
 			p.queue.claimed--
+			for _, g := range p.gates {
+				g.claimed--
+				d.free(g) // its room was reckoned without knowing which picks are granted
+			}
 			if p.queue.row.ConcurrencyLimit != nil {
 				d.touch(p.queue) // its room was reckoned without knowing which picks are granted
 			}

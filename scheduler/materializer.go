@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -36,13 +37,17 @@ type materializer struct {
 
 	// For the loop alone, once it runs:
 	parser  calendar.Parser
-	entries map[api.ID]*scheduled
+	entries map[scheduleKey]*scheduled
+	further map[api.ID][]api.ID // by deployment: its further schedules in entries
 	queue   wakeQueue
 }
 
-// scheduled is a deployment with an active schedule.
+// scheduleKey names one schedule of a deployment; the first one has the nil id.
+type scheduleKey struct{ deployment, schedule api.ID }
+
+// scheduled is an active schedule.
 type scheduled struct {
-	id      api.ID
+	key     scheduleKey
 	row     scheduleRow
 	parsed  *calendar.Schedule // once needed
 	at      time.Time          // when to plan it
@@ -59,10 +64,11 @@ type scheduleRow struct {
 	since    int64
 	catchup  row.Deployment_Catchup
 	limit    int
+	dst      calendar.DST
 }
 
 func newMaterializer(c *core) *materializer {
-	return &materializer{core: c, changed: map[api.ID]*row.Deployment{}, wake: newSignal(), entries: map[api.ID]*scheduled{}}
+	return &materializer{core: c, changed: map[api.ID]*row.Deployment{}, wake: newSignal(), entries: map[scheduleKey]*scheduled{}, further: map[api.ID][]api.ID{}}
 }
 
 func (m *materializer) rebuild(v View) error {
@@ -90,27 +96,63 @@ func (m *materializer) run(ctx context.Context) error {
 	return m.core.loop(ctx, m.wake, "make scheduled runs", m.runOnce)
 }
 
-// put takes over a deployment as it is now. One without an active schedule is dropped.
+// put takes over a deployment as it is now.
 func (m *materializer) put(d *row.Deployment) {
 	id := id16(d.Id)
-	e := m.entries[id]
-	if !d.IsScheduleActive || len(d.ScheduleJson) == 0 {
-		if e != nil {
-			m.queue.remove(e)
-			delete(m.entries, id)
+	first := scheduleRow{json: d.ScheduleJson, revision: d.ScheduleRevision, nextFire: d.NextFire, anchor: d.ScheduleAnchor, since: d.ScheduleSince,
+		catchup: d.Catchup, limit: int(d.CatchupLimit), dst: dstOf(d.Policy)}
+	if first.since == 0 {
+		first.since = d.Updated
+	}
+	m.putSchedule(scheduleKey{deployment: id}, first, d.IsScheduleActive && !d.SchedulePaused)
+	for _, s := range m.further[id] {
+		if !slices.ContainsFunc(d.Schedules, func(o *row.DeploymentSchedule) bool { return id16(o.Id) == s }) {
+			m.drop(scheduleKey{id, s})
 		}
+	}
+	delete(m.further, id)
+	for _, s := range d.Schedules {
+		m.further[id] = append(m.further[id], id16(s.Id))
+		m.putSchedule(scheduleKey{id, id16(s.Id)}, scheduleRow{json: s.ScheduleJson, revision: s.Revision, nextFire: s.NextFire, anchor: s.Anchor,
+			since: s.Since, catchup: first.catchup, limit: first.limit, dst: first.dst}, d.IsScheduleActive && s.Active)
+	}
+}
+
+// dstOf is what a deployment's policy says about changing clocks.
+func dstOf(p *row.Policy) calendar.DST {
+	d := calendar.DST{SkipMissing: p.GetDstSkipped() == row.Policy_SKIP_TIME}
+	switch p.GetDstRepeated() {
+	case row.Policy_FIRST:
+		d.Repeated = calendar.RepeatedFirst
+	case row.Policy_BOTH:
+		d.Repeated = calendar.RepeatedBoth
+	}
+	return d
+}
+
+func (m *materializer) drop(key scheduleKey) {
+	if e := m.entries[key]; e != nil {
+		m.queue.remove(e)
+		delete(m.entries, key)
+	}
+}
+
+// putSchedule takes over one schedule. One that is not active is dropped.
+func (m *materializer) putSchedule(key scheduleKey, next scheduleRow, active bool) {
+	if !active || len(next.json) == 0 {
+		m.drop(key)
 		return
 	}
-	next := scheduleRow{json: bytes.Clone(d.ScheduleJson), revision: d.ScheduleRevision, nextFire: d.NextFire, anchor: d.ScheduleAnchor,
-		since: d.Updated, catchup: d.Catchup, limit: int(d.CatchupLimit)}
+	next.json = bytes.Clone(next.json)
+	e := m.entries[key]
 	if e == nil {
-		e = &scheduled{id: id, place: -1}
-		m.entries[id] = e
+		e = &scheduled{key: key, place: -1}
+		m.entries[key] = e
 	}
 	if e.row.revision == next.revision && e.row.nextFire > next.nextFire {
 		next.nextFire = e.row.nextFire // an event from before our own command
 	}
-	if e.row.anchor != next.anchor || !bytes.Equal(e.row.json, next.json) {
+	if e.row.anchor != next.anchor || e.row.dst != next.dst || !bytes.Equal(e.row.json, next.json) {
 		e.parsed = nil
 	}
 	e.row = next
@@ -166,10 +208,10 @@ func (m *materializer) plan(e *scheduled, now time.Time) bool {
 		}
 		if err != nil {
 			// One wrong schedule must not stop the others; it is looked at again when it changes.
-			m.core.log.Error("a deployment's schedule cannot be read: no runs are made from it", "deployment_id", e.id.String(), "error", err)
+			m.core.log.Error("a deployment's schedule cannot be read: no runs are made from it", "deployment_id", e.key.deployment.String(), "error", err)
 			return false
 		}
-		e.parsed = parsed
+		e.parsed = parsed.WithDST(e.row.dst)
 	}
 	t := timetable{revision: e.row.revision, schedule: e.parsed, since: time.UnixMicro(e.row.since), nextFire: e.row.nextFire,
 		catchup: e.row.catchup, limit: e.row.limit}
@@ -230,7 +272,10 @@ func (m *materializer) commands(e *scheduled) []*command.Envelope {
 	var all []*command.Envelope
 	for {
 		n := min(len(fires), firesPerProposal)
-		c := &command.ScheduleRuns{DeploymentId: e.id[:], ScheduleRevision: e.row.revision, Fires: fires[:n]}
+		c := &command.ScheduleRuns{DeploymentId: e.key.deployment[:], ScheduleRevision: e.row.revision, Fires: fires[:n]}
+		if !e.key.schedule.IsNil() {
+			c.ScheduleId = e.key.schedule[:]
+		}
 		all = append(all, &command.Envelope{Command: &command.Envelope_ScheduleRuns{ScheduleRuns: c}})
 		if fires = fires[n:]; len(fires) == 0 {
 			c.Advance, c.NextFire = true, e.pending.nextFire

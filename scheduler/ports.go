@@ -22,6 +22,8 @@ type View interface {
 	LastTime() (int64, error)
 
 	EachActiveSchedule(fn func(*row.Deployment) (more bool, err error)) error
+	// EachGatedDeployment walks the deployments that limit how many of their runs are under way.
+	EachGatedDeployment(fn func(*row.Deployment) (more bool, err error)) error
 	WorkQueue(id api.ID) (*row.WorkQueue, error)
 	EachWorkQueue(fn func(*row.WorkQueue) (more bool, err error)) error
 	Agent(id api.ID) (*row.Agent, error)
@@ -30,9 +32,11 @@ type View interface {
 	FlowRun(id api.ID) (*row.FlowRun, error)
 	// ScheduledFlowRuns walks the SCHEDULED runs whose time lies in [from, until) µs, by time.
 	ScheduledFlowRuns(from, until int64, fn func(*row.FlowRun) (more bool, err error)) error
+	// FlowRunsByDeadline walks the runs that have a deadline, by deadline.
+	FlowRunsByDeadline(fn func(*row.FlowRun) (more bool, err error)) error
 	LeasedFlowRuns(fn func(*row.FlowRun) (more bool, err error)) error
-	// SlotsInUse is how many runs occupy a work queue.
-	SlotsInUse(queueID api.ID) (int, error)
+	// SlotsInUse is how many runs occupy a work queue or another limit.
+	SlotsInUse(limitID api.ID) (int, error)
 
 	Close() error
 }

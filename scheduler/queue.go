@@ -16,12 +16,16 @@ import (
 // matches it.
 type dueRun struct {
 	id      api.ID
-	due     int64        // µs; when it may start
-	expects int64        // µs; expected start time: the order within a queue
-	shape   *row.FlowRun // only what queues filter by
-	queues  []*readyQueue
-	claimed bool // in a proposal under way
-	gone    bool // taken, deleted or no longer due: its places in ready-lists are void
+	due     int64 // µs; when it may start
+	expects int64 // µs; expected start time: with the priority the order within a queue
+	// priority is 1 for what goes first.
+	priority int32
+	shape    *row.FlowRun // only what queues and gates look at
+	queues   []*readyQueue
+	gates    []*gate
+	parked   *gate // stops it; nil: none
+	claimed  bool  // in a proposal under way
+	gone     bool  // taken, deleted or no longer due: its places in ready-lists are void
 }
 
 // readyQueue is a work queue with its due runs and the demands that wait for them.
@@ -45,13 +49,16 @@ func (q *readyQueue) matches(r *row.FlowRun) bool { return orchestration.Matches
 // head is the next run to hand out, nil when there is none.
 func (q *readyQueue) head() *dueRun {
 	for len(q.ready) > 0 {
-		if r := q.ready[0]; !r.gone && !r.claimed {
+		if r := q.ready[0]; r.stands() {
 			return r
 		}
 		heap.Pop(&q.ready) // a run that is not granted in the end is pushed again
 	}
 	return nil
 }
+
+// stands reports whether a run's place in a ready-list is not void.
+func (r *dueRun) stands() bool { return !r.gone && !r.claimed && r.parked == nil }
 
 func (q *readyQueue) push(r *dueRun) {
 	q.trim()
@@ -70,7 +77,7 @@ func (q *readyQueue) trim() {
 	if len(q.ready) <= 2*q.depth+64 {
 		return
 	}
-	live := slices.DeleteFunc(q.ready, func(r *dueRun) bool { return r.gone || r.claimed })
+	live := slices.DeleteFunc(q.ready, func(r *dueRun) bool { return !r.stands() })
 	slices.SortFunc(live, compareRuns)
 	q.ready = slices.Compact(live) // a run that was offered again may stand in it twice; a sorted list is a heap
 	clear(live[len(q.ready):])
@@ -84,7 +91,7 @@ func (q *readyQueue) oldest() int64 {
 	return 0
 }
 
-// readyList is a heap by expected start time, then id.
+// readyList is a heap by priority, expected start time and id.
 type readyList []*dueRun
 
 func (l readyList) Len() int           { return len(l) }
@@ -92,7 +99,7 @@ func (l readyList) Less(i, j int) bool { return compareRuns(l[i], l[j]) < 0 }
 func (l readyList) Swap(i, j int)      { l[i], l[j] = l[j], l[i] }
 
 func compareRuns(a, b *dueRun) int {
-	return cmp.Or(cmp.Compare(a.expects, b.expects), bytes.Compare(a.id[:], b.id[:]))
+	return cmp.Or(cmp.Compare(a.priority, b.priority), cmp.Compare(a.expects, b.expects), bytes.Compare(a.id[:], b.id[:]))
 }
 
 // Push and Pop are for container/heap.
@@ -107,9 +114,9 @@ func (l *readyList) Pop() any {
 	return r
 }
 
-// shapeOf is the part of a run that queues filter by.
+// shapeOf is the part of a run that queues and gates look at.
 func shapeOf(r *row.FlowRun) *row.FlowRun {
-	shape := &row.FlowRun{Id: r.Id, DeploymentId: r.DeploymentId, Tags: r.Tags}
+	shape := &row.FlowRun{Id: r.Id, DeploymentId: r.DeploymentId, Tags: r.Tags, AutoScheduled: r.AutoScheduled}
 	if r.FlowRunner != nil {
 		shape.FlowRunner = &row.FlowRunner{Type: r.FlowRunner.Type}
 	}

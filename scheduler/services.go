@@ -184,6 +184,7 @@ type session struct {
 	dispatcher   *dispatcher
 	leases       *leases
 	late         *late
+	deadlines    *deadlines
 	purge        *purge
 	retire       *retire
 }
@@ -208,12 +209,13 @@ func (s *Services) begin(epoch Epoch) (*session, error) {
 		unwelcome: map[protoreflect.Name]bool{}}
 	c.jumps = newJumps(s.cfg, c.leaseTTL+c.beat())
 	c.latest.Store(floor)
-	now := &session{core: c, events: events, from: view.Index(), materializer: newMaterializer(c), leases: newLeases(c), late: newLate(c), purge: newPurge(c)}
+	now := &session{core: c, events: events, from: view.Index(), materializer: newMaterializer(c), leases: newLeases(c), late: newLate(c), deadlines: newDeadlines(c), purge: newPurge(c)}
 	now.dispatcher, now.retire = newDispatcher(c, now.leases), newRetire(c, now.leases)
 	c.jumps.moved = func() {
 		now.materializer.wake.set()
 		now.dispatcher.wake.set()
 		now.late.wake.set()
+		now.deadlines.wake.set()
 	}
 	return now, errors.Join(now.materializer.rebuild(view), now.leases.rebuild(view), now.dispatcher.rebuild(view))
 }
@@ -223,7 +225,7 @@ func (n *session) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var all sync.WaitGroup
-	for _, service := range []func(context.Context) error{n.follow, n.materializer.run, n.dispatcher.run, n.leases.run, n.late.run, n.purge.run, n.retire.run} {
+	for _, service := range []func(context.Context) error{n.follow, n.materializer.run, n.dispatcher.run, n.leases.run, n.late.run, n.deadlines.run, n.purge.run, n.retire.run} {
 		all.Go(func() { cancel(service(ctx)) })
 	}
 	all.Wait()
@@ -245,11 +247,13 @@ func (n *session) follow(ctx context.Context) error {
 			n.leases.observe(e.FlowRun, e.Deleted)
 			n.dispatcher.observeRun(e.FlowRun, e.Deleted)
 			n.late.observe(e.FlowRun, e.Deleted)
+			n.deadlines.observe(e.FlowRun, e.Deleted)
 			if e.FlowRun.Lease != nil {
 				n.purge.granted()
 			}
 		case watch.TopicDeployment:
 			n.materializer.observe(e.Deployment, e.Deleted)
+			n.dispatcher.observeDeployment(e.Deployment, e.Deleted)
 			if e.Deleted {
 				n.dispatcher.deploymentDeleted()
 			}

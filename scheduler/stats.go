@@ -17,7 +17,7 @@ const (
 	WaitsForResume  Waiting = "paused"
 	WaitsForAgent   Waiting = "no_agent" // no live agent serves the queue
 	WaitsForBusy    Waiting = "agents_busy"
-	WaitsForSlot    Waiting = "limit" // the queue's concurrency limit is reached
+	WaitsForSlot    Waiting = "limit" // the concurrency limit of the queue, or of the runs' deployments, is reached
 	WaitsForNothing Waiting = "ready" // handed out in the next round
 )
 
@@ -56,7 +56,7 @@ func (q *readyQueue) reason(live int) Waiting {
 		return WaitsForAgent
 	case q.waiting.Len() == 0:
 		return WaitsForBusy
-	case q.full:
+	case q.full, q.depth > 0 && q.head() == nil: // all that wait are parked at gates of their deployments
 		return WaitsForSlot
 	}
 	return WaitsForNothing
