@@ -195,6 +195,8 @@ func (a *applier) perform() (*command.Result, error) {
 		return a.putSavedSearch(c.PutSavedSearch)
 	case *command.Envelope_DeleteSavedSearch:
 		return a.deleteSavedSearch(c.DeleteSavedSearch.Id)
+	case *command.Envelope_ResealBlocks:
+		return a.resealBlocks(c.ResealBlocks)
 	default:
 		return nil, command.ErrUnknownCommand
 	}

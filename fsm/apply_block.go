@@ -1,6 +1,7 @@
 package fsm
 
 import (
+	"bytes"
 	"fmt"
 
 	"github.com/sluice-dev/sluice/fsm/command"
@@ -59,7 +60,7 @@ func (a *applier) createBlock(c *command.CreateBlock) (*command.Result, error) {
 	if spec == nil {
 		return conflict(blockTaken), nil
 	}
-	b := &row.Block{Id: c.Id, Created: a.now, Updated: a.now, Name: c.Name, DataJson: c.DataJson, BlockSpecId: c.BlockSpecId}
+	b := &row.Block{Id: c.Id, Created: a.now, Updated: a.now, Name: c.Name, DataJson: c.DataJson, DataSealed: c.DataSealed, BlockSpecId: c.BlockSpecId}
 	return saved(a.tx.NewBlock(b).Save(), created(c.Id), blockTaken)
 }
 
@@ -71,14 +72,36 @@ func (a *applier) updateBlock(c *command.UpdateBlock) (*command.Result, error) {
 	if e == nil {
 		return notFound("Block"), nil
 	}
+	if len(c.DataWas) != 0 && !bytes.Equal(c.DataWas, command.BlockDigest(e.Row)) {
+		return conflict(command.BlockChanged), nil
+	}
 	if c.HasName {
 		e.Row.Name = c.Name
 	}
 	if c.HasData {
-		e.Row.DataJson = c.DataJson
+		e.Row.DataJson, e.Row.DataSealed = c.DataJson, c.DataSealed
 	}
 	e.Row.Updated = a.now
 	return saved(e.Save(), ok(c.Id), blockTaken)
+}
+
+func (a *applier) resealBlocks(c *command.ResealBlocks) (*command.Result, error) {
+	done := int32(0)
+	for _, b := range c.Blocks {
+		e, err := a.tx.EditBlock(b.Id)
+		if err != nil {
+			return nil, err
+		}
+		if e == nil || !bytes.Equal(b.DataWas, command.BlockDigest(e.Row)) {
+			continue
+		}
+		e.Row.DataJson, e.Row.DataSealed = nil, b.DataSealed
+		if err := e.Save(); err != nil {
+			return nil, err
+		}
+		done++
+	}
+	return &command.Result{Count: done}, nil
 }
 
 func (a *applier) deleteBlock(id []byte) (*command.Result, error) {

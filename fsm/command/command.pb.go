@@ -92,7 +92,7 @@ func (x Result_Code) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Result_Code.Descriptor instead.
 func (Result_Code) EnumDescriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{47, 0}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{48, 0}
 }
 
 type StateResult_Status int32
@@ -144,7 +144,7 @@ func (x StateResult_Status) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use StateResult_Status.Descriptor instead.
 func (StateResult_Status) EnumDescriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{48, 0}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{49, 0}
 }
 
 // Envelope is one command with what every command carries. Session, sequence and the leader's time stamp stand in the
@@ -217,6 +217,7 @@ type Envelope struct {
 	//	*Envelope_UseTokens
 	//	*Envelope_PutSavedSearch
 	//	*Envelope_DeleteSavedSearch
+	//	*Envelope_ResealBlocks
 	Command isEnvelope_Command `protobuf_oneof:"command"`
 	// What the record of this write says beside actor, time and outcome; absent: the write leaves none.
 	Audit         *Audit `protobuf:"bytes,129,opt,name=audit,proto3" json:"audit,omitempty"`
@@ -825,6 +826,15 @@ func (x *Envelope) GetDeleteSavedSearch() *Delete {
 	return nil
 }
 
+func (x *Envelope) GetResealBlocks() *ResealBlocks {
+	if x != nil {
+		if x, ok := x.Command.(*Envelope_ResealBlocks); ok {
+			return x.ResealBlocks
+		}
+	}
+	return nil
+}
+
 func (x *Envelope) GetAudit() *Audit {
 	if x != nil {
 		return x.Audit
@@ -1068,6 +1078,10 @@ type Envelope_DeleteSavedSearch struct {
 	DeleteSavedSearch *Delete `protobuf:"bytes,136,opt,name=delete_saved_search,json=deleteSavedSearch,proto3,oneof"`
 }
 
+type Envelope_ResealBlocks struct {
+	ResealBlocks *ResealBlocks `protobuf:"bytes,130,opt,name=reseal_blocks,json=resealBlocks,proto3,oneof"`
+}
+
 func (*Envelope_LeaderEpoch) isEnvelope_Command() {}
 
 func (*Envelope_BuildIndex) isEnvelope_Command() {}
@@ -1183,6 +1197,8 @@ func (*Envelope_UseTokens) isEnvelope_Command() {}
 func (*Envelope_PutSavedSearch) isEnvelope_Command() {}
 
 func (*Envelope_DeleteSavedSearch) isEnvelope_Command() {}
+
+func (*Envelope_ResealBlocks) isEnvelope_Command() {}
 
 // Audit is what a request tells of itself.
 type Audit struct {
@@ -3845,12 +3861,14 @@ func (x *CreateBlockSpec) GetIfAbsent() bool {
 	return false
 }
 
+// CreateBlock has data in clear (only `{}` since data is encrypted) or sealed, not both.
 type CreateBlock struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
 	DataJson      []byte                 `protobuf:"bytes,3,opt,name=data_json,json=dataJson,proto3" json:"data_json,omitempty"`
 	BlockSpecId   []byte                 `protobuf:"bytes,4,opt,name=block_spec_id,json=blockSpecId,proto3" json:"block_spec_id,omitempty"`
+	DataSealed    []byte                 `protobuf:"bytes,75,opt,name=data_sealed,json=dataSealed,proto3" json:"data_sealed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3913,13 +3931,23 @@ func (x *CreateBlock) GetBlockSpecId() []byte {
 	return nil
 }
 
+func (x *CreateBlock) GetDataSealed() []byte {
+	if x != nil {
+		return x.DataSealed
+	}
+	return nil
+}
+
 type UpdateBlock struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Id            []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	HasName       bool                   `protobuf:"varint,2,opt,name=has_name,json=hasName,proto3" json:"has_name,omitempty"`
-	Name          string                 `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
-	HasData       bool                   `protobuf:"varint,4,opt,name=has_data,json=hasData,proto3" json:"has_data,omitempty"`
-	DataJson      []byte                 `protobuf:"bytes,5,opt,name=data_json,json=dataJson,proto3" json:"data_json,omitempty"`
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Id         []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	HasName    bool                   `protobuf:"varint,2,opt,name=has_name,json=hasName,proto3" json:"has_name,omitempty"`
+	Name       string                 `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
+	HasData    bool                   `protobuf:"varint,4,opt,name=has_data,json=hasData,proto3" json:"has_data,omitempty"`
+	DataJson   []byte                 `protobuf:"bytes,5,opt,name=data_json,json=dataJson,proto3" json:"data_json,omitempty"`
+	DataSealed []byte                 `protobuf:"bytes,75,opt,name=data_sealed,json=dataSealed,proto3" json:"data_sealed,omitempty"` // with has_data, instead of data_json
+	// The digest of the data that the new one was made of; absent: any. Another one stored is a conflict (BlockChanged).
+	DataWas       []byte `protobuf:"bytes,76,opt,name=data_was,json=dataWas,proto3" json:"data_was,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3989,6 +4017,66 @@ func (x *UpdateBlock) GetDataJson() []byte {
 	return nil
 }
 
+func (x *UpdateBlock) GetDataSealed() []byte {
+	if x != nil {
+		return x.DataSealed
+	}
+	return nil
+}
+
+func (x *UpdateBlock) GetDataWas() []byte {
+	if x != nil {
+		return x.DataWas
+	}
+	return nil
+}
+
+// ResealBlocks replaces how blocks' data is encrypted, not what it says. Of a block that is gone, or whose data is not what was
+// resealed any more, nothing is changed: whoever changed it sealed it. The result counts the others.
+type ResealBlocks struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Blocks        []*ResealBlocks_One    `protobuf:"bytes,1,rep,name=blocks,proto3" json:"blocks,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResealBlocks) Reset() {
+	*x = ResealBlocks{}
+	mi := &file_fsm_command_command_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResealBlocks) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResealBlocks) ProtoMessage() {}
+
+func (x *ResealBlocks) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_command_command_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResealBlocks.ProtoReflect.Descriptor instead.
+func (*ResealBlocks) Descriptor() ([]byte, []int) {
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *ResealBlocks) GetBlocks() []*ResealBlocks_One {
+	if x != nil {
+		return x.Blocks
+	}
+	return nil
+}
+
 // SetDefaultStorage with an empty id clears it.
 type SetDefaultStorage struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -3999,7 +4087,7 @@ type SetDefaultStorage struct {
 
 func (x *SetDefaultStorage) Reset() {
 	*x = SetDefaultStorage{}
-	mi := &file_fsm_command_command_proto_msgTypes[36]
+	mi := &file_fsm_command_command_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4011,7 +4099,7 @@ func (x *SetDefaultStorage) String() string {
 func (*SetDefaultStorage) ProtoMessage() {}
 
 func (x *SetDefaultStorage) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[36]
+	mi := &file_fsm_command_command_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4024,7 +4112,7 @@ func (x *SetDefaultStorage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetDefaultStorage.ProtoReflect.Descriptor instead.
 func (*SetDefaultStorage) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{36}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *SetDefaultStorage) GetBlockId() []byte {
@@ -4045,7 +4133,7 @@ type PutConcurrencyLimit struct {
 
 func (x *PutConcurrencyLimit) Reset() {
 	*x = PutConcurrencyLimit{}
-	mi := &file_fsm_command_command_proto_msgTypes[37]
+	mi := &file_fsm_command_command_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4057,7 +4145,7 @@ func (x *PutConcurrencyLimit) String() string {
 func (*PutConcurrencyLimit) ProtoMessage() {}
 
 func (x *PutConcurrencyLimit) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[37]
+	mi := &file_fsm_command_command_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4070,7 +4158,7 @@ func (x *PutConcurrencyLimit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutConcurrencyLimit.ProtoReflect.Descriptor instead.
 func (*PutConcurrencyLimit) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{37}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *PutConcurrencyLimit) GetId() []byte {
@@ -4107,7 +4195,7 @@ type WriteLogs struct {
 
 func (x *WriteLogs) Reset() {
 	*x = WriteLogs{}
-	mi := &file_fsm_command_command_proto_msgTypes[38]
+	mi := &file_fsm_command_command_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4119,7 +4207,7 @@ func (x *WriteLogs) String() string {
 func (*WriteLogs) ProtoMessage() {}
 
 func (x *WriteLogs) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[38]
+	mi := &file_fsm_command_command_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4132,7 +4220,7 @@ func (x *WriteLogs) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WriteLogs.ProtoReflect.Descriptor instead.
 func (*WriteLogs) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{38}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *WriteLogs) GetRuns() []*WriteLogs_Run {
@@ -4177,7 +4265,7 @@ type PutBlobChunk struct {
 
 func (x *PutBlobChunk) Reset() {
 	*x = PutBlobChunk{}
-	mi := &file_fsm_command_command_proto_msgTypes[39]
+	mi := &file_fsm_command_command_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4189,7 +4277,7 @@ func (x *PutBlobChunk) String() string {
 func (*PutBlobChunk) ProtoMessage() {}
 
 func (x *PutBlobChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[39]
+	mi := &file_fsm_command_command_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4202,7 +4290,7 @@ func (x *PutBlobChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutBlobChunk.ProtoReflect.Descriptor instead.
 func (*PutBlobChunk) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{39}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *PutBlobChunk) GetKey() string {
@@ -4249,7 +4337,7 @@ type DeleteBlob struct {
 
 func (x *DeleteBlob) Reset() {
 	*x = DeleteBlob{}
-	mi := &file_fsm_command_command_proto_msgTypes[40]
+	mi := &file_fsm_command_command_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4261,7 +4349,7 @@ func (x *DeleteBlob) String() string {
 func (*DeleteBlob) ProtoMessage() {}
 
 func (x *DeleteBlob) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[40]
+	mi := &file_fsm_command_command_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4274,7 +4362,7 @@ func (x *DeleteBlob) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteBlob.ProtoReflect.Descriptor instead.
 func (*DeleteBlob) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{40}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *DeleteBlob) GetKey() string {
@@ -4296,7 +4384,7 @@ type RetryFlowRun struct {
 
 func (x *RetryFlowRun) Reset() {
 	*x = RetryFlowRun{}
-	mi := &file_fsm_command_command_proto_msgTypes[41]
+	mi := &file_fsm_command_command_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4308,7 +4396,7 @@ func (x *RetryFlowRun) String() string {
 func (*RetryFlowRun) ProtoMessage() {}
 
 func (x *RetryFlowRun) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[41]
+	mi := &file_fsm_command_command_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4321,7 +4409,7 @@ func (x *RetryFlowRun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryFlowRun.ProtoReflect.Descriptor instead.
 func (*RetryFlowRun) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{41}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *RetryFlowRun) GetId() []byte {
@@ -4360,7 +4448,7 @@ type RerunFlowRun struct {
 
 func (x *RerunFlowRun) Reset() {
 	*x = RerunFlowRun{}
-	mi := &file_fsm_command_command_proto_msgTypes[42]
+	mi := &file_fsm_command_command_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4372,7 +4460,7 @@ func (x *RerunFlowRun) String() string {
 func (*RerunFlowRun) ProtoMessage() {}
 
 func (x *RerunFlowRun) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[42]
+	mi := &file_fsm_command_command_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4385,7 +4473,7 @@ func (x *RerunFlowRun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RerunFlowRun.ProtoReflect.Descriptor instead.
 func (*RerunFlowRun) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{42}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *RerunFlowRun) GetId() []byte {
@@ -4446,7 +4534,7 @@ type CreateJob struct {
 
 func (x *CreateJob) Reset() {
 	*x = CreateJob{}
-	mi := &file_fsm_command_command_proto_msgTypes[43]
+	mi := &file_fsm_command_command_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4458,7 +4546,7 @@ func (x *CreateJob) String() string {
 func (*CreateJob) ProtoMessage() {}
 
 func (x *CreateJob) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[43]
+	mi := &file_fsm_command_command_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4471,7 +4559,7 @@ func (x *CreateJob) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateJob.ProtoReflect.Descriptor instead.
 func (*CreateJob) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{43}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *CreateJob) GetId() []byte {
@@ -4547,7 +4635,7 @@ type AdvanceJob struct {
 
 func (x *AdvanceJob) Reset() {
 	*x = AdvanceJob{}
-	mi := &file_fsm_command_command_proto_msgTypes[44]
+	mi := &file_fsm_command_command_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4559,7 +4647,7 @@ func (x *AdvanceJob) String() string {
 func (*AdvanceJob) ProtoMessage() {}
 
 func (x *AdvanceJob) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[44]
+	mi := &file_fsm_command_command_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4572,7 +4660,7 @@ func (x *AdvanceJob) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdvanceJob.ProtoReflect.Descriptor instead.
 func (*AdvanceJob) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{44}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *AdvanceJob) GetId() []byte {
@@ -4633,7 +4721,7 @@ type CancelJob struct {
 
 func (x *CancelJob) Reset() {
 	*x = CancelJob{}
-	mi := &file_fsm_command_command_proto_msgTypes[45]
+	mi := &file_fsm_command_command_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4645,7 +4733,7 @@ func (x *CancelJob) String() string {
 func (*CancelJob) ProtoMessage() {}
 
 func (x *CancelJob) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[45]
+	mi := &file_fsm_command_command_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4658,7 +4746,7 @@ func (x *CancelJob) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelJob.ProtoReflect.Descriptor instead.
 func (*CancelJob) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{45}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *CancelJob) GetId() []byte {
@@ -4680,7 +4768,7 @@ type PutSavedSearch struct {
 
 func (x *PutSavedSearch) Reset() {
 	*x = PutSavedSearch{}
-	mi := &file_fsm_command_command_proto_msgTypes[46]
+	mi := &file_fsm_command_command_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4692,7 +4780,7 @@ func (x *PutSavedSearch) String() string {
 func (*PutSavedSearch) ProtoMessage() {}
 
 func (x *PutSavedSearch) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[46]
+	mi := &file_fsm_command_command_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4705,7 +4793,7 @@ func (x *PutSavedSearch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutSavedSearch.ProtoReflect.Descriptor instead.
 func (*PutSavedSearch) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{46}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *PutSavedSearch) GetId() []byte {
@@ -4746,7 +4834,7 @@ type Result struct {
 
 func (x *Result) Reset() {
 	*x = Result{}
-	mi := &file_fsm_command_command_proto_msgTypes[47]
+	mi := &file_fsm_command_command_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4758,7 +4846,7 @@ func (x *Result) String() string {
 func (*Result) ProtoMessage() {}
 
 func (x *Result) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[47]
+	mi := &file_fsm_command_command_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4771,7 +4859,7 @@ func (x *Result) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Result.ProtoReflect.Descriptor instead.
 func (*Result) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{47}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *Result) GetCode() Result_Code {
@@ -4843,7 +4931,7 @@ type StateResult struct {
 
 func (x *StateResult) Reset() {
 	*x = StateResult{}
-	mi := &file_fsm_command_command_proto_msgTypes[48]
+	mi := &file_fsm_command_command_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4855,7 +4943,7 @@ func (x *StateResult) String() string {
 func (*StateResult) ProtoMessage() {}
 
 func (x *StateResult) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[48]
+	mi := &file_fsm_command_command_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4868,7 +4956,7 @@ func (x *StateResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateResult.ProtoReflect.Descriptor instead.
 func (*StateResult) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{48}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *StateResult) GetStatus() StateResult_Status {
@@ -4924,7 +5012,7 @@ type CreateToken struct {
 
 func (x *CreateToken) Reset() {
 	*x = CreateToken{}
-	mi := &file_fsm_command_command_proto_msgTypes[49]
+	mi := &file_fsm_command_command_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4936,7 +5024,7 @@ func (x *CreateToken) String() string {
 func (*CreateToken) ProtoMessage() {}
 
 func (x *CreateToken) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[49]
+	mi := &file_fsm_command_command_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4949,7 +5037,7 @@ func (x *CreateToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateToken.ProtoReflect.Descriptor instead.
 func (*CreateToken) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{49}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *CreateToken) GetId() []byte {
@@ -5018,7 +5106,7 @@ type RevokeToken struct {
 
 func (x *RevokeToken) Reset() {
 	*x = RevokeToken{}
-	mi := &file_fsm_command_command_proto_msgTypes[50]
+	mi := &file_fsm_command_command_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5030,7 +5118,7 @@ func (x *RevokeToken) String() string {
 func (*RevokeToken) ProtoMessage() {}
 
 func (x *RevokeToken) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[50]
+	mi := &file_fsm_command_command_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5043,7 +5131,7 @@ func (x *RevokeToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeToken.ProtoReflect.Descriptor instead.
 func (*RevokeToken) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{50}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *RevokeToken) GetId() []byte {
@@ -5062,7 +5150,7 @@ type RecordAudit struct {
 
 func (x *RecordAudit) Reset() {
 	*x = RecordAudit{}
-	mi := &file_fsm_command_command_proto_msgTypes[51]
+	mi := &file_fsm_command_command_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5074,7 +5162,7 @@ func (x *RecordAudit) String() string {
 func (*RecordAudit) ProtoMessage() {}
 
 func (x *RecordAudit) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[51]
+	mi := &file_fsm_command_command_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5087,7 +5175,7 @@ func (x *RecordAudit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordAudit.ProtoReflect.Descriptor instead.
 func (*RecordAudit) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{51}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{52}
 }
 
 // TidyAccess removes up to `limit` of the oldest audit records that are older than audit_before or beyond the newest audit_keep, and
@@ -5104,7 +5192,7 @@ type TidyAccess struct {
 
 func (x *TidyAccess) Reset() {
 	*x = TidyAccess{}
-	mi := &file_fsm_command_command_proto_msgTypes[52]
+	mi := &file_fsm_command_command_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5116,7 +5204,7 @@ func (x *TidyAccess) String() string {
 func (*TidyAccess) ProtoMessage() {}
 
 func (x *TidyAccess) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[52]
+	mi := &file_fsm_command_command_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5129,7 +5217,7 @@ func (x *TidyAccess) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TidyAccess.ProtoReflect.Descriptor instead.
 func (*TidyAccess) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{52}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *TidyAccess) GetAuditBefore() int64 {
@@ -5170,7 +5258,7 @@ type UseTokens struct {
 
 func (x *UseTokens) Reset() {
 	*x = UseTokens{}
-	mi := &file_fsm_command_command_proto_msgTypes[53]
+	mi := &file_fsm_command_command_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5182,7 +5270,7 @@ func (x *UseTokens) String() string {
 func (*UseTokens) ProtoMessage() {}
 
 func (x *UseTokens) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[53]
+	mi := &file_fsm_command_command_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5195,7 +5283,7 @@ func (x *UseTokens) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UseTokens.ProtoReflect.Descriptor instead.
 func (*UseTokens) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{53}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *UseTokens) GetUses() []*UseTokens_Use {
@@ -5217,7 +5305,7 @@ type ScheduleRuns_Fire struct {
 
 func (x *ScheduleRuns_Fire) Reset() {
 	*x = ScheduleRuns_Fire{}
-	mi := &file_fsm_command_command_proto_msgTypes[54]
+	mi := &file_fsm_command_command_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5229,7 +5317,7 @@ func (x *ScheduleRuns_Fire) String() string {
 func (*ScheduleRuns_Fire) ProtoMessage() {}
 
 func (x *ScheduleRuns_Fire) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[54]
+	mi := &file_fsm_command_command_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5284,7 +5372,7 @@ type ClaimRuns_Wish struct {
 
 func (x *ClaimRuns_Wish) Reset() {
 	*x = ClaimRuns_Wish{}
-	mi := &file_fsm_command_command_proto_msgTypes[55]
+	mi := &file_fsm_command_command_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5296,7 +5384,7 @@ func (x *ClaimRuns_Wish) String() string {
 func (*ClaimRuns_Wish) ProtoMessage() {}
 
 func (x *ClaimRuns_Wish) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[55]
+	mi := &file_fsm_command_command_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5343,7 +5431,7 @@ type ClaimRuns_Pick struct {
 
 func (x *ClaimRuns_Pick) Reset() {
 	*x = ClaimRuns_Pick{}
-	mi := &file_fsm_command_command_proto_msgTypes[56]
+	mi := &file_fsm_command_command_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5355,7 +5443,7 @@ func (x *ClaimRuns_Pick) String() string {
 func (*ClaimRuns_Pick) ProtoMessage() {}
 
 func (x *ClaimRuns_Pick) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[56]
+	mi := &file_fsm_command_command_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5397,7 +5485,7 @@ type ExpireLeases_Expired struct {
 
 func (x *ExpireLeases_Expired) Reset() {
 	*x = ExpireLeases_Expired{}
-	mi := &file_fsm_command_command_proto_msgTypes[57]
+	mi := &file_fsm_command_command_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5409,7 +5497,7 @@ func (x *ExpireLeases_Expired) String() string {
 func (*ExpireLeases_Expired) ProtoMessage() {}
 
 func (x *ExpireLeases_Expired) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[57]
+	mi := &file_fsm_command_command_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5453,6 +5541,66 @@ func (x *ExpireLeases_Expired) GetReason() string {
 	return ""
 }
 
+type ResealBlocks_One struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	DataWas       []byte                 `protobuf:"bytes,2,opt,name=data_was,json=dataWas,proto3" json:"data_was,omitempty"` // digest
+	DataSealed    []byte                 `protobuf:"bytes,3,opt,name=data_sealed,json=dataSealed,proto3" json:"data_sealed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResealBlocks_One) Reset() {
+	*x = ResealBlocks_One{}
+	mi := &file_fsm_command_command_proto_msgTypes[59]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResealBlocks_One) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResealBlocks_One) ProtoMessage() {}
+
+func (x *ResealBlocks_One) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_command_command_proto_msgTypes[59]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResealBlocks_One.ProtoReflect.Descriptor instead.
+func (*ResealBlocks_One) Descriptor() ([]byte, []int) {
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{36, 0}
+}
+
+func (x *ResealBlocks_One) GetId() []byte {
+	if x != nil {
+		return x.Id
+	}
+	return nil
+}
+
+func (x *ResealBlocks_One) GetDataWas() []byte {
+	if x != nil {
+		return x.DataWas
+	}
+	return nil
+}
+
+func (x *ResealBlocks_One) GetDataSealed() []byte {
+	if x != nil {
+		return x.DataSealed
+	}
+	return nil
+}
+
 type WriteLogs_Run struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	FlowRunId     []byte                 `protobuf:"bytes,1,opt,name=flow_run_id,json=flowRunId,proto3" json:"flow_run_id,omitempty"`
@@ -5463,7 +5611,7 @@ type WriteLogs_Run struct {
 
 func (x *WriteLogs_Run) Reset() {
 	*x = WriteLogs_Run{}
-	mi := &file_fsm_command_command_proto_msgTypes[58]
+	mi := &file_fsm_command_command_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5475,7 +5623,7 @@ func (x *WriteLogs_Run) String() string {
 func (*WriteLogs_Run) ProtoMessage() {}
 
 func (x *WriteLogs_Run) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[58]
+	mi := &file_fsm_command_command_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5488,7 +5636,7 @@ func (x *WriteLogs_Run) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WriteLogs_Run.ProtoReflect.Descriptor instead.
 func (*WriteLogs_Run) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{38, 0}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{39, 0}
 }
 
 func (x *WriteLogs_Run) GetFlowRunId() []byte {
@@ -5515,7 +5663,7 @@ type AdvanceJob_Target struct {
 
 func (x *AdvanceJob_Target) Reset() {
 	*x = AdvanceJob_Target{}
-	mi := &file_fsm_command_command_proto_msgTypes[59]
+	mi := &file_fsm_command_command_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5527,7 +5675,7 @@ func (x *AdvanceJob_Target) String() string {
 func (*AdvanceJob_Target) ProtoMessage() {}
 
 func (x *AdvanceJob_Target) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[59]
+	mi := &file_fsm_command_command_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5540,7 +5688,7 @@ func (x *AdvanceJob_Target) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdvanceJob_Target.ProtoReflect.Descriptor instead.
 func (*AdvanceJob_Target) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{44, 0}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{45, 0}
 }
 
 func (x *AdvanceJob_Target) GetFlowRunId() []byte {
@@ -5567,7 +5715,7 @@ type UseTokens_Use struct {
 
 func (x *UseTokens_Use) Reset() {
 	*x = UseTokens_Use{}
-	mi := &file_fsm_command_command_proto_msgTypes[60]
+	mi := &file_fsm_command_command_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5579,7 +5727,7 @@ func (x *UseTokens_Use) String() string {
 func (*UseTokens_Use) ProtoMessage() {}
 
 func (x *UseTokens_Use) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[60]
+	mi := &file_fsm_command_command_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5592,7 +5740,7 @@ func (x *UseTokens_Use) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UseTokens_Use.ProtoReflect.Descriptor instead.
 func (*UseTokens_Use) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{53, 0}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{54, 0}
 }
 
 func (x *UseTokens_Use) GetId() []byte {
@@ -5613,7 +5761,7 @@ var File_fsm_command_command_proto protoreflect.FileDescriptor
 
 const file_fsm_command_command_proto_rawDesc = "" +
 	"\n" +
-	"\x19fsm/command/command.proto\x12\x11sluice.command.v1\x1a\x11fsm/row/row.proto\"\xf7\"\n" +
+	"\x19fsm/command/command.proto\x12\x11sluice.command.v1\x1a\x11fsm/row/row.proto\"\xc0#\n" +
 	"\bEnvelope\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x1c\n" +
 	"\tnamespace\x18\x02 \x01(\tR\tnamespace\x12\x14\n" +
@@ -5694,7 +5842,8 @@ const file_fsm_command_command_proto_rawDesc = "" +
 	"\n" +
 	"use_tokens\x18| \x01(\v2\x1c.sluice.command.v1.UseTokensH\x00R\tuseTokens\x12N\n" +
 	"\x10put_saved_search\x18\x87\x01 \x01(\v2!.sluice.command.v1.PutSavedSearchH\x00R\x0eputSavedSearch\x12L\n" +
-	"\x13delete_saved_search\x18\x88\x01 \x01(\v2\x19.sluice.command.v1.DeleteH\x00R\x11deleteSavedSearch\x12/\n" +
+	"\x13delete_saved_search\x18\x88\x01 \x01(\v2\x19.sluice.command.v1.DeleteH\x00R\x11deleteSavedSearch\x12G\n" +
+	"\rreseal_blocks\x18\x82\x01 \x01(\v2\x1f.sluice.command.v1.ResealBlocksH\x00R\fresealBlocks\x12/\n" +
 	"\x05audit\x18\x81\x01 \x01(\v2\x18.sluice.command.v1.AuditR\x05auditB\t\n" +
 	"\acommand\"\xb9\x01\n" +
 	"\x05Audit\x12\x19\n" +
@@ -5977,18 +6126,30 @@ const file_fsm_command_command_proto_rawDesc = "" +
 	"\vfields_json\x18\x05 \x01(\fR\n" +
 	"fieldsJson\x12\x1b\n" +
 	"\tif_absent\x18\x06 \x01(\bR\bifAbsentB\a\n" +
-	"\x05_type\"r\n" +
+	"\x05_type\"\x93\x01\n" +
 	"\vCreateBlock\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1b\n" +
 	"\tdata_json\x18\x03 \x01(\fR\bdataJson\x12\"\n" +
-	"\rblock_spec_id\x18\x04 \x01(\fR\vblockSpecId\"\x84\x01\n" +
+	"\rblock_spec_id\x18\x04 \x01(\fR\vblockSpecId\x12\x1f\n" +
+	"\vdata_sealed\x18K \x01(\fR\n" +
+	"dataSealed\"\xc0\x01\n" +
 	"\vUpdateBlock\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x19\n" +
 	"\bhas_name\x18\x02 \x01(\bR\ahasName\x12\x12\n" +
 	"\x04name\x18\x03 \x01(\tR\x04name\x12\x19\n" +
 	"\bhas_data\x18\x04 \x01(\bR\ahasData\x12\x1b\n" +
-	"\tdata_json\x18\x05 \x01(\fR\bdataJson\".\n" +
+	"\tdata_json\x18\x05 \x01(\fR\bdataJson\x12\x1f\n" +
+	"\vdata_sealed\x18K \x01(\fR\n" +
+	"dataSealed\x12\x19\n" +
+	"\bdata_was\x18L \x01(\fR\adataWas\"\x9e\x01\n" +
+	"\fResealBlocks\x12;\n" +
+	"\x06blocks\x18\x01 \x03(\v2#.sluice.command.v1.ResealBlocks.OneR\x06blocks\x1aQ\n" +
+	"\x03One\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\fR\x02id\x12\x19\n" +
+	"\bdata_was\x18\x02 \x01(\fR\adataWas\x12\x1f\n" +
+	"\vdata_sealed\x18\x03 \x01(\fR\n" +
+	"dataSealed\".\n" +
 	"\x11SetDefaultStorage\x12\x19\n" +
 	"\bblock_id\x18\x01 \x01(\fR\ablockId\"M\n" +
 	"\x13PutConcurrencyLimit\x12\x0e\n" +
@@ -6128,7 +6289,7 @@ func file_fsm_command_command_proto_rawDescGZIP() []byte {
 }
 
 var file_fsm_command_command_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_fsm_command_command_proto_msgTypes = make([]protoimpl.MessageInfo, 61)
+var file_fsm_command_command_proto_msgTypes = make([]protoimpl.MessageInfo, 63)
 var file_fsm_command_command_proto_goTypes = []any{
 	(Result_Code)(0),             // 0: sluice.command.v1.Result.Code
 	(StateResult_Status)(0),      // 1: sluice.command.v1.StateResult.Status
@@ -6168,43 +6329,45 @@ var file_fsm_command_command_proto_goTypes = []any{
 	(*CreateBlockSpec)(nil),      // 35: sluice.command.v1.CreateBlockSpec
 	(*CreateBlock)(nil),          // 36: sluice.command.v1.CreateBlock
 	(*UpdateBlock)(nil),          // 37: sluice.command.v1.UpdateBlock
-	(*SetDefaultStorage)(nil),    // 38: sluice.command.v1.SetDefaultStorage
-	(*PutConcurrencyLimit)(nil),  // 39: sluice.command.v1.PutConcurrencyLimit
-	(*WriteLogs)(nil),            // 40: sluice.command.v1.WriteLogs
-	(*PutBlobChunk)(nil),         // 41: sluice.command.v1.PutBlobChunk
-	(*DeleteBlob)(nil),           // 42: sluice.command.v1.DeleteBlob
-	(*RetryFlowRun)(nil),         // 43: sluice.command.v1.RetryFlowRun
-	(*RerunFlowRun)(nil),         // 44: sluice.command.v1.RerunFlowRun
-	(*CreateJob)(nil),            // 45: sluice.command.v1.CreateJob
-	(*AdvanceJob)(nil),           // 46: sluice.command.v1.AdvanceJob
-	(*CancelJob)(nil),            // 47: sluice.command.v1.CancelJob
-	(*PutSavedSearch)(nil),       // 48: sluice.command.v1.PutSavedSearch
-	(*Result)(nil),               // 49: sluice.command.v1.Result
-	(*StateResult)(nil),          // 50: sluice.command.v1.StateResult
-	(*CreateToken)(nil),          // 51: sluice.command.v1.CreateToken
-	(*RevokeToken)(nil),          // 52: sluice.command.v1.RevokeToken
-	(*RecordAudit)(nil),          // 53: sluice.command.v1.RecordAudit
-	(*TidyAccess)(nil),           // 54: sluice.command.v1.TidyAccess
-	(*UseTokens)(nil),            // 55: sluice.command.v1.UseTokens
-	(*ScheduleRuns_Fire)(nil),    // 56: sluice.command.v1.ScheduleRuns.Fire
-	(*ClaimRuns_Wish)(nil),       // 57: sluice.command.v1.ClaimRuns.Wish
-	(*ClaimRuns_Pick)(nil),       // 58: sluice.command.v1.ClaimRuns.Pick
-	(*ExpireLeases_Expired)(nil), // 59: sluice.command.v1.ExpireLeases.Expired
-	(*WriteLogs_Run)(nil),        // 60: sluice.command.v1.WriteLogs.Run
-	(*AdvanceJob_Target)(nil),    // 61: sluice.command.v1.AdvanceJob.Target
-	(*UseTokens_Use)(nil),        // 62: sluice.command.v1.UseTokens.Use
-	(row.StateType)(0),           // 63: sluice.row.v1.StateType
-	(*row.Data)(nil),             // 64: sluice.row.v1.Data
-	(*row.StateDetails)(nil),     // 65: sluice.row.v1.StateDetails
-	(*row.FlowRunner)(nil),       // 66: sluice.row.v1.FlowRunner
-	(*row.RunPolicy)(nil),        // 67: sluice.row.v1.RunPolicy
-	(row.Deployment_Catchup)(0),  // 68: sluice.row.v1.Deployment.Catchup
-	(*row.Policy)(nil),           // 69: sluice.row.v1.Policy
-	(*row.QueueFilter)(nil),      // 70: sluice.row.v1.QueueFilter
-	(row.Job_Action)(0),          // 71: sluice.row.v1.Job.Action
-	(*row.Grant)(nil),            // 72: sluice.row.v1.Grant
-	(row.TokenRole)(0),           // 73: sluice.row.v1.TokenRole
-	(*row.Log)(nil),              // 74: sluice.row.v1.Log
+	(*ResealBlocks)(nil),         // 38: sluice.command.v1.ResealBlocks
+	(*SetDefaultStorage)(nil),    // 39: sluice.command.v1.SetDefaultStorage
+	(*PutConcurrencyLimit)(nil),  // 40: sluice.command.v1.PutConcurrencyLimit
+	(*WriteLogs)(nil),            // 41: sluice.command.v1.WriteLogs
+	(*PutBlobChunk)(nil),         // 42: sluice.command.v1.PutBlobChunk
+	(*DeleteBlob)(nil),           // 43: sluice.command.v1.DeleteBlob
+	(*RetryFlowRun)(nil),         // 44: sluice.command.v1.RetryFlowRun
+	(*RerunFlowRun)(nil),         // 45: sluice.command.v1.RerunFlowRun
+	(*CreateJob)(nil),            // 46: sluice.command.v1.CreateJob
+	(*AdvanceJob)(nil),           // 47: sluice.command.v1.AdvanceJob
+	(*CancelJob)(nil),            // 48: sluice.command.v1.CancelJob
+	(*PutSavedSearch)(nil),       // 49: sluice.command.v1.PutSavedSearch
+	(*Result)(nil),               // 50: sluice.command.v1.Result
+	(*StateResult)(nil),          // 51: sluice.command.v1.StateResult
+	(*CreateToken)(nil),          // 52: sluice.command.v1.CreateToken
+	(*RevokeToken)(nil),          // 53: sluice.command.v1.RevokeToken
+	(*RecordAudit)(nil),          // 54: sluice.command.v1.RecordAudit
+	(*TidyAccess)(nil),           // 55: sluice.command.v1.TidyAccess
+	(*UseTokens)(nil),            // 56: sluice.command.v1.UseTokens
+	(*ScheduleRuns_Fire)(nil),    // 57: sluice.command.v1.ScheduleRuns.Fire
+	(*ClaimRuns_Wish)(nil),       // 58: sluice.command.v1.ClaimRuns.Wish
+	(*ClaimRuns_Pick)(nil),       // 59: sluice.command.v1.ClaimRuns.Pick
+	(*ExpireLeases_Expired)(nil), // 60: sluice.command.v1.ExpireLeases.Expired
+	(*ResealBlocks_One)(nil),     // 61: sluice.command.v1.ResealBlocks.One
+	(*WriteLogs_Run)(nil),        // 62: sluice.command.v1.WriteLogs.Run
+	(*AdvanceJob_Target)(nil),    // 63: sluice.command.v1.AdvanceJob.Target
+	(*UseTokens_Use)(nil),        // 64: sluice.command.v1.UseTokens.Use
+	(row.StateType)(0),           // 65: sluice.row.v1.StateType
+	(*row.Data)(nil),             // 66: sluice.row.v1.Data
+	(*row.StateDetails)(nil),     // 67: sluice.row.v1.StateDetails
+	(*row.FlowRunner)(nil),       // 68: sluice.row.v1.FlowRunner
+	(*row.RunPolicy)(nil),        // 69: sluice.row.v1.RunPolicy
+	(row.Deployment_Catchup)(0),  // 70: sluice.row.v1.Deployment.Catchup
+	(*row.Policy)(nil),           // 71: sluice.row.v1.Policy
+	(*row.QueueFilter)(nil),      // 72: sluice.row.v1.QueueFilter
+	(row.Job_Action)(0),          // 73: sluice.row.v1.Job.Action
+	(*row.Grant)(nil),            // 74: sluice.row.v1.Grant
+	(row.TokenRole)(0),           // 75: sluice.row.v1.TokenRole
+	(*row.Log)(nil),              // 76: sluice.row.v1.Log
 }
 var file_fsm_command_command_proto_depIdxs = []int32{
 	4,  // 0: sluice.command.v1.Envelope.idempotency:type_name -> sluice.command.v1.Idempotency
@@ -6242,70 +6405,72 @@ var file_fsm_command_command_proto_depIdxs = []int32{
 	36, // 32: sluice.command.v1.Envelope.create_block:type_name -> sluice.command.v1.CreateBlock
 	37, // 33: sluice.command.v1.Envelope.update_block:type_name -> sluice.command.v1.UpdateBlock
 	9,  // 34: sluice.command.v1.Envelope.delete_block:type_name -> sluice.command.v1.Delete
-	38, // 35: sluice.command.v1.Envelope.set_default_storage:type_name -> sluice.command.v1.SetDefaultStorage
-	39, // 36: sluice.command.v1.Envelope.put_concurrency_limit:type_name -> sluice.command.v1.PutConcurrencyLimit
+	39, // 35: sluice.command.v1.Envelope.set_default_storage:type_name -> sluice.command.v1.SetDefaultStorage
+	40, // 36: sluice.command.v1.Envelope.put_concurrency_limit:type_name -> sluice.command.v1.PutConcurrencyLimit
 	9,  // 37: sluice.command.v1.Envelope.delete_concurrency_limit:type_name -> sluice.command.v1.Delete
-	40, // 38: sluice.command.v1.Envelope.write_logs:type_name -> sluice.command.v1.WriteLogs
-	41, // 39: sluice.command.v1.Envelope.put_blob_chunk:type_name -> sluice.command.v1.PutBlobChunk
-	42, // 40: sluice.command.v1.Envelope.delete_blob:type_name -> sluice.command.v1.DeleteBlob
-	43, // 41: sluice.command.v1.Envelope.retry_flow_run:type_name -> sluice.command.v1.RetryFlowRun
-	44, // 42: sluice.command.v1.Envelope.rerun_flow_run:type_name -> sluice.command.v1.RerunFlowRun
-	45, // 43: sluice.command.v1.Envelope.create_job:type_name -> sluice.command.v1.CreateJob
-	46, // 44: sluice.command.v1.Envelope.advance_job:type_name -> sluice.command.v1.AdvanceJob
-	47, // 45: sluice.command.v1.Envelope.cancel_job:type_name -> sluice.command.v1.CancelJob
+	41, // 38: sluice.command.v1.Envelope.write_logs:type_name -> sluice.command.v1.WriteLogs
+	42, // 39: sluice.command.v1.Envelope.put_blob_chunk:type_name -> sluice.command.v1.PutBlobChunk
+	43, // 40: sluice.command.v1.Envelope.delete_blob:type_name -> sluice.command.v1.DeleteBlob
+	44, // 41: sluice.command.v1.Envelope.retry_flow_run:type_name -> sluice.command.v1.RetryFlowRun
+	45, // 42: sluice.command.v1.Envelope.rerun_flow_run:type_name -> sluice.command.v1.RerunFlowRun
+	46, // 43: sluice.command.v1.Envelope.create_job:type_name -> sluice.command.v1.CreateJob
+	47, // 44: sluice.command.v1.Envelope.advance_job:type_name -> sluice.command.v1.AdvanceJob
+	48, // 45: sluice.command.v1.Envelope.cancel_job:type_name -> sluice.command.v1.CancelJob
 	20, // 46: sluice.command.v1.Envelope.patch_deployment:type_name -> sluice.command.v1.PatchDeployment
 	21, // 47: sluice.command.v1.Envelope.resolve_conflicts:type_name -> sluice.command.v1.ResolveConflicts
 	22, // 48: sluice.command.v1.Envelope.enforce_deadlines:type_name -> sluice.command.v1.EnforceDeadlines
 	23, // 49: sluice.command.v1.Envelope.put_schedule:type_name -> sluice.command.v1.PutSchedule
 	24, // 50: sluice.command.v1.Envelope.delete_schedule:type_name -> sluice.command.v1.DeleteSchedule
 	25, // 51: sluice.command.v1.Envelope.backfill_runs:type_name -> sluice.command.v1.BackfillRuns
-	51, // 52: sluice.command.v1.Envelope.create_token:type_name -> sluice.command.v1.CreateToken
-	52, // 53: sluice.command.v1.Envelope.revoke_token:type_name -> sluice.command.v1.RevokeToken
-	53, // 54: sluice.command.v1.Envelope.record_audit:type_name -> sluice.command.v1.RecordAudit
-	54, // 55: sluice.command.v1.Envelope.tidy_access:type_name -> sluice.command.v1.TidyAccess
-	55, // 56: sluice.command.v1.Envelope.use_tokens:type_name -> sluice.command.v1.UseTokens
-	48, // 57: sluice.command.v1.Envelope.put_saved_search:type_name -> sluice.command.v1.PutSavedSearch
+	52, // 52: sluice.command.v1.Envelope.create_token:type_name -> sluice.command.v1.CreateToken
+	53, // 53: sluice.command.v1.Envelope.revoke_token:type_name -> sluice.command.v1.RevokeToken
+	54, // 54: sluice.command.v1.Envelope.record_audit:type_name -> sluice.command.v1.RecordAudit
+	55, // 55: sluice.command.v1.Envelope.tidy_access:type_name -> sluice.command.v1.TidyAccess
+	56, // 56: sluice.command.v1.Envelope.use_tokens:type_name -> sluice.command.v1.UseTokens
+	49, // 57: sluice.command.v1.Envelope.put_saved_search:type_name -> sluice.command.v1.PutSavedSearch
 	9,  // 58: sluice.command.v1.Envelope.delete_saved_search:type_name -> sluice.command.v1.Delete
-	3,  // 59: sluice.command.v1.Envelope.audit:type_name -> sluice.command.v1.Audit
-	63, // 60: sluice.command.v1.ProposedState.type:type_name -> sluice.row.v1.StateType
-	64, // 61: sluice.command.v1.ProposedState.data:type_name -> sluice.row.v1.Data
-	65, // 62: sluice.command.v1.ProposedState.details:type_name -> sluice.row.v1.StateDetails
-	66, // 63: sluice.command.v1.CreateFlowRun.flow_runner:type_name -> sluice.row.v1.FlowRunner
-	12, // 64: sluice.command.v1.CreateFlowRun.state:type_name -> sluice.command.v1.ProposedState
-	67, // 65: sluice.command.v1.CreateFlowRun.policy:type_name -> sluice.row.v1.RunPolicy
-	66, // 66: sluice.command.v1.UpdateFlowRun.flow_runner:type_name -> sluice.row.v1.FlowRunner
-	12, // 67: sluice.command.v1.SetState.state:type_name -> sluice.command.v1.ProposedState
-	12, // 68: sluice.command.v1.CreateTaskRun.state:type_name -> sluice.command.v1.ProposedState
-	64, // 69: sluice.command.v1.PutDeployment.flow_data:type_name -> sluice.row.v1.Data
-	66, // 70: sluice.command.v1.PutDeployment.flow_runner:type_name -> sluice.row.v1.FlowRunner
-	68, // 71: sluice.command.v1.PutDeployment.catchup:type_name -> sluice.row.v1.Deployment.Catchup
-	69, // 72: sluice.command.v1.PutDeployment.policy:type_name -> sluice.row.v1.Policy
-	66, // 73: sluice.command.v1.PatchDeployment.flow_runner:type_name -> sluice.row.v1.FlowRunner
-	68, // 74: sluice.command.v1.PatchDeployment.catchup:type_name -> sluice.row.v1.Deployment.Catchup
-	69, // 75: sluice.command.v1.PatchDeployment.policy:type_name -> sluice.row.v1.Policy
-	56, // 76: sluice.command.v1.BackfillRuns.fires:type_name -> sluice.command.v1.ScheduleRuns.Fire
-	56, // 77: sluice.command.v1.ScheduleRuns.fires:type_name -> sluice.command.v1.ScheduleRuns.Fire
-	70, // 78: sluice.command.v1.CreateWorkQueue.filter:type_name -> sluice.row.v1.QueueFilter
-	70, // 79: sluice.command.v1.UpdateWorkQueue.filter:type_name -> sluice.row.v1.QueueFilter
-	57, // 80: sluice.command.v1.ClaimRuns.wishes:type_name -> sluice.command.v1.ClaimRuns.Wish
-	59, // 81: sluice.command.v1.ExpireLeases.expired:type_name -> sluice.command.v1.ExpireLeases.Expired
-	60, // 82: sluice.command.v1.WriteLogs.runs:type_name -> sluice.command.v1.WriteLogs.Run
-	71, // 83: sluice.command.v1.CreateJob.action:type_name -> sluice.row.v1.Job.Action
-	63, // 84: sluice.command.v1.CreateJob.state_type:type_name -> sluice.row.v1.StateType
-	61, // 85: sluice.command.v1.AdvanceJob.targets:type_name -> sluice.command.v1.AdvanceJob.Target
-	0,  // 86: sluice.command.v1.Result.code:type_name -> sluice.command.v1.Result.Code
-	50, // 87: sluice.command.v1.Result.state:type_name -> sluice.command.v1.StateResult
-	72, // 88: sluice.command.v1.Result.grants:type_name -> sluice.row.v1.Grant
-	1,  // 89: sluice.command.v1.StateResult.status:type_name -> sluice.command.v1.StateResult.Status
-	73, // 90: sluice.command.v1.CreateToken.role:type_name -> sluice.row.v1.TokenRole
-	62, // 91: sluice.command.v1.UseTokens.uses:type_name -> sluice.command.v1.UseTokens.Use
-	58, // 92: sluice.command.v1.ClaimRuns.Wish.picks:type_name -> sluice.command.v1.ClaimRuns.Pick
-	74, // 93: sluice.command.v1.WriteLogs.Run.logs:type_name -> sluice.row.v1.Log
-	94, // [94:94] is the sub-list for method output_type
-	94, // [94:94] is the sub-list for method input_type
-	94, // [94:94] is the sub-list for extension type_name
-	94, // [94:94] is the sub-list for extension extendee
-	0,  // [0:94] is the sub-list for field type_name
+	38, // 59: sluice.command.v1.Envelope.reseal_blocks:type_name -> sluice.command.v1.ResealBlocks
+	3,  // 60: sluice.command.v1.Envelope.audit:type_name -> sluice.command.v1.Audit
+	65, // 61: sluice.command.v1.ProposedState.type:type_name -> sluice.row.v1.StateType
+	66, // 62: sluice.command.v1.ProposedState.data:type_name -> sluice.row.v1.Data
+	67, // 63: sluice.command.v1.ProposedState.details:type_name -> sluice.row.v1.StateDetails
+	68, // 64: sluice.command.v1.CreateFlowRun.flow_runner:type_name -> sluice.row.v1.FlowRunner
+	12, // 65: sluice.command.v1.CreateFlowRun.state:type_name -> sluice.command.v1.ProposedState
+	69, // 66: sluice.command.v1.CreateFlowRun.policy:type_name -> sluice.row.v1.RunPolicy
+	68, // 67: sluice.command.v1.UpdateFlowRun.flow_runner:type_name -> sluice.row.v1.FlowRunner
+	12, // 68: sluice.command.v1.SetState.state:type_name -> sluice.command.v1.ProposedState
+	12, // 69: sluice.command.v1.CreateTaskRun.state:type_name -> sluice.command.v1.ProposedState
+	66, // 70: sluice.command.v1.PutDeployment.flow_data:type_name -> sluice.row.v1.Data
+	68, // 71: sluice.command.v1.PutDeployment.flow_runner:type_name -> sluice.row.v1.FlowRunner
+	70, // 72: sluice.command.v1.PutDeployment.catchup:type_name -> sluice.row.v1.Deployment.Catchup
+	71, // 73: sluice.command.v1.PutDeployment.policy:type_name -> sluice.row.v1.Policy
+	68, // 74: sluice.command.v1.PatchDeployment.flow_runner:type_name -> sluice.row.v1.FlowRunner
+	70, // 75: sluice.command.v1.PatchDeployment.catchup:type_name -> sluice.row.v1.Deployment.Catchup
+	71, // 76: sluice.command.v1.PatchDeployment.policy:type_name -> sluice.row.v1.Policy
+	57, // 77: sluice.command.v1.BackfillRuns.fires:type_name -> sluice.command.v1.ScheduleRuns.Fire
+	57, // 78: sluice.command.v1.ScheduleRuns.fires:type_name -> sluice.command.v1.ScheduleRuns.Fire
+	72, // 79: sluice.command.v1.CreateWorkQueue.filter:type_name -> sluice.row.v1.QueueFilter
+	72, // 80: sluice.command.v1.UpdateWorkQueue.filter:type_name -> sluice.row.v1.QueueFilter
+	58, // 81: sluice.command.v1.ClaimRuns.wishes:type_name -> sluice.command.v1.ClaimRuns.Wish
+	60, // 82: sluice.command.v1.ExpireLeases.expired:type_name -> sluice.command.v1.ExpireLeases.Expired
+	61, // 83: sluice.command.v1.ResealBlocks.blocks:type_name -> sluice.command.v1.ResealBlocks.One
+	62, // 84: sluice.command.v1.WriteLogs.runs:type_name -> sluice.command.v1.WriteLogs.Run
+	73, // 85: sluice.command.v1.CreateJob.action:type_name -> sluice.row.v1.Job.Action
+	65, // 86: sluice.command.v1.CreateJob.state_type:type_name -> sluice.row.v1.StateType
+	63, // 87: sluice.command.v1.AdvanceJob.targets:type_name -> sluice.command.v1.AdvanceJob.Target
+	0,  // 88: sluice.command.v1.Result.code:type_name -> sluice.command.v1.Result.Code
+	51, // 89: sluice.command.v1.Result.state:type_name -> sluice.command.v1.StateResult
+	74, // 90: sluice.command.v1.Result.grants:type_name -> sluice.row.v1.Grant
+	1,  // 91: sluice.command.v1.StateResult.status:type_name -> sluice.command.v1.StateResult.Status
+	75, // 92: sluice.command.v1.CreateToken.role:type_name -> sluice.row.v1.TokenRole
+	64, // 93: sluice.command.v1.UseTokens.uses:type_name -> sluice.command.v1.UseTokens.Use
+	59, // 94: sluice.command.v1.ClaimRuns.Wish.picks:type_name -> sluice.command.v1.ClaimRuns.Pick
+	76, // 95: sluice.command.v1.WriteLogs.Run.logs:type_name -> sluice.row.v1.Log
+	96, // [96:96] is the sub-list for method output_type
+	96, // [96:96] is the sub-list for method input_type
+	96, // [96:96] is the sub-list for extension type_name
+	96, // [96:96] is the sub-list for extension extendee
+	0,  // [0:96] is the sub-list for field type_name
 }
 
 func init() { file_fsm_command_command_proto_init() }
@@ -6372,6 +6537,7 @@ func file_fsm_command_command_proto_init() {
 		(*Envelope_UseTokens)(nil),
 		(*Envelope_PutSavedSearch)(nil),
 		(*Envelope_DeleteSavedSearch)(nil),
+		(*Envelope_ResealBlocks)(nil),
 	}
 	file_fsm_command_command_proto_msgTypes[10].OneofWrappers = []any{}
 	file_fsm_command_command_proto_msgTypes[11].OneofWrappers = []any{}
@@ -6382,14 +6548,14 @@ func file_fsm_command_command_proto_init() {
 	file_fsm_command_command_proto_msgTypes[26].OneofWrappers = []any{}
 	file_fsm_command_command_proto_msgTypes[27].OneofWrappers = []any{}
 	file_fsm_command_command_proto_msgTypes[33].OneofWrappers = []any{}
-	file_fsm_command_command_proto_msgTypes[42].OneofWrappers = []any{}
+	file_fsm_command_command_proto_msgTypes[43].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fsm_command_command_proto_rawDesc), len(file_fsm_command_command_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   61,
+			NumMessages:   63,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

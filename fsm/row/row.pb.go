@@ -2428,8 +2428,9 @@ type Block struct {
 	Created       int64                  `protobuf:"varint,2,opt,name=created,proto3" json:"created,omitempty"`
 	Updated       int64                  `protobuf:"varint,3,opt,name=updated,proto3" json:"updated,omitempty"`
 	Name          string                 `protobuf:"bytes,4,opt,name=name,proto3" json:"name,omitempty"`
-	DataJson      []byte                 `protobuf:"bytes,5,opt,name=data_json,json=dataJson,proto3" json:"data_json,omitempty"`
+	DataJson      []byte                 `protobuf:"bytes,5,opt,name=data_json,json=dataJson,proto3" json:"data_json,omitempty"` // in clear: of blocks without data, and of those that were stored before data was encrypted
 	BlockSpecId   []byte                 `protobuf:"bytes,6,opt,name=block_spec_id,json=blockSpecId,proto3" json:"block_spec_id,omitempty"`
+	DataSealed    []byte                 `protobuf:"bytes,75,opt,name=data_sealed,json=dataSealed,proto3" json:"data_sealed,omitempty"` // in the format of package secret, about the block's id; data_json is then empty
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2502,6 +2503,13 @@ func (x *Block) GetDataJson() []byte {
 func (x *Block) GetBlockSpecId() []byte {
 	if x != nil {
 		return x.BlockSpecId
+	}
+	return nil
+}
+
+func (x *Block) GetDataSealed() []byte {
+	if x != nil {
+		return x.DataSealed
 	}
 	return nil
 }
@@ -4205,14 +4213,16 @@ const file_fsm_row_row_proto_rawDesc = "" +
 	"\x04type\x18\x06 \x01(\tH\x00R\x04type\x88\x01\x01\x12\x1f\n" +
 	"\vfields_json\x18\a \x01(\fR\n" +
 	"fieldsJsonB\a\n" +
-	"\x05_type\"\xa0\x01\n" +
+	"\x05_type\"\xc1\x01\n" +
 	"\x05Block\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x18\n" +
 	"\acreated\x18\x02 \x01(\x03R\acreated\x12\x18\n" +
 	"\aupdated\x18\x03 \x01(\x03R\aupdated\x12\x12\n" +
 	"\x04name\x18\x04 \x01(\tR\x04name\x12\x1b\n" +
 	"\tdata_json\x18\x05 \x01(\fR\bdataJson\x12\"\n" +
-	"\rblock_spec_id\x18\x06 \x01(\fR\vblockSpecId\"~\n" +
+	"\rblock_spec_id\x18\x06 \x01(\fR\vblockSpecId\x12\x1f\n" +
+	"\vdata_sealed\x18K \x01(\fR\n" +
+	"dataSealed\"~\n" +
 	"\x10ConcurrencyLimit\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x18\n" +
 	"\acreated\x18\x02 \x01(\x03R\acreated\x12\x18\n" +
