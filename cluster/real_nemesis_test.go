@@ -137,6 +137,12 @@ func TestNemesisOfRuns(t *testing.T) {
 		n.worker(60, n.race)
 		rng := rand.New(rand.NewPCG(seed, 0))
 		n.rage(rng, 12, pacer(rng, &n.acks))
+		// On a machine with little time for us all faults may be over before the first run is.
+		until(t, "a run was executed to its end and states were compared", func() bool {
+			n.mu.Lock()
+			defer n.mu.Unlock()
+			return len(n.ended) > 0 && n.compared > 0
+		})
 		close(n.stop)
 		n.work.Wait()
 		n.check()
@@ -537,7 +543,4 @@ func (n *realNemesis) check() {
 	}
 	n.checkHistory(n.log)
 	t.Logf("%d nodes: %d writes, %d scheduled runs, %d completed, %d operations on names and leases, %d states compared", len(n.members), n.acks.Load(), runs, completed, n.log.Len(), n.compared)
-	if completed == 0 || n.compared == 0 {
-		t.Error("nothing was executed or compared")
-	}
 }
