@@ -197,6 +197,14 @@ func (a *applier) perform() (*command.Result, error) {
 		return a.deleteSavedSearch(c.DeleteSavedSearch.Id)
 	case *command.Envelope_ResealBlocks:
 		return a.resealBlocks(c.ResealBlocks)
+	case *command.Envelope_SetRetention:
+		return a.setRetention(c.SetRetention)
+	case *command.Envelope_NoteRetentionTime:
+		return a.noteRetentionTime()
+	case *command.Envelope_Prune:
+		return a.prune(c.Prune)
+	case *command.Envelope_PruneCache:
+		return a.pruneCache(c.PruneCache)
 	default:
 		return nil, command.ErrUnknownCommand
 	}

@@ -32,6 +32,7 @@ func (a *applier) putDeployment(c *command.PutDeployment) (*command.Result, erro
 		Name: c.Name, FlowId: c.FlowId, FlowData: c.FlowData, ScheduleJson: c.ScheduleJson, IsScheduleActive: c.IsScheduleActive,
 		ParametersJson: c.ParametersJson, Tags: c.Tags, FlowRunner: c.FlowRunner, Catchup: c.Catchup, CatchupLimit: c.CatchupLimit,
 		ParameterSchemaJson: c.ParameterSchemaJson, Entrypoint: c.Entrypoint, Policy: c.Policy,
+		Retention: c.Retention,
 	}
 	if stored == nil {
 		next.Id, next.Created, next.Updated = c.Id, a.now, a.now
@@ -48,6 +49,9 @@ func (a *applier) putDeployment(c *command.PutDeployment) (*command.Result, erro
 	}
 	if !c.HasPolicy {
 		next.Policy = stored.Policy
+	}
+	if !c.HasRetention {
+		next.Retention = stored.Retention
 	}
 	next.Id, next.Created, next.Updated = stored.Id, stored.Created, stored.Updated
 	next.ScheduleRevision, next.NextFire, next.ScheduleAnchor = stored.ScheduleRevision, stored.NextFire, stored.ScheduleAnchor
@@ -150,6 +154,9 @@ func (a *applier) patchDeployment(c *command.PatchDeployment) (*command.Result, 
 	}
 	if c.HasCatchupLimit {
 		next.CatchupLimit = c.CatchupLimit
+	}
+	if c.HasRetention {
+		next.Retention = c.Retention
 	}
 	patchPolicy(next, c)
 	if proto.Equal(next, e.Row) {

@@ -340,13 +340,13 @@ func (a *applier) deleteFlowRun(id []byte) (*command.Result, error) {
 	return ok(id), a.removeFlowRun(id)
 }
 
-// removeFlowRun removes a flow run with its states, slots and task runs. Its logs stay, as Orion's do.
+// removeFlowRun removes a flow run with its states, slots and task runs. Its logs stay, as Orion's do, until retention takes them.
 func (a *applier) removeFlowRun(id []byte) error {
 	e, err := a.tx.EditFlowRun(id)
 	if err != nil || e == nil {
 		return err
 	}
-	if err := a.tx.DeleteLogBookkeeping(id); err != nil {
+	if err := a.tx.DeleteLogProducers(id); err != nil {
 		return err
 	}
 	var tasks [][]byte

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/sluice-dev/sluice/fsm/command"
+	"github.com/sluice-dev/sluice/fsm/orchestration"
 	"github.com/sluice-dev/sluice/fsm/row"
 	"github.com/sluice-dev/sluice/fsm/watch"
 )
@@ -59,9 +60,10 @@ func (a *applier) seenBefore(flowRunID, producer []byte, sequence uint64) (bool,
 	return false, e.Save()
 }
 
-// withinQuota returns the lines that fit into what is left of the run's quota, and once a marker in the place of the rest.
+// withinQuota returns the lines that fit into what is left of the run's quota, and once a marker in the place of the rest. It notes
+// when they came: retention goes by it.
 func (a *applier) withinQuota(flowRunID []byte, logs []*row.Log, quota int64) ([]*row.Log, error) {
-	if quota == 0 || len(logs) == 0 {
+	if len(logs) == 0 {
 		return logs, nil
 	}
 	e, err := a.tx.EditLogUsage(flowRunID)
@@ -69,9 +71,21 @@ func (a *applier) withinQuota(flowRunID []byte, logs []*row.Log, quota int64) ([
 		return nil, err
 	}
 	if e == nil {
-		e = a.tx.NewLogUsage(&row.LogUsage{FlowRunId: flowRunID})
+		run, err := a.tx.FlowRun(id16(flowRunID))
+		if err != nil {
+			return nil, err
+		}
+		e = a.tx.NewLogUsage(&row.LogUsage{FlowRunId: flowRunID, DeploymentId: run.GetDeploymentId()})
 	}
-	if e.Row.Truncated {
+	hour := orchestration.LogsHour(a.now)
+	moved := hour != e.Row.Newest
+	e.Row.Newest = hour
+	switch {
+	case quota == 0 && moved:
+		return logs, e.Save()
+	case quota == 0:
+		return logs, nil
+	case e.Row.Truncated:
 		return nil, nil
 	}
 	for i, line := range logs {

@@ -38,6 +38,20 @@ type View interface {
 	// SlotsInUse is how many runs occupy a work queue or another limit.
 	SlotsInUse(limitID api.ID) (int, error)
 
+	Deployment(id api.ID) (*row.Deployment, error)
+	RetentionPolicy() (*row.RetentionPolicy, error)
+	// DeploymentsWithHistory walks the deployments that have finished runs or logs, the nil id for none.
+	DeploymentsWithHistory(fn func(api.ID) (more bool, err error)) error
+	// FinishedRuns walks a deployment's finished runs by when they finished (µs), after a time and id (nil: from the first).
+	FinishedRuns(deploymentID api.ID, afterTime int64, afterID api.ID, fn func(finished int64, id api.ID) (more bool, err error)) error
+	// RunsWithLogs walks a deployment's runs that have logs by the hour in which their newest line came.
+	RunsWithLogs(deploymentID api.ID, afterTime int64, afterID api.ID, fn func(newest int64, id api.ID) (more bool, err error)) error
+	CountFinishedRuns(deploymentID api.ID) (int64, error)
+	CountRunsWithLogs(deploymentID api.ID) (int64, error)
+	CountFlowRuns(t row.StateType) (int64, error)
+	// ExpiredCacheEntries reports whether an entry of the task cache expired before that time.
+	ExpiredCacheEntries(before int64) (bool, error)
+
 	Close() error
 }
 
@@ -73,6 +87,10 @@ type Observer interface {
 	ClockJumped(by time.Duration)
 	// RunsMade says how many runs were made from schedules.
 	RunsMade(n int)
+	// Pruned says that retention removed rows of a table, of that size together.
+	Pruned(reason PruneReason, table string, rows, bytes int64)
+	// RetentionSwept says that retention has looked at everything that might go, and whether it holds back for a jump of the time.
+	RetentionSwept(held bool)
 }
 
 // noObserver is used when none is configured.
@@ -83,6 +101,9 @@ func (noObserver) Claimed(time.Duration)     {}
 func (noObserver) LeaseExpired()             {}
 func (noObserver) ClockJumped(time.Duration) {}
 func (noObserver) RunsMade(int)              {}
+
+func (noObserver) Pruned(PruneReason, string, int64, int64) {}
+func (noObserver) RetentionSwept(bool)                      {}
 
 // Epoch is one leader's reign.
 type Epoch struct {

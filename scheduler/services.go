@@ -27,6 +27,8 @@ type Config struct {
 	LeaseTTL time.Duration
 	// Observer is told what happens; nil: nobody.
 	Observer Observer
+	// RetentionEvery is how often retention looks for what may go. Default one minute.
+	RetentionEvery time.Duration
 	// Logger; nil discards.
 	Logger *slog.Logger
 }
@@ -63,6 +65,9 @@ func New(cfg Config) (*Services, error) {
 	}
 	if cfg.LeaseTTL == 0 {
 		cfg.LeaseTTL = 12 * time.Second
+	}
+	if cfg.RetentionEvery <= 0 {
+		cfg.RetentionEvery = time.Minute
 	}
 	if cfg.Elapsed == nil {
 		began := time.Now()
@@ -187,6 +192,7 @@ type session struct {
 	deadlines    *deadlines
 	purge        *purge
 	retire       *retire
+	retention    *retention
 }
 
 // begin rebuilds all services from the state as it is now.
@@ -209,7 +215,8 @@ func (s *Services) begin(epoch Epoch) (*session, error) {
 		unwelcome: map[protoreflect.Name]bool{}}
 	c.jumps = newJumps(s.cfg, c.leaseTTL+c.beat())
 	c.latest.Store(floor)
-	now := &session{core: c, events: events, from: view.Index(), materializer: newMaterializer(c), leases: newLeases(c), late: newLate(c), deadlines: newDeadlines(c), purge: newPurge(c)}
+	now := &session{core: c, events: events, from: view.Index(), materializer: newMaterializer(c), leases: newLeases(c), late: newLate(c), deadlines: newDeadlines(c), purge: newPurge(c),
+		retention: newRetention(c, s.cfg.RetentionEvery)}
 	now.dispatcher, now.retire = newDispatcher(c, now.leases), newRetire(c, now.leases)
 	c.jumps.moved = func() {
 		now.materializer.wake.set()
@@ -225,7 +232,7 @@ func (n *session) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var all sync.WaitGroup
-	for _, service := range []func(context.Context) error{n.follow, n.materializer.run, n.dispatcher.run, n.leases.run, n.late.run, n.deadlines.run, n.purge.run, n.retire.run} {
+	for _, service := range []func(context.Context) error{n.follow, n.materializer.run, n.dispatcher.run, n.leases.run, n.late.run, n.deadlines.run, n.purge.run, n.retire.run, n.retention.run} {
 		all.Go(func() { cancel(service(ctx)) })
 	}
 	all.Wait()
@@ -248,12 +255,14 @@ func (n *session) follow(ctx context.Context) error {
 			n.dispatcher.observeRun(e.FlowRun, e.Deleted)
 			n.late.observe(e.FlowRun, e.Deleted)
 			n.deadlines.observe(e.FlowRun, e.Deleted)
+			n.retention.observeRun(e.FlowRun, e.Deleted)
 			if e.FlowRun.Lease != nil {
 				n.purge.granted()
 			}
 		case watch.TopicDeployment:
 			n.materializer.observe(e.Deployment, e.Deleted)
 			n.dispatcher.observeDeployment(e.Deployment, e.Deleted)
+			n.retention.observeDeployment(e.Deployment, e.Deleted)
 			if e.Deleted {
 				n.dispatcher.deploymentDeleted()
 			}

@@ -25,6 +25,101 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+type Prune_What int32
+
+const (
+	Prune_RUNS Prune_What = 0
+	Prune_LOGS Prune_What = 1
+)
+
+// Enum value maps for Prune_What.
+var (
+	Prune_What_name = map[int32]string{
+		0: "RUNS",
+		1: "LOGS",
+	}
+	Prune_What_value = map[string]int32{
+		"RUNS": 0,
+		"LOGS": 1,
+	}
+)
+
+func (x Prune_What) Enum() *Prune_What {
+	p := new(Prune_What)
+	*p = x
+	return p
+}
+
+func (x Prune_What) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Prune_What) Descriptor() protoreflect.EnumDescriptor {
+	return file_fsm_command_command_proto_enumTypes[0].Descriptor()
+}
+
+func (Prune_What) Type() protoreflect.EnumType {
+	return &file_fsm_command_command_proto_enumTypes[0]
+}
+
+func (x Prune_What) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Prune_What.Descriptor instead.
+func (Prune_What) EnumDescriptor() ([]byte, []int) {
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{49, 0}
+}
+
+type Prune_Reason int32
+
+const (
+	Prune_AGE   Prune_Reason = 0
+	Prune_COUNT Prune_Reason = 1
+	Prune_TOTAL Prune_Reason = 2
+)
+
+// Enum value maps for Prune_Reason.
+var (
+	Prune_Reason_name = map[int32]string{
+		0: "AGE",
+		1: "COUNT",
+		2: "TOTAL",
+	}
+	Prune_Reason_value = map[string]int32{
+		"AGE":   0,
+		"COUNT": 1,
+		"TOTAL": 2,
+	}
+)
+
+func (x Prune_Reason) Enum() *Prune_Reason {
+	p := new(Prune_Reason)
+	*p = x
+	return p
+}
+
+func (x Prune_Reason) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Prune_Reason) Descriptor() protoreflect.EnumDescriptor {
+	return file_fsm_command_command_proto_enumTypes[1].Descriptor()
+}
+
+func (Prune_Reason) Type() protoreflect.EnumType {
+	return &file_fsm_command_command_proto_enumTypes[1]
+}
+
+func (x Prune_Reason) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Prune_Reason.Descriptor instead.
+func (Prune_Reason) EnumDescriptor() ([]byte, []int) {
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{49, 1}
+}
+
 type Result_Code int32
 
 const (
@@ -79,11 +174,11 @@ func (x Result_Code) String() string {
 }
 
 func (Result_Code) Descriptor() protoreflect.EnumDescriptor {
-	return file_fsm_command_command_proto_enumTypes[0].Descriptor()
+	return file_fsm_command_command_proto_enumTypes[2].Descriptor()
 }
 
 func (Result_Code) Type() protoreflect.EnumType {
-	return &file_fsm_command_command_proto_enumTypes[0]
+	return &file_fsm_command_command_proto_enumTypes[2]
 }
 
 func (x Result_Code) Number() protoreflect.EnumNumber {
@@ -92,7 +187,7 @@ func (x Result_Code) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Result_Code.Descriptor instead.
 func (Result_Code) EnumDescriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{48, 0}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{52, 0}
 }
 
 type StateResult_Status int32
@@ -131,11 +226,11 @@ func (x StateResult_Status) String() string {
 }
 
 func (StateResult_Status) Descriptor() protoreflect.EnumDescriptor {
-	return file_fsm_command_command_proto_enumTypes[1].Descriptor()
+	return file_fsm_command_command_proto_enumTypes[3].Descriptor()
 }
 
 func (StateResult_Status) Type() protoreflect.EnumType {
-	return &file_fsm_command_command_proto_enumTypes[1]
+	return &file_fsm_command_command_proto_enumTypes[3]
 }
 
 func (x StateResult_Status) Number() protoreflect.EnumNumber {
@@ -144,7 +239,7 @@ func (x StateResult_Status) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use StateResult_Status.Descriptor instead.
 func (StateResult_Status) EnumDescriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{49, 0}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{54, 0}
 }
 
 // Envelope is one command with what every command carries. Session, sequence and the leader's time stamp stand in the
@@ -218,6 +313,10 @@ type Envelope struct {
 	//	*Envelope_PutSavedSearch
 	//	*Envelope_DeleteSavedSearch
 	//	*Envelope_ResealBlocks
+	//	*Envelope_SetRetention
+	//	*Envelope_NoteRetentionTime
+	//	*Envelope_Prune
+	//	*Envelope_PruneCache
 	Command isEnvelope_Command `protobuf_oneof:"command"`
 	// What the record of this write says beside actor, time and outcome; absent: the write leaves none.
 	Audit         *Audit `protobuf:"bytes,129,opt,name=audit,proto3" json:"audit,omitempty"`
@@ -835,6 +934,42 @@ func (x *Envelope) GetResealBlocks() *ResealBlocks {
 	return nil
 }
 
+func (x *Envelope) GetSetRetention() *SetRetention {
+	if x != nil {
+		if x, ok := x.Command.(*Envelope_SetRetention); ok {
+			return x.SetRetention
+		}
+	}
+	return nil
+}
+
+func (x *Envelope) GetNoteRetentionTime() *NoteRetentionTime {
+	if x != nil {
+		if x, ok := x.Command.(*Envelope_NoteRetentionTime); ok {
+			return x.NoteRetentionTime
+		}
+	}
+	return nil
+}
+
+func (x *Envelope) GetPrune() *Prune {
+	if x != nil {
+		if x, ok := x.Command.(*Envelope_Prune); ok {
+			return x.Prune
+		}
+	}
+	return nil
+}
+
+func (x *Envelope) GetPruneCache() *PruneCache {
+	if x != nil {
+		if x, ok := x.Command.(*Envelope_PruneCache); ok {
+			return x.PruneCache
+		}
+	}
+	return nil
+}
+
 func (x *Envelope) GetAudit() *Audit {
 	if x != nil {
 		return x.Audit
@@ -1082,6 +1217,22 @@ type Envelope_ResealBlocks struct {
 	ResealBlocks *ResealBlocks `protobuf:"bytes,130,opt,name=reseal_blocks,json=resealBlocks,proto3,oneof"`
 }
 
+type Envelope_SetRetention struct {
+	SetRetention *SetRetention `protobuf:"bytes,160,opt,name=set_retention,json=setRetention,proto3,oneof"`
+}
+
+type Envelope_NoteRetentionTime struct {
+	NoteRetentionTime *NoteRetentionTime `protobuf:"bytes,161,opt,name=note_retention_time,json=noteRetentionTime,proto3,oneof"`
+}
+
+type Envelope_Prune struct {
+	Prune *Prune `protobuf:"bytes,162,opt,name=prune,proto3,oneof"`
+}
+
+type Envelope_PruneCache struct {
+	PruneCache *PruneCache `protobuf:"bytes,163,opt,name=prune_cache,json=pruneCache,proto3,oneof"`
+}
+
 func (*Envelope_LeaderEpoch) isEnvelope_Command() {}
 
 func (*Envelope_BuildIndex) isEnvelope_Command() {}
@@ -1199,6 +1350,14 @@ func (*Envelope_PutSavedSearch) isEnvelope_Command() {}
 func (*Envelope_DeleteSavedSearch) isEnvelope_Command() {}
 
 func (*Envelope_ResealBlocks) isEnvelope_Command() {}
+
+func (*Envelope_SetRetention) isEnvelope_Command() {}
+
+func (*Envelope_NoteRetentionTime) isEnvelope_Command() {}
+
+func (*Envelope_Prune) isEnvelope_Command() {}
+
+func (*Envelope_PruneCache) isEnvelope_Command() {}
 
 // Audit is what a request tells of itself.
 type Audit struct {
@@ -2429,9 +2588,12 @@ type PutDeployment struct {
 	ParameterSchemaJson []byte                 `protobuf:"bytes,13,opt,name=parameter_schema_json,json=parameterSchemaJson,proto3" json:"parameter_schema_json,omitempty"`
 	Entrypoint          string                 `protobuf:"bytes,14,opt,name=entrypoint,proto3" json:"entrypoint,omitempty"`
 	// A native client's put of what is stored already changes nothing at all, not even `updated` and pending runs.
-	KeepIfEqual bool        `protobuf:"varint,15,opt,name=keep_if_equal,json=keepIfEqual,proto3" json:"keep_if_equal,omitempty"`
-	HasPolicy   bool        `protobuf:"varint,60,opt,name=has_policy,json=hasPolicy,proto3" json:"has_policy,omitempty"` // false keeps what is stored: a client that knows no policies does not take them away
-	Policy      *row.Policy `protobuf:"bytes,61,opt,name=policy,proto3" json:"policy,omitempty"`
+	KeepIfEqual bool `protobuf:"varint,15,opt,name=keep_if_equal,json=keepIfEqual,proto3" json:"keep_if_equal,omitempty"`
+	// Without has_retention the stored one stays: Orion's clients know none.
+	HasRetention bool           `protobuf:"varint,90,opt,name=has_retention,json=hasRetention,proto3" json:"has_retention,omitempty"`
+	Retention    *row.Retention `protobuf:"bytes,91,opt,name=retention,proto3" json:"retention,omitempty"`
+	HasPolicy    bool           `protobuf:"varint,60,opt,name=has_policy,json=hasPolicy,proto3" json:"has_policy,omitempty"` // false keeps what is stored: a client that knows no policies does not take them away
+	Policy       *row.Policy    `protobuf:"bytes,61,opt,name=policy,proto3" json:"policy,omitempty"`
 	// Refused with CONFLICT unless the stored deployment has this revision; 0: there must be none.
 	IfRevision    *uint64 `protobuf:"varint,62,opt,name=if_revision,json=ifRevision,proto3,oneof" json:"if_revision,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -2573,6 +2735,20 @@ func (x *PutDeployment) GetKeepIfEqual() bool {
 	return false
 }
 
+func (x *PutDeployment) GetHasRetention() bool {
+	if x != nil {
+		return x.HasRetention
+	}
+	return false
+}
+
+func (x *PutDeployment) GetRetention() *row.Retention {
+	if x != nil {
+		return x.Retention
+	}
+	return nil
+}
+
 func (x *PutDeployment) GetHasPolicy() bool {
 	if x != nil {
 		return x.HasPolicy
@@ -2622,6 +2798,8 @@ type PatchDeployment struct {
 	HasQueueTimeout     bool                   `protobuf:"varint,23,opt,name=has_queue_timeout,json=hasQueueTimeout,proto3" json:"has_queue_timeout,omitempty"`
 	HasRunTimeout       bool                   `protobuf:"varint,24,opt,name=has_run_timeout,json=hasRunTimeout,proto3" json:"has_run_timeout,omitempty"`
 	HasPriority         bool                   `protobuf:"varint,25,opt,name=has_priority,json=hasPriority,proto3" json:"has_priority,omitempty"`
+	HasRetention        bool                   `protobuf:"varint,90,opt,name=has_retention,json=hasRetention,proto3" json:"has_retention,omitempty"`
+	Retention           *row.Retention         `protobuf:"bytes,91,opt,name=retention,proto3" json:"retention,omitempty"`
 	unknownFields       protoimpl.UnknownFields
 	sizeCache           protoimpl.SizeCache
 }
@@ -2829,6 +3007,20 @@ func (x *PatchDeployment) GetHasPriority() bool {
 		return x.HasPriority
 	}
 	return false
+}
+
+func (x *PatchDeployment) GetHasRetention() bool {
+	if x != nil {
+		return x.HasRetention
+	}
+	return false
+}
+
+func (x *PatchDeployment) GetRetention() *row.Retention {
+	if x != nil {
+		return x.Retention
+	}
+	return nil
 }
 
 // ResolveConflicts decides what becomes of the due runs of deployments whose limit is full and that do not let them wait.
@@ -4756,6 +4948,292 @@ func (x *CancelJob) GetId() []byte {
 	return nil
 }
 
+// SetRetention changes the rules of the cluster that are given.
+type SetRetention struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	IfAbsent      bool                   `protobuf:"varint,1,opt,name=if_absent,json=ifAbsent,proto3" json:"if_absent,omitempty"`               // the first leader's defaults
+	RunsMaxAge    *int64                 `protobuf:"varint,2,opt,name=runs_max_age,json=runsMaxAge,proto3,oneof" json:"runs_max_age,omitempty"` // µs
+	RunsMaxCount  *int64                 `protobuf:"varint,3,opt,name=runs_max_count,json=runsMaxCount,proto3,oneof" json:"runs_max_count,omitempty"`
+	LogsMaxAge    *int64                 `protobuf:"varint,4,opt,name=logs_max_age,json=logsMaxAge,proto3,oneof" json:"logs_max_age,omitempty"` // µs
+	LogsMaxCount  *int64                 `protobuf:"varint,5,opt,name=logs_max_count,json=logsMaxCount,proto3,oneof" json:"logs_max_count,omitempty"`
+	MaxTotalRuns  *int64                 `protobuf:"varint,6,opt,name=max_total_runs,json=maxTotalRuns,proto3,oneof" json:"max_total_runs,omitempty"`
+	EndHold       bool                   `protobuf:"varint,7,opt,name=end_hold,json=endHold,proto3" json:"end_hold,omitempty"` // an operator says that the time is right
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetRetention) Reset() {
+	*x = SetRetention{}
+	mi := &file_fsm_command_command_proto_msgTypes[47]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetRetention) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetRetention) ProtoMessage() {}
+
+func (x *SetRetention) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_command_command_proto_msgTypes[47]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetRetention.ProtoReflect.Descriptor instead.
+func (*SetRetention) Descriptor() ([]byte, []int) {
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{47}
+}
+
+func (x *SetRetention) GetIfAbsent() bool {
+	if x != nil {
+		return x.IfAbsent
+	}
+	return false
+}
+
+func (x *SetRetention) GetRunsMaxAge() int64 {
+	if x != nil && x.RunsMaxAge != nil {
+		return *x.RunsMaxAge
+	}
+	return 0
+}
+
+func (x *SetRetention) GetRunsMaxCount() int64 {
+	if x != nil && x.RunsMaxCount != nil {
+		return *x.RunsMaxCount
+	}
+	return 0
+}
+
+func (x *SetRetention) GetLogsMaxAge() int64 {
+	if x != nil && x.LogsMaxAge != nil {
+		return *x.LogsMaxAge
+	}
+	return 0
+}
+
+func (x *SetRetention) GetLogsMaxCount() int64 {
+	if x != nil && x.LogsMaxCount != nil {
+		return *x.LogsMaxCount
+	}
+	return 0
+}
+
+func (x *SetRetention) GetMaxTotalRuns() int64 {
+	if x != nil && x.MaxTotalRuns != nil {
+		return *x.MaxTotalRuns
+	}
+	return 0
+}
+
+func (x *SetRetention) GetEndHold() bool {
+	if x != nil {
+		return x.EndHold
+	}
+	return false
+}
+
+// NoteRetentionTime says that time passes. A jump since the last one begins a hold.
+type NoteRetentionTime struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NoteRetentionTime) Reset() {
+	*x = NoteRetentionTime{}
+	mi := &file_fsm_command_command_proto_msgTypes[48]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NoteRetentionTime) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NoteRetentionTime) ProtoMessage() {}
+
+func (x *NoteRetentionTime) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_command_command_proto_msgTypes[48]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NoteRetentionTime.ProtoReflect.Descriptor instead.
+func (*NoteRetentionTime) Descriptor() ([]byte, []int) {
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{48}
+}
+
+// Prune removes finished runs, or the logs of finished runs, of one deployment (empty: of none) that the rules no longer keep, the
+// oldest first. The rules are looked up where it is applied; it removes whole task runs and runs until `rows` rows are gone.
+type Prune struct {
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	DeploymentId []byte                 `protobuf:"bytes,1,opt,name=deployment_id,json=deploymentId,proto3" json:"deployment_id,omitempty"`
+	What         Prune_What             `protobuf:"varint,2,opt,name=what,proto3,enum=sluice.command.v1.Prune_What" json:"what,omitempty"`
+	Reason       Prune_Reason           `protobuf:"varint,3,opt,name=reason,proto3,enum=sluice.command.v1.Prune_Reason" json:"reason,omitempty"`
+	Before       int64                  `protobuf:"varint,4,opt,name=before,proto3" json:"before,omitempty"` // only what finished before this time, µs
+	Rows         int32                  `protobuf:"varint,5,opt,name=rows,proto3" json:"rows,omitempty"`
+	// Where to begin: after what was looked at and must stay.
+	AfterTime     int64  `protobuf:"varint,6,opt,name=after_time,json=afterTime,proto3" json:"after_time,omitempty"`
+	AfterId       []byte `protobuf:"bytes,7,opt,name=after_id,json=afterId,proto3" json:"after_id,omitempty"`
+	Kept          int64  `protobuf:"varint,8,opt,name=kept,proto3" json:"kept,omitempty"` // how many were looked at before that and must stay
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Prune) Reset() {
+	*x = Prune{}
+	mi := &file_fsm_command_command_proto_msgTypes[49]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Prune) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Prune) ProtoMessage() {}
+
+func (x *Prune) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_command_command_proto_msgTypes[49]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Prune.ProtoReflect.Descriptor instead.
+func (*Prune) Descriptor() ([]byte, []int) {
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{49}
+}
+
+func (x *Prune) GetDeploymentId() []byte {
+	if x != nil {
+		return x.DeploymentId
+	}
+	return nil
+}
+
+func (x *Prune) GetWhat() Prune_What {
+	if x != nil {
+		return x.What
+	}
+	return Prune_RUNS
+}
+
+func (x *Prune) GetReason() Prune_Reason {
+	if x != nil {
+		return x.Reason
+	}
+	return Prune_AGE
+}
+
+func (x *Prune) GetBefore() int64 {
+	if x != nil {
+		return x.Before
+	}
+	return 0
+}
+
+func (x *Prune) GetRows() int32 {
+	if x != nil {
+		return x.Rows
+	}
+	return 0
+}
+
+func (x *Prune) GetAfterTime() int64 {
+	if x != nil {
+		return x.AfterTime
+	}
+	return 0
+}
+
+func (x *Prune) GetAfterId() []byte {
+	if x != nil {
+		return x.AfterId
+	}
+	return nil
+}
+
+func (x *Prune) GetKept() int64 {
+	if x != nil {
+		return x.Kept
+	}
+	return 0
+}
+
+// PruneCache forgets entries of the task cache that expired before `before`, at most `limit`.
+type PruneCache struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Before        int64                  `protobuf:"varint,1,opt,name=before,proto3" json:"before,omitempty"`
+	Limit         int32                  `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PruneCache) Reset() {
+	*x = PruneCache{}
+	mi := &file_fsm_command_command_proto_msgTypes[50]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PruneCache) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PruneCache) ProtoMessage() {}
+
+func (x *PruneCache) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_command_command_proto_msgTypes[50]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PruneCache.ProtoReflect.Descriptor instead.
+func (*PruneCache) Descriptor() ([]byte, []int) {
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{50}
+}
+
+func (x *PruneCache) GetBefore() int64 {
+	if x != nil {
+		return x.Before
+	}
+	return 0
+}
+
+func (x *PruneCache) GetLimit() int32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
 // PutSavedSearch stores a search under its name, replacing the one that is there.
 type PutSavedSearch struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -4768,7 +5246,7 @@ type PutSavedSearch struct {
 
 func (x *PutSavedSearch) Reset() {
 	*x = PutSavedSearch{}
-	mi := &file_fsm_command_command_proto_msgTypes[47]
+	mi := &file_fsm_command_command_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4780,7 +5258,7 @@ func (x *PutSavedSearch) String() string {
 func (*PutSavedSearch) ProtoMessage() {}
 
 func (x *PutSavedSearch) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[47]
+	mi := &file_fsm_command_command_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4793,7 +5271,7 @@ func (x *PutSavedSearch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutSavedSearch.ProtoReflect.Descriptor instead.
 func (*PutSavedSearch) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{47}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *PutSavedSearch) GetId() []byte {
@@ -4828,13 +5306,14 @@ type Result struct {
 	Grants        []*row.Grant           `protobuf:"bytes,6,rep,name=grants,proto3" json:"grants,omitempty"`
 	Count         int32                  `protobuf:"varint,7,opt,name=count,proto3" json:"count,omitempty"`        // rows affected, where a command touches many
 	Replayed      bool                   `protobuf:"varint,85,opt,name=replayed,proto3" json:"replayed,omitempty"` // what an earlier command with the same idempotency key answered
+	Pruned        *Pruned                `protobuf:"bytes,160,opt,name=pruned,proto3" json:"pruned,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Result) Reset() {
 	*x = Result{}
-	mi := &file_fsm_command_command_proto_msgTypes[48]
+	mi := &file_fsm_command_command_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4846,7 +5325,7 @@ func (x *Result) String() string {
 func (*Result) ProtoMessage() {}
 
 func (x *Result) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[48]
+	mi := &file_fsm_command_command_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4859,7 +5338,7 @@ func (x *Result) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Result.ProtoReflect.Descriptor instead.
 func (*Result) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{48}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *Result) GetCode() Result_Code {
@@ -4918,6 +5397,90 @@ func (x *Result) GetReplayed() bool {
 	return false
 }
 
+func (x *Result) GetPruned() *Pruned {
+	if x != nil {
+		return x.Pruned
+	}
+	return nil
+}
+
+// Pruned is what a Prune did.
+type Pruned struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Removed       []*Pruned_Removed      `protobuf:"bytes,1,rep,name=removed,proto3" json:"removed,omitempty"`
+	More          bool                   `protobuf:"varint,2,opt,name=more,proto3" json:"more,omitempty"` // it stopped at its bound: repeat it from after_*
+	AfterTime     int64                  `protobuf:"varint,3,opt,name=after_time,json=afterTime,proto3" json:"after_time,omitempty"`
+	AfterId       []byte                 `protobuf:"bytes,4,opt,name=after_id,json=afterId,proto3" json:"after_id,omitempty"`
+	Kept          int32                  `protobuf:"varint,5,opt,name=kept,proto3" json:"kept,omitempty"` // looked at and protected
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Pruned) Reset() {
+	*x = Pruned{}
+	mi := &file_fsm_command_command_proto_msgTypes[53]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Pruned) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Pruned) ProtoMessage() {}
+
+func (x *Pruned) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_command_command_proto_msgTypes[53]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Pruned.ProtoReflect.Descriptor instead.
+func (*Pruned) Descriptor() ([]byte, []int) {
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{53}
+}
+
+func (x *Pruned) GetRemoved() []*Pruned_Removed {
+	if x != nil {
+		return x.Removed
+	}
+	return nil
+}
+
+func (x *Pruned) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
+}
+
+func (x *Pruned) GetAfterTime() int64 {
+	if x != nil {
+		return x.AfterTime
+	}
+	return 0
+}
+
+func (x *Pruned) GetAfterId() []byte {
+	if x != nil {
+		return x.AfterId
+	}
+	return nil
+}
+
+func (x *Pruned) GetKept() int32 {
+	if x != nil {
+		return x.Kept
+	}
+	return 0
+}
+
 type StateResult struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Status        StateResult_Status     `protobuf:"varint,1,opt,name=status,proto3,enum=sluice.command.v1.StateResult_Status" json:"status,omitempty"`
@@ -4931,7 +5494,7 @@ type StateResult struct {
 
 func (x *StateResult) Reset() {
 	*x = StateResult{}
-	mi := &file_fsm_command_command_proto_msgTypes[49]
+	mi := &file_fsm_command_command_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4943,7 +5506,7 @@ func (x *StateResult) String() string {
 func (*StateResult) ProtoMessage() {}
 
 func (x *StateResult) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[49]
+	mi := &file_fsm_command_command_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4956,7 +5519,7 @@ func (x *StateResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateResult.ProtoReflect.Descriptor instead.
 func (*StateResult) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{49}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *StateResult) GetStatus() StateResult_Status {
@@ -5012,7 +5575,7 @@ type CreateToken struct {
 
 func (x *CreateToken) Reset() {
 	*x = CreateToken{}
-	mi := &file_fsm_command_command_proto_msgTypes[50]
+	mi := &file_fsm_command_command_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5024,7 +5587,7 @@ func (x *CreateToken) String() string {
 func (*CreateToken) ProtoMessage() {}
 
 func (x *CreateToken) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[50]
+	mi := &file_fsm_command_command_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5037,7 +5600,7 @@ func (x *CreateToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateToken.ProtoReflect.Descriptor instead.
 func (*CreateToken) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{50}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *CreateToken) GetId() []byte {
@@ -5106,7 +5669,7 @@ type RevokeToken struct {
 
 func (x *RevokeToken) Reset() {
 	*x = RevokeToken{}
-	mi := &file_fsm_command_command_proto_msgTypes[51]
+	mi := &file_fsm_command_command_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5118,7 +5681,7 @@ func (x *RevokeToken) String() string {
 func (*RevokeToken) ProtoMessage() {}
 
 func (x *RevokeToken) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[51]
+	mi := &file_fsm_command_command_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5131,7 +5694,7 @@ func (x *RevokeToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeToken.ProtoReflect.Descriptor instead.
 func (*RevokeToken) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{51}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *RevokeToken) GetId() []byte {
@@ -5150,7 +5713,7 @@ type RecordAudit struct {
 
 func (x *RecordAudit) Reset() {
 	*x = RecordAudit{}
-	mi := &file_fsm_command_command_proto_msgTypes[52]
+	mi := &file_fsm_command_command_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5162,7 +5725,7 @@ func (x *RecordAudit) String() string {
 func (*RecordAudit) ProtoMessage() {}
 
 func (x *RecordAudit) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[52]
+	mi := &file_fsm_command_command_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5175,7 +5738,7 @@ func (x *RecordAudit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordAudit.ProtoReflect.Descriptor instead.
 func (*RecordAudit) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{52}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{57}
 }
 
 // TidyAccess removes up to `limit` of the oldest audit records that are older than audit_before or beyond the newest audit_keep, and
@@ -5192,7 +5755,7 @@ type TidyAccess struct {
 
 func (x *TidyAccess) Reset() {
 	*x = TidyAccess{}
-	mi := &file_fsm_command_command_proto_msgTypes[53]
+	mi := &file_fsm_command_command_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5204,7 +5767,7 @@ func (x *TidyAccess) String() string {
 func (*TidyAccess) ProtoMessage() {}
 
 func (x *TidyAccess) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[53]
+	mi := &file_fsm_command_command_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5217,7 +5780,7 @@ func (x *TidyAccess) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TidyAccess.ProtoReflect.Descriptor instead.
 func (*TidyAccess) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{53}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *TidyAccess) GetAuditBefore() int64 {
@@ -5258,7 +5821,7 @@ type UseTokens struct {
 
 func (x *UseTokens) Reset() {
 	*x = UseTokens{}
-	mi := &file_fsm_command_command_proto_msgTypes[54]
+	mi := &file_fsm_command_command_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5270,7 +5833,7 @@ func (x *UseTokens) String() string {
 func (*UseTokens) ProtoMessage() {}
 
 func (x *UseTokens) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[54]
+	mi := &file_fsm_command_command_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5283,7 +5846,7 @@ func (x *UseTokens) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UseTokens.ProtoReflect.Descriptor instead.
 func (*UseTokens) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{54}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *UseTokens) GetUses() []*UseTokens_Use {
@@ -5305,7 +5868,7 @@ type ScheduleRuns_Fire struct {
 
 func (x *ScheduleRuns_Fire) Reset() {
 	*x = ScheduleRuns_Fire{}
-	mi := &file_fsm_command_command_proto_msgTypes[55]
+	mi := &file_fsm_command_command_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5317,7 +5880,7 @@ func (x *ScheduleRuns_Fire) String() string {
 func (*ScheduleRuns_Fire) ProtoMessage() {}
 
 func (x *ScheduleRuns_Fire) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[55]
+	mi := &file_fsm_command_command_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5372,7 +5935,7 @@ type ClaimRuns_Wish struct {
 
 func (x *ClaimRuns_Wish) Reset() {
 	*x = ClaimRuns_Wish{}
-	mi := &file_fsm_command_command_proto_msgTypes[56]
+	mi := &file_fsm_command_command_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5384,7 +5947,7 @@ func (x *ClaimRuns_Wish) String() string {
 func (*ClaimRuns_Wish) ProtoMessage() {}
 
 func (x *ClaimRuns_Wish) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[56]
+	mi := &file_fsm_command_command_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5431,7 +5994,7 @@ type ClaimRuns_Pick struct {
 
 func (x *ClaimRuns_Pick) Reset() {
 	*x = ClaimRuns_Pick{}
-	mi := &file_fsm_command_command_proto_msgTypes[57]
+	mi := &file_fsm_command_command_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5443,7 +6006,7 @@ func (x *ClaimRuns_Pick) String() string {
 func (*ClaimRuns_Pick) ProtoMessage() {}
 
 func (x *ClaimRuns_Pick) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[57]
+	mi := &file_fsm_command_command_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5485,7 +6048,7 @@ type ExpireLeases_Expired struct {
 
 func (x *ExpireLeases_Expired) Reset() {
 	*x = ExpireLeases_Expired{}
-	mi := &file_fsm_command_command_proto_msgTypes[58]
+	mi := &file_fsm_command_command_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5497,7 +6060,7 @@ func (x *ExpireLeases_Expired) String() string {
 func (*ExpireLeases_Expired) ProtoMessage() {}
 
 func (x *ExpireLeases_Expired) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[58]
+	mi := &file_fsm_command_command_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5552,7 +6115,7 @@ type ResealBlocks_One struct {
 
 func (x *ResealBlocks_One) Reset() {
 	*x = ResealBlocks_One{}
-	mi := &file_fsm_command_command_proto_msgTypes[59]
+	mi := &file_fsm_command_command_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5564,7 +6127,7 @@ func (x *ResealBlocks_One) String() string {
 func (*ResealBlocks_One) ProtoMessage() {}
 
 func (x *ResealBlocks_One) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[59]
+	mi := &file_fsm_command_command_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5611,7 +6174,7 @@ type WriteLogs_Run struct {
 
 func (x *WriteLogs_Run) Reset() {
 	*x = WriteLogs_Run{}
-	mi := &file_fsm_command_command_proto_msgTypes[60]
+	mi := &file_fsm_command_command_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5623,7 +6186,7 @@ func (x *WriteLogs_Run) String() string {
 func (*WriteLogs_Run) ProtoMessage() {}
 
 func (x *WriteLogs_Run) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[60]
+	mi := &file_fsm_command_command_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5663,7 +6226,7 @@ type AdvanceJob_Target struct {
 
 func (x *AdvanceJob_Target) Reset() {
 	*x = AdvanceJob_Target{}
-	mi := &file_fsm_command_command_proto_msgTypes[61]
+	mi := &file_fsm_command_command_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5675,7 +6238,7 @@ func (x *AdvanceJob_Target) String() string {
 func (*AdvanceJob_Target) ProtoMessage() {}
 
 func (x *AdvanceJob_Target) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[61]
+	mi := &file_fsm_command_command_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5705,6 +6268,66 @@ func (x *AdvanceJob_Target) GetStateTimestamp() int64 {
 	return 0
 }
 
+type Pruned_Removed struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Table         string                 `protobuf:"bytes,1,opt,name=table,proto3" json:"table,omitempty"`
+	Rows          int64                  `protobuf:"varint,2,opt,name=rows,proto3" json:"rows,omitempty"`
+	Bytes         int64                  `protobuf:"varint,3,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Pruned_Removed) Reset() {
+	*x = Pruned_Removed{}
+	mi := &file_fsm_command_command_proto_msgTypes[67]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Pruned_Removed) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Pruned_Removed) ProtoMessage() {}
+
+func (x *Pruned_Removed) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_command_command_proto_msgTypes[67]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Pruned_Removed.ProtoReflect.Descriptor instead.
+func (*Pruned_Removed) Descriptor() ([]byte, []int) {
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{53, 0}
+}
+
+func (x *Pruned_Removed) GetTable() string {
+	if x != nil {
+		return x.Table
+	}
+	return ""
+}
+
+func (x *Pruned_Removed) GetRows() int64 {
+	if x != nil {
+		return x.Rows
+	}
+	return 0
+}
+
+func (x *Pruned_Removed) GetBytes() int64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
 type UseTokens_Use struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -5715,7 +6338,7 @@ type UseTokens_Use struct {
 
 func (x *UseTokens_Use) Reset() {
 	*x = UseTokens_Use{}
-	mi := &file_fsm_command_command_proto_msgTypes[62]
+	mi := &file_fsm_command_command_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5727,7 +6350,7 @@ func (x *UseTokens_Use) String() string {
 func (*UseTokens_Use) ProtoMessage() {}
 
 func (x *UseTokens_Use) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[62]
+	mi := &file_fsm_command_command_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5740,7 +6363,7 @@ func (x *UseTokens_Use) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UseTokens_Use.ProtoReflect.Descriptor instead.
 func (*UseTokens_Use) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{54, 0}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{59, 0}
 }
 
 func (x *UseTokens_Use) GetId() []byte {
@@ -5761,7 +6384,7 @@ var File_fsm_command_command_proto protoreflect.FileDescriptor
 
 const file_fsm_command_command_proto_rawDesc = "" +
 	"\n" +
-	"\x19fsm/command/command.proto\x12\x11sluice.command.v1\x1a\x11fsm/row/row.proto\"\xc0#\n" +
+	"\x19fsm/command/command.proto\x12\x11sluice.command.v1\x1a\x11fsm/row/row.proto\"\xd8%\n" +
 	"\bEnvelope\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x1c\n" +
 	"\tnamespace\x18\x02 \x01(\tR\tnamespace\x12\x14\n" +
@@ -5843,7 +6466,12 @@ const file_fsm_command_command_proto_rawDesc = "" +
 	"use_tokens\x18| \x01(\v2\x1c.sluice.command.v1.UseTokensH\x00R\tuseTokens\x12N\n" +
 	"\x10put_saved_search\x18\x87\x01 \x01(\v2!.sluice.command.v1.PutSavedSearchH\x00R\x0eputSavedSearch\x12L\n" +
 	"\x13delete_saved_search\x18\x88\x01 \x01(\v2\x19.sluice.command.v1.DeleteH\x00R\x11deleteSavedSearch\x12G\n" +
-	"\rreseal_blocks\x18\x82\x01 \x01(\v2\x1f.sluice.command.v1.ResealBlocksH\x00R\fresealBlocks\x12/\n" +
+	"\rreseal_blocks\x18\x82\x01 \x01(\v2\x1f.sluice.command.v1.ResealBlocksH\x00R\fresealBlocks\x12G\n" +
+	"\rset_retention\x18\xa0\x01 \x01(\v2\x1f.sluice.command.v1.SetRetentionH\x00R\fsetRetention\x12W\n" +
+	"\x13note_retention_time\x18\xa1\x01 \x01(\v2$.sluice.command.v1.NoteRetentionTimeH\x00R\x11noteRetentionTime\x121\n" +
+	"\x05prune\x18\xa2\x01 \x01(\v2\x18.sluice.command.v1.PruneH\x00R\x05prune\x12A\n" +
+	"\vprune_cache\x18\xa3\x01 \x01(\v2\x1d.sluice.command.v1.PruneCacheH\x00R\n" +
+	"pruneCache\x12/\n" +
 	"\x05audit\x18\x81\x01 \x01(\v2\x18.sluice.command.v1.AuditR\x05auditB\t\n" +
 	"\acommand\"\xb9\x01\n" +
 	"\x05Audit\x12\x19\n" +
@@ -5961,7 +6589,7 @@ const file_fsm_command_command_proto_rawDesc = "" +
 	"\x05state\x18\r \x01(\v2 .sluice.command.v1.ProposedStateR\x05stateB\f\n" +
 	"\n" +
 	"_cache_keyB\x0f\n" +
-	"\r_task_version\"\xd0\x05\n" +
+	"\r_task_version\"\xad\x06\n" +
 	"\rPutDeployment\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x17\n" +
@@ -5981,13 +6609,15 @@ const file_fsm_command_command_proto_rawDesc = "" +
 	"\n" +
 	"entrypoint\x18\x0e \x01(\tR\n" +
 	"entrypoint\x12\"\n" +
-	"\rkeep_if_equal\x18\x0f \x01(\bR\vkeepIfEqual\x12\x1d\n" +
+	"\rkeep_if_equal\x18\x0f \x01(\bR\vkeepIfEqual\x12#\n" +
+	"\rhas_retention\x18Z \x01(\bR\fhasRetention\x126\n" +
+	"\tretention\x18[ \x01(\v2\x18.sluice.row.v1.RetentionR\tretention\x12\x1d\n" +
 	"\n" +
 	"has_policy\x18< \x01(\bR\thasPolicy\x12-\n" +
 	"\x06policy\x18= \x01(\v2\x15.sluice.row.v1.PolicyR\x06policy\x12$\n" +
 	"\vif_revision\x18> \x01(\x04H\x00R\n" +
 	"ifRevision\x88\x01\x01B\x0e\n" +
-	"\f_if_revision\"\xed\a\n" +
+	"\f_if_revision\"\xca\b\n" +
 	"\x0fPatchDeployment\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12$\n" +
 	"\vif_revision\x18\x02 \x01(\x04H\x00R\n" +
@@ -6019,7 +6649,9 @@ const file_fsm_command_command_proto_rawDesc = "" +
 	"hasOnCrash\x12*\n" +
 	"\x11has_queue_timeout\x18\x17 \x01(\bR\x0fhasQueueTimeout\x12&\n" +
 	"\x0fhas_run_timeout\x18\x18 \x01(\bR\rhasRunTimeout\x12!\n" +
-	"\fhas_priority\x18\x19 \x01(\bR\vhasPriorityB\x0e\n" +
+	"\fhas_priority\x18\x19 \x01(\bR\vhasPriority\x12#\n" +
+	"\rhas_retention\x18Z \x01(\bR\fhasRetention\x126\n" +
+	"\tretention\x18[ \x01(\v2\x18.sluice.row.v1.RetentionR\tretentionB\x0e\n" +
 	"\f_if_revision\"9\n" +
 	"\x10ResolveConflicts\x12%\n" +
 	"\x0edeployment_ids\x18\x01 \x03(\fR\rdeploymentIds\"L\n" +
@@ -6210,11 +6842,48 @@ const file_fsm_command_command_proto_rawDesc = "" +
 	"\vflow_run_id\x18\x01 \x01(\fR\tflowRunId\x12'\n" +
 	"\x0fstate_timestamp\x18\x02 \x01(\x03R\x0estateTimestamp\"\x1b\n" +
 	"\tCancelJob\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\fR\x02id\"W\n" +
+	"\x02id\x18\x01 \x01(\fR\x02id\"\xf0\x02\n" +
+	"\fSetRetention\x12\x1b\n" +
+	"\tif_absent\x18\x01 \x01(\bR\bifAbsent\x12%\n" +
+	"\fruns_max_age\x18\x02 \x01(\x03H\x00R\n" +
+	"runsMaxAge\x88\x01\x01\x12)\n" +
+	"\x0eruns_max_count\x18\x03 \x01(\x03H\x01R\frunsMaxCount\x88\x01\x01\x12%\n" +
+	"\flogs_max_age\x18\x04 \x01(\x03H\x02R\n" +
+	"logsMaxAge\x88\x01\x01\x12)\n" +
+	"\x0elogs_max_count\x18\x05 \x01(\x03H\x03R\flogsMaxCount\x88\x01\x01\x12)\n" +
+	"\x0emax_total_runs\x18\x06 \x01(\x03H\x04R\fmaxTotalRuns\x88\x01\x01\x12\x19\n" +
+	"\bend_hold\x18\a \x01(\bR\aendHoldB\x0f\n" +
+	"\r_runs_max_ageB\x11\n" +
+	"\x0f_runs_max_countB\x0f\n" +
+	"\r_logs_max_ageB\x11\n" +
+	"\x0f_logs_max_countB\x11\n" +
+	"\x0f_max_total_runs\"\x13\n" +
+	"\x11NoteRetentionTime\"\xd7\x02\n" +
+	"\x05Prune\x12#\n" +
+	"\rdeployment_id\x18\x01 \x01(\fR\fdeploymentId\x121\n" +
+	"\x04what\x18\x02 \x01(\x0e2\x1d.sluice.command.v1.Prune.WhatR\x04what\x127\n" +
+	"\x06reason\x18\x03 \x01(\x0e2\x1f.sluice.command.v1.Prune.ReasonR\x06reason\x12\x16\n" +
+	"\x06before\x18\x04 \x01(\x03R\x06before\x12\x12\n" +
+	"\x04rows\x18\x05 \x01(\x05R\x04rows\x12\x1d\n" +
+	"\n" +
+	"after_time\x18\x06 \x01(\x03R\tafterTime\x12\x19\n" +
+	"\bafter_id\x18\a \x01(\fR\aafterId\x12\x12\n" +
+	"\x04kept\x18\b \x01(\x03R\x04kept\"\x1a\n" +
+	"\x04What\x12\b\n" +
+	"\x04RUNS\x10\x00\x12\b\n" +
+	"\x04LOGS\x10\x01\"'\n" +
+	"\x06Reason\x12\a\n" +
+	"\x03AGE\x10\x00\x12\t\n" +
+	"\x05COUNT\x10\x01\x12\t\n" +
+	"\x05TOTAL\x10\x02\":\n" +
+	"\n" +
+	"PruneCache\x12\x16\n" +
+	"\x06before\x18\x01 \x01(\x03R\x06before\x12\x14\n" +
+	"\x05limit\x18\x02 \x01(\x05R\x05limit\"W\n" +
 	"\x0ePutSavedSearch\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12!\n" +
-	"\ffilters_json\x18\x03 \x01(\fR\vfiltersJson\"\xab\x03\n" +
+	"\ffilters_json\x18\x03 \x01(\fR\vfiltersJson\"\xdf\x03\n" +
 	"\x06Result\x122\n" +
 	"\x04code\x18\x01 \x01(\x0e2\x1e.sluice.command.v1.Result.CodeR\x04code\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12\x0e\n" +
@@ -6223,7 +6892,8 @@ const file_fsm_command_command_proto_rawDesc = "" +
 	"\x05state\x18\x05 \x01(\v2\x1e.sluice.command.v1.StateResultR\x05state\x12,\n" +
 	"\x06grants\x18\x06 \x03(\v2\x14.sluice.row.v1.GrantR\x06grants\x12\x14\n" +
 	"\x05count\x18\a \x01(\x05R\x05count\x12\x1a\n" +
-	"\breplayed\x18U \x01(\bR\breplayed\"\x92\x01\n" +
+	"\breplayed\x18U \x01(\bR\breplayed\x122\n" +
+	"\x06pruned\x18\xa0\x01 \x01(\v2\x19.sluice.command.v1.PrunedR\x06pruned\"\x92\x01\n" +
 	"\x04Code\x12\x06\n" +
 	"\x02OK\x10\x00\x12\r\n" +
 	"\tNOT_FOUND\x10\x01\x12\f\n" +
@@ -6236,7 +6906,18 @@ const file_fsm_command_command_proto_rawDesc = "" +
 	"\bTERMINAL\x10\a\x12\x0f\n" +
 	"\vUNSUPPORTED\x10\b\x12\x0e\n" +
 	"\n" +
-	"KEY_REUSED\x10\x14\"\xf9\x01\n" +
+	"KEY_REUSED\x10\x14\"\xf2\x01\n" +
+	"\x06Pruned\x12;\n" +
+	"\aremoved\x18\x01 \x03(\v2!.sluice.command.v1.Pruned.RemovedR\aremoved\x12\x12\n" +
+	"\x04more\x18\x02 \x01(\bR\x04more\x12\x1d\n" +
+	"\n" +
+	"after_time\x18\x03 \x01(\x03R\tafterTime\x12\x19\n" +
+	"\bafter_id\x18\x04 \x01(\fR\aafterId\x12\x12\n" +
+	"\x04kept\x18\x05 \x01(\x05R\x04kept\x1aI\n" +
+	"\aRemoved\x12\x14\n" +
+	"\x05table\x18\x01 \x01(\tR\x05table\x12\x12\n" +
+	"\x04rows\x18\x02 \x01(\x03R\x04rows\x12\x14\n" +
+	"\x05bytes\x18\x03 \x01(\x03R\x05bytes\"\xf9\x01\n" +
 	"\vStateResult\x12=\n" +
 	"\x06status\x18\x01 \x01(\x0e2%.sluice.command.v1.StateResult.StatusR\x06status\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12#\n" +
@@ -6288,189 +6969,208 @@ func file_fsm_command_command_proto_rawDescGZIP() []byte {
 	return file_fsm_command_command_proto_rawDescData
 }
 
-var file_fsm_command_command_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_fsm_command_command_proto_msgTypes = make([]protoimpl.MessageInfo, 63)
+var file_fsm_command_command_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
+var file_fsm_command_command_proto_msgTypes = make([]protoimpl.MessageInfo, 69)
 var file_fsm_command_command_proto_goTypes = []any{
-	(Result_Code)(0),             // 0: sluice.command.v1.Result.Code
-	(StateResult_Status)(0),      // 1: sluice.command.v1.StateResult.Status
-	(*Envelope)(nil),             // 2: sluice.command.v1.Envelope
-	(*Audit)(nil),                // 3: sluice.command.v1.Audit
-	(*Idempotency)(nil),          // 4: sluice.command.v1.Idempotency
-	(*LeaderEpoch)(nil),          // 5: sluice.command.v1.LeaderEpoch
-	(*BuildIndex)(nil),           // 6: sluice.command.v1.BuildIndex
-	(*RaiseVersion)(nil),         // 7: sluice.command.v1.RaiseVersion
-	(*Checkpoint)(nil),           // 8: sluice.command.v1.Checkpoint
-	(*Delete)(nil),               // 9: sluice.command.v1.Delete
-	(*CreateFlow)(nil),           // 10: sluice.command.v1.CreateFlow
-	(*UpdateFlow)(nil),           // 11: sluice.command.v1.UpdateFlow
-	(*ProposedState)(nil),        // 12: sluice.command.v1.ProposedState
-	(*CreateFlowRun)(nil),        // 13: sluice.command.v1.CreateFlowRun
-	(*UpdateFlowRun)(nil),        // 14: sluice.command.v1.UpdateFlowRun
-	(*SetState)(nil),             // 15: sluice.command.v1.SetState
-	(*CancelFlowRun)(nil),        // 16: sluice.command.v1.CancelFlowRun
-	(*StartLease)(nil),           // 17: sluice.command.v1.StartLease
-	(*CreateTaskRun)(nil),        // 18: sluice.command.v1.CreateTaskRun
-	(*PutDeployment)(nil),        // 19: sluice.command.v1.PutDeployment
-	(*PatchDeployment)(nil),      // 20: sluice.command.v1.PatchDeployment
-	(*ResolveConflicts)(nil),     // 21: sluice.command.v1.ResolveConflicts
-	(*EnforceDeadlines)(nil),     // 22: sluice.command.v1.EnforceDeadlines
-	(*PutSchedule)(nil),          // 23: sluice.command.v1.PutSchedule
-	(*DeleteSchedule)(nil),       // 24: sluice.command.v1.DeleteSchedule
-	(*BackfillRuns)(nil),         // 25: sluice.command.v1.BackfillRuns
-	(*SetScheduleActive)(nil),    // 26: sluice.command.v1.SetScheduleActive
-	(*ScheduleRuns)(nil),         // 27: sluice.command.v1.ScheduleRuns
-	(*CreateWorkQueue)(nil),      // 28: sluice.command.v1.CreateWorkQueue
-	(*UpdateWorkQueue)(nil),      // 29: sluice.command.v1.UpdateWorkQueue
-	(*RegisterAgent)(nil),        // 30: sluice.command.v1.RegisterAgent
-	(*ClaimRuns)(nil),            // 31: sluice.command.v1.ClaimRuns
-	(*ExpireLeases)(nil),         // 32: sluice.command.v1.ExpireLeases
-	(*MarkLate)(nil),             // 33: sluice.command.v1.MarkLate
-	(*PurgeClaims)(nil),          // 34: sluice.command.v1.PurgeClaims
-	(*CreateBlockSpec)(nil),      // 35: sluice.command.v1.CreateBlockSpec
-	(*CreateBlock)(nil),          // 36: sluice.command.v1.CreateBlock
-	(*UpdateBlock)(nil),          // 37: sluice.command.v1.UpdateBlock
-	(*ResealBlocks)(nil),         // 38: sluice.command.v1.ResealBlocks
-	(*SetDefaultStorage)(nil),    // 39: sluice.command.v1.SetDefaultStorage
-	(*PutConcurrencyLimit)(nil),  // 40: sluice.command.v1.PutConcurrencyLimit
-	(*WriteLogs)(nil),            // 41: sluice.command.v1.WriteLogs
-	(*PutBlobChunk)(nil),         // 42: sluice.command.v1.PutBlobChunk
-	(*DeleteBlob)(nil),           // 43: sluice.command.v1.DeleteBlob
-	(*RetryFlowRun)(nil),         // 44: sluice.command.v1.RetryFlowRun
-	(*RerunFlowRun)(nil),         // 45: sluice.command.v1.RerunFlowRun
-	(*CreateJob)(nil),            // 46: sluice.command.v1.CreateJob
-	(*AdvanceJob)(nil),           // 47: sluice.command.v1.AdvanceJob
-	(*CancelJob)(nil),            // 48: sluice.command.v1.CancelJob
-	(*PutSavedSearch)(nil),       // 49: sluice.command.v1.PutSavedSearch
-	(*Result)(nil),               // 50: sluice.command.v1.Result
-	(*StateResult)(nil),          // 51: sluice.command.v1.StateResult
-	(*CreateToken)(nil),          // 52: sluice.command.v1.CreateToken
-	(*RevokeToken)(nil),          // 53: sluice.command.v1.RevokeToken
-	(*RecordAudit)(nil),          // 54: sluice.command.v1.RecordAudit
-	(*TidyAccess)(nil),           // 55: sluice.command.v1.TidyAccess
-	(*UseTokens)(nil),            // 56: sluice.command.v1.UseTokens
-	(*ScheduleRuns_Fire)(nil),    // 57: sluice.command.v1.ScheduleRuns.Fire
-	(*ClaimRuns_Wish)(nil),       // 58: sluice.command.v1.ClaimRuns.Wish
-	(*ClaimRuns_Pick)(nil),       // 59: sluice.command.v1.ClaimRuns.Pick
-	(*ExpireLeases_Expired)(nil), // 60: sluice.command.v1.ExpireLeases.Expired
-	(*ResealBlocks_One)(nil),     // 61: sluice.command.v1.ResealBlocks.One
-	(*WriteLogs_Run)(nil),        // 62: sluice.command.v1.WriteLogs.Run
-	(*AdvanceJob_Target)(nil),    // 63: sluice.command.v1.AdvanceJob.Target
-	(*UseTokens_Use)(nil),        // 64: sluice.command.v1.UseTokens.Use
-	(row.StateType)(0),           // 65: sluice.row.v1.StateType
-	(*row.Data)(nil),             // 66: sluice.row.v1.Data
-	(*row.StateDetails)(nil),     // 67: sluice.row.v1.StateDetails
-	(*row.FlowRunner)(nil),       // 68: sluice.row.v1.FlowRunner
-	(*row.RunPolicy)(nil),        // 69: sluice.row.v1.RunPolicy
-	(row.Deployment_Catchup)(0),  // 70: sluice.row.v1.Deployment.Catchup
-	(*row.Policy)(nil),           // 71: sluice.row.v1.Policy
-	(*row.QueueFilter)(nil),      // 72: sluice.row.v1.QueueFilter
-	(row.Job_Action)(0),          // 73: sluice.row.v1.Job.Action
-	(*row.Grant)(nil),            // 74: sluice.row.v1.Grant
-	(row.TokenRole)(0),           // 75: sluice.row.v1.TokenRole
-	(*row.Log)(nil),              // 76: sluice.row.v1.Log
+	(Prune_What)(0),              // 0: sluice.command.v1.Prune.What
+	(Prune_Reason)(0),            // 1: sluice.command.v1.Prune.Reason
+	(Result_Code)(0),             // 2: sluice.command.v1.Result.Code
+	(StateResult_Status)(0),      // 3: sluice.command.v1.StateResult.Status
+	(*Envelope)(nil),             // 4: sluice.command.v1.Envelope
+	(*Audit)(nil),                // 5: sluice.command.v1.Audit
+	(*Idempotency)(nil),          // 6: sluice.command.v1.Idempotency
+	(*LeaderEpoch)(nil),          // 7: sluice.command.v1.LeaderEpoch
+	(*BuildIndex)(nil),           // 8: sluice.command.v1.BuildIndex
+	(*RaiseVersion)(nil),         // 9: sluice.command.v1.RaiseVersion
+	(*Checkpoint)(nil),           // 10: sluice.command.v1.Checkpoint
+	(*Delete)(nil),               // 11: sluice.command.v1.Delete
+	(*CreateFlow)(nil),           // 12: sluice.command.v1.CreateFlow
+	(*UpdateFlow)(nil),           // 13: sluice.command.v1.UpdateFlow
+	(*ProposedState)(nil),        // 14: sluice.command.v1.ProposedState
+	(*CreateFlowRun)(nil),        // 15: sluice.command.v1.CreateFlowRun
+	(*UpdateFlowRun)(nil),        // 16: sluice.command.v1.UpdateFlowRun
+	(*SetState)(nil),             // 17: sluice.command.v1.SetState
+	(*CancelFlowRun)(nil),        // 18: sluice.command.v1.CancelFlowRun
+	(*StartLease)(nil),           // 19: sluice.command.v1.StartLease
+	(*CreateTaskRun)(nil),        // 20: sluice.command.v1.CreateTaskRun
+	(*PutDeployment)(nil),        // 21: sluice.command.v1.PutDeployment
+	(*PatchDeployment)(nil),      // 22: sluice.command.v1.PatchDeployment
+	(*ResolveConflicts)(nil),     // 23: sluice.command.v1.ResolveConflicts
+	(*EnforceDeadlines)(nil),     // 24: sluice.command.v1.EnforceDeadlines
+	(*PutSchedule)(nil),          // 25: sluice.command.v1.PutSchedule
+	(*DeleteSchedule)(nil),       // 26: sluice.command.v1.DeleteSchedule
+	(*BackfillRuns)(nil),         // 27: sluice.command.v1.BackfillRuns
+	(*SetScheduleActive)(nil),    // 28: sluice.command.v1.SetScheduleActive
+	(*ScheduleRuns)(nil),         // 29: sluice.command.v1.ScheduleRuns
+	(*CreateWorkQueue)(nil),      // 30: sluice.command.v1.CreateWorkQueue
+	(*UpdateWorkQueue)(nil),      // 31: sluice.command.v1.UpdateWorkQueue
+	(*RegisterAgent)(nil),        // 32: sluice.command.v1.RegisterAgent
+	(*ClaimRuns)(nil),            // 33: sluice.command.v1.ClaimRuns
+	(*ExpireLeases)(nil),         // 34: sluice.command.v1.ExpireLeases
+	(*MarkLate)(nil),             // 35: sluice.command.v1.MarkLate
+	(*PurgeClaims)(nil),          // 36: sluice.command.v1.PurgeClaims
+	(*CreateBlockSpec)(nil),      // 37: sluice.command.v1.CreateBlockSpec
+	(*CreateBlock)(nil),          // 38: sluice.command.v1.CreateBlock
+	(*UpdateBlock)(nil),          // 39: sluice.command.v1.UpdateBlock
+	(*ResealBlocks)(nil),         // 40: sluice.command.v1.ResealBlocks
+	(*SetDefaultStorage)(nil),    // 41: sluice.command.v1.SetDefaultStorage
+	(*PutConcurrencyLimit)(nil),  // 42: sluice.command.v1.PutConcurrencyLimit
+	(*WriteLogs)(nil),            // 43: sluice.command.v1.WriteLogs
+	(*PutBlobChunk)(nil),         // 44: sluice.command.v1.PutBlobChunk
+	(*DeleteBlob)(nil),           // 45: sluice.command.v1.DeleteBlob
+	(*RetryFlowRun)(nil),         // 46: sluice.command.v1.RetryFlowRun
+	(*RerunFlowRun)(nil),         // 47: sluice.command.v1.RerunFlowRun
+	(*CreateJob)(nil),            // 48: sluice.command.v1.CreateJob
+	(*AdvanceJob)(nil),           // 49: sluice.command.v1.AdvanceJob
+	(*CancelJob)(nil),            // 50: sluice.command.v1.CancelJob
+	(*SetRetention)(nil),         // 51: sluice.command.v1.SetRetention
+	(*NoteRetentionTime)(nil),    // 52: sluice.command.v1.NoteRetentionTime
+	(*Prune)(nil),                // 53: sluice.command.v1.Prune
+	(*PruneCache)(nil),           // 54: sluice.command.v1.PruneCache
+	(*PutSavedSearch)(nil),       // 55: sluice.command.v1.PutSavedSearch
+	(*Result)(nil),               // 56: sluice.command.v1.Result
+	(*Pruned)(nil),               // 57: sluice.command.v1.Pruned
+	(*StateResult)(nil),          // 58: sluice.command.v1.StateResult
+	(*CreateToken)(nil),          // 59: sluice.command.v1.CreateToken
+	(*RevokeToken)(nil),          // 60: sluice.command.v1.RevokeToken
+	(*RecordAudit)(nil),          // 61: sluice.command.v1.RecordAudit
+	(*TidyAccess)(nil),           // 62: sluice.command.v1.TidyAccess
+	(*UseTokens)(nil),            // 63: sluice.command.v1.UseTokens
+	(*ScheduleRuns_Fire)(nil),    // 64: sluice.command.v1.ScheduleRuns.Fire
+	(*ClaimRuns_Wish)(nil),       // 65: sluice.command.v1.ClaimRuns.Wish
+	(*ClaimRuns_Pick)(nil),       // 66: sluice.command.v1.ClaimRuns.Pick
+	(*ExpireLeases_Expired)(nil), // 67: sluice.command.v1.ExpireLeases.Expired
+	(*ResealBlocks_One)(nil),     // 68: sluice.command.v1.ResealBlocks.One
+	(*WriteLogs_Run)(nil),        // 69: sluice.command.v1.WriteLogs.Run
+	(*AdvanceJob_Target)(nil),    // 70: sluice.command.v1.AdvanceJob.Target
+	(*Pruned_Removed)(nil),       // 71: sluice.command.v1.Pruned.Removed
+	(*UseTokens_Use)(nil),        // 72: sluice.command.v1.UseTokens.Use
+	(row.StateType)(0),           // 73: sluice.row.v1.StateType
+	(*row.Data)(nil),             // 74: sluice.row.v1.Data
+	(*row.StateDetails)(nil),     // 75: sluice.row.v1.StateDetails
+	(*row.FlowRunner)(nil),       // 76: sluice.row.v1.FlowRunner
+	(*row.RunPolicy)(nil),        // 77: sluice.row.v1.RunPolicy
+	(row.Deployment_Catchup)(0),  // 78: sluice.row.v1.Deployment.Catchup
+	(*row.Retention)(nil),        // 79: sluice.row.v1.Retention
+	(*row.Policy)(nil),           // 80: sluice.row.v1.Policy
+	(*row.QueueFilter)(nil),      // 81: sluice.row.v1.QueueFilter
+	(row.Job_Action)(0),          // 82: sluice.row.v1.Job.Action
+	(*row.Grant)(nil),            // 83: sluice.row.v1.Grant
+	(row.TokenRole)(0),           // 84: sluice.row.v1.TokenRole
+	(*row.Log)(nil),              // 85: sluice.row.v1.Log
 }
 var file_fsm_command_command_proto_depIdxs = []int32{
-	4,  // 0: sluice.command.v1.Envelope.idempotency:type_name -> sluice.command.v1.Idempotency
-	5,  // 1: sluice.command.v1.Envelope.leader_epoch:type_name -> sluice.command.v1.LeaderEpoch
-	6,  // 2: sluice.command.v1.Envelope.build_index:type_name -> sluice.command.v1.BuildIndex
-	7,  // 3: sluice.command.v1.Envelope.raise_version:type_name -> sluice.command.v1.RaiseVersion
-	8,  // 4: sluice.command.v1.Envelope.checkpoint:type_name -> sluice.command.v1.Checkpoint
-	10, // 5: sluice.command.v1.Envelope.create_flow:type_name -> sluice.command.v1.CreateFlow
-	11, // 6: sluice.command.v1.Envelope.update_flow:type_name -> sluice.command.v1.UpdateFlow
-	9,  // 7: sluice.command.v1.Envelope.delete_flow:type_name -> sluice.command.v1.Delete
-	13, // 8: sluice.command.v1.Envelope.create_flow_run:type_name -> sluice.command.v1.CreateFlowRun
-	14, // 9: sluice.command.v1.Envelope.update_flow_run:type_name -> sluice.command.v1.UpdateFlowRun
-	9,  // 10: sluice.command.v1.Envelope.delete_flow_run:type_name -> sluice.command.v1.Delete
-	15, // 11: sluice.command.v1.Envelope.set_flow_run_state:type_name -> sluice.command.v1.SetState
-	16, // 12: sluice.command.v1.Envelope.cancel_flow_run:type_name -> sluice.command.v1.CancelFlowRun
-	17, // 13: sluice.command.v1.Envelope.start_lease:type_name -> sluice.command.v1.StartLease
-	18, // 14: sluice.command.v1.Envelope.create_task_run:type_name -> sluice.command.v1.CreateTaskRun
-	15, // 15: sluice.command.v1.Envelope.set_task_run_state:type_name -> sluice.command.v1.SetState
-	9,  // 16: sluice.command.v1.Envelope.delete_task_run:type_name -> sluice.command.v1.Delete
-	19, // 17: sluice.command.v1.Envelope.put_deployment:type_name -> sluice.command.v1.PutDeployment
-	9,  // 18: sluice.command.v1.Envelope.delete_deployment:type_name -> sluice.command.v1.Delete
-	26, // 19: sluice.command.v1.Envelope.set_schedule_active:type_name -> sluice.command.v1.SetScheduleActive
-	27, // 20: sluice.command.v1.Envelope.schedule_runs:type_name -> sluice.command.v1.ScheduleRuns
-	28, // 21: sluice.command.v1.Envelope.create_work_queue:type_name -> sluice.command.v1.CreateWorkQueue
-	29, // 22: sluice.command.v1.Envelope.update_work_queue:type_name -> sluice.command.v1.UpdateWorkQueue
-	9,  // 23: sluice.command.v1.Envelope.delete_work_queue:type_name -> sluice.command.v1.Delete
-	30, // 24: sluice.command.v1.Envelope.register_agent:type_name -> sluice.command.v1.RegisterAgent
-	9,  // 25: sluice.command.v1.Envelope.delete_agent:type_name -> sluice.command.v1.Delete
-	31, // 26: sluice.command.v1.Envelope.claim_runs:type_name -> sluice.command.v1.ClaimRuns
-	32, // 27: sluice.command.v1.Envelope.expire_leases:type_name -> sluice.command.v1.ExpireLeases
-	33, // 28: sluice.command.v1.Envelope.mark_late:type_name -> sluice.command.v1.MarkLate
-	34, // 29: sluice.command.v1.Envelope.purge_claims:type_name -> sluice.command.v1.PurgeClaims
-	35, // 30: sluice.command.v1.Envelope.create_block_spec:type_name -> sluice.command.v1.CreateBlockSpec
-	9,  // 31: sluice.command.v1.Envelope.delete_block_spec:type_name -> sluice.command.v1.Delete
-	36, // 32: sluice.command.v1.Envelope.create_block:type_name -> sluice.command.v1.CreateBlock
-	37, // 33: sluice.command.v1.Envelope.update_block:type_name -> sluice.command.v1.UpdateBlock
-	9,  // 34: sluice.command.v1.Envelope.delete_block:type_name -> sluice.command.v1.Delete
-	39, // 35: sluice.command.v1.Envelope.set_default_storage:type_name -> sluice.command.v1.SetDefaultStorage
-	40, // 36: sluice.command.v1.Envelope.put_concurrency_limit:type_name -> sluice.command.v1.PutConcurrencyLimit
-	9,  // 37: sluice.command.v1.Envelope.delete_concurrency_limit:type_name -> sluice.command.v1.Delete
-	41, // 38: sluice.command.v1.Envelope.write_logs:type_name -> sluice.command.v1.WriteLogs
-	42, // 39: sluice.command.v1.Envelope.put_blob_chunk:type_name -> sluice.command.v1.PutBlobChunk
-	43, // 40: sluice.command.v1.Envelope.delete_blob:type_name -> sluice.command.v1.DeleteBlob
-	44, // 41: sluice.command.v1.Envelope.retry_flow_run:type_name -> sluice.command.v1.RetryFlowRun
-	45, // 42: sluice.command.v1.Envelope.rerun_flow_run:type_name -> sluice.command.v1.RerunFlowRun
-	46, // 43: sluice.command.v1.Envelope.create_job:type_name -> sluice.command.v1.CreateJob
-	47, // 44: sluice.command.v1.Envelope.advance_job:type_name -> sluice.command.v1.AdvanceJob
-	48, // 45: sluice.command.v1.Envelope.cancel_job:type_name -> sluice.command.v1.CancelJob
-	20, // 46: sluice.command.v1.Envelope.patch_deployment:type_name -> sluice.command.v1.PatchDeployment
-	21, // 47: sluice.command.v1.Envelope.resolve_conflicts:type_name -> sluice.command.v1.ResolveConflicts
-	22, // 48: sluice.command.v1.Envelope.enforce_deadlines:type_name -> sluice.command.v1.EnforceDeadlines
-	23, // 49: sluice.command.v1.Envelope.put_schedule:type_name -> sluice.command.v1.PutSchedule
-	24, // 50: sluice.command.v1.Envelope.delete_schedule:type_name -> sluice.command.v1.DeleteSchedule
-	25, // 51: sluice.command.v1.Envelope.backfill_runs:type_name -> sluice.command.v1.BackfillRuns
-	52, // 52: sluice.command.v1.Envelope.create_token:type_name -> sluice.command.v1.CreateToken
-	53, // 53: sluice.command.v1.Envelope.revoke_token:type_name -> sluice.command.v1.RevokeToken
-	54, // 54: sluice.command.v1.Envelope.record_audit:type_name -> sluice.command.v1.RecordAudit
-	55, // 55: sluice.command.v1.Envelope.tidy_access:type_name -> sluice.command.v1.TidyAccess
-	56, // 56: sluice.command.v1.Envelope.use_tokens:type_name -> sluice.command.v1.UseTokens
-	49, // 57: sluice.command.v1.Envelope.put_saved_search:type_name -> sluice.command.v1.PutSavedSearch
-	9,  // 58: sluice.command.v1.Envelope.delete_saved_search:type_name -> sluice.command.v1.Delete
-	38, // 59: sluice.command.v1.Envelope.reseal_blocks:type_name -> sluice.command.v1.ResealBlocks
-	3,  // 60: sluice.command.v1.Envelope.audit:type_name -> sluice.command.v1.Audit
-	65, // 61: sluice.command.v1.ProposedState.type:type_name -> sluice.row.v1.StateType
-	66, // 62: sluice.command.v1.ProposedState.data:type_name -> sluice.row.v1.Data
-	67, // 63: sluice.command.v1.ProposedState.details:type_name -> sluice.row.v1.StateDetails
-	68, // 64: sluice.command.v1.CreateFlowRun.flow_runner:type_name -> sluice.row.v1.FlowRunner
-	12, // 65: sluice.command.v1.CreateFlowRun.state:type_name -> sluice.command.v1.ProposedState
-	69, // 66: sluice.command.v1.CreateFlowRun.policy:type_name -> sluice.row.v1.RunPolicy
-	68, // 67: sluice.command.v1.UpdateFlowRun.flow_runner:type_name -> sluice.row.v1.FlowRunner
-	12, // 68: sluice.command.v1.SetState.state:type_name -> sluice.command.v1.ProposedState
-	12, // 69: sluice.command.v1.CreateTaskRun.state:type_name -> sluice.command.v1.ProposedState
-	66, // 70: sluice.command.v1.PutDeployment.flow_data:type_name -> sluice.row.v1.Data
-	68, // 71: sluice.command.v1.PutDeployment.flow_runner:type_name -> sluice.row.v1.FlowRunner
-	70, // 72: sluice.command.v1.PutDeployment.catchup:type_name -> sluice.row.v1.Deployment.Catchup
-	71, // 73: sluice.command.v1.PutDeployment.policy:type_name -> sluice.row.v1.Policy
-	68, // 74: sluice.command.v1.PatchDeployment.flow_runner:type_name -> sluice.row.v1.FlowRunner
-	70, // 75: sluice.command.v1.PatchDeployment.catchup:type_name -> sluice.row.v1.Deployment.Catchup
-	71, // 76: sluice.command.v1.PatchDeployment.policy:type_name -> sluice.row.v1.Policy
-	57, // 77: sluice.command.v1.BackfillRuns.fires:type_name -> sluice.command.v1.ScheduleRuns.Fire
-	57, // 78: sluice.command.v1.ScheduleRuns.fires:type_name -> sluice.command.v1.ScheduleRuns.Fire
-	72, // 79: sluice.command.v1.CreateWorkQueue.filter:type_name -> sluice.row.v1.QueueFilter
-	72, // 80: sluice.command.v1.UpdateWorkQueue.filter:type_name -> sluice.row.v1.QueueFilter
-	58, // 81: sluice.command.v1.ClaimRuns.wishes:type_name -> sluice.command.v1.ClaimRuns.Wish
-	60, // 82: sluice.command.v1.ExpireLeases.expired:type_name -> sluice.command.v1.ExpireLeases.Expired
-	61, // 83: sluice.command.v1.ResealBlocks.blocks:type_name -> sluice.command.v1.ResealBlocks.One
-	62, // 84: sluice.command.v1.WriteLogs.runs:type_name -> sluice.command.v1.WriteLogs.Run
-	73, // 85: sluice.command.v1.CreateJob.action:type_name -> sluice.row.v1.Job.Action
-	65, // 86: sluice.command.v1.CreateJob.state_type:type_name -> sluice.row.v1.StateType
-	63, // 87: sluice.command.v1.AdvanceJob.targets:type_name -> sluice.command.v1.AdvanceJob.Target
-	0,  // 88: sluice.command.v1.Result.code:type_name -> sluice.command.v1.Result.Code
-	51, // 89: sluice.command.v1.Result.state:type_name -> sluice.command.v1.StateResult
-	74, // 90: sluice.command.v1.Result.grants:type_name -> sluice.row.v1.Grant
-	1,  // 91: sluice.command.v1.StateResult.status:type_name -> sluice.command.v1.StateResult.Status
-	75, // 92: sluice.command.v1.CreateToken.role:type_name -> sluice.row.v1.TokenRole
-	64, // 93: sluice.command.v1.UseTokens.uses:type_name -> sluice.command.v1.UseTokens.Use
-	59, // 94: sluice.command.v1.ClaimRuns.Wish.picks:type_name -> sluice.command.v1.ClaimRuns.Pick
-	76, // 95: sluice.command.v1.WriteLogs.Run.logs:type_name -> sluice.row.v1.Log
-	96, // [96:96] is the sub-list for method output_type
-	96, // [96:96] is the sub-list for method input_type
-	96, // [96:96] is the sub-list for extension type_name
-	96, // [96:96] is the sub-list for extension extendee
-	0,  // [0:96] is the sub-list for field type_name
+	6,   // 0: sluice.command.v1.Envelope.idempotency:type_name -> sluice.command.v1.Idempotency
+	7,   // 1: sluice.command.v1.Envelope.leader_epoch:type_name -> sluice.command.v1.LeaderEpoch
+	8,   // 2: sluice.command.v1.Envelope.build_index:type_name -> sluice.command.v1.BuildIndex
+	9,   // 3: sluice.command.v1.Envelope.raise_version:type_name -> sluice.command.v1.RaiseVersion
+	10,  // 4: sluice.command.v1.Envelope.checkpoint:type_name -> sluice.command.v1.Checkpoint
+	12,  // 5: sluice.command.v1.Envelope.create_flow:type_name -> sluice.command.v1.CreateFlow
+	13,  // 6: sluice.command.v1.Envelope.update_flow:type_name -> sluice.command.v1.UpdateFlow
+	11,  // 7: sluice.command.v1.Envelope.delete_flow:type_name -> sluice.command.v1.Delete
+	15,  // 8: sluice.command.v1.Envelope.create_flow_run:type_name -> sluice.command.v1.CreateFlowRun
+	16,  // 9: sluice.command.v1.Envelope.update_flow_run:type_name -> sluice.command.v1.UpdateFlowRun
+	11,  // 10: sluice.command.v1.Envelope.delete_flow_run:type_name -> sluice.command.v1.Delete
+	17,  // 11: sluice.command.v1.Envelope.set_flow_run_state:type_name -> sluice.command.v1.SetState
+	18,  // 12: sluice.command.v1.Envelope.cancel_flow_run:type_name -> sluice.command.v1.CancelFlowRun
+	19,  // 13: sluice.command.v1.Envelope.start_lease:type_name -> sluice.command.v1.StartLease
+	20,  // 14: sluice.command.v1.Envelope.create_task_run:type_name -> sluice.command.v1.CreateTaskRun
+	17,  // 15: sluice.command.v1.Envelope.set_task_run_state:type_name -> sluice.command.v1.SetState
+	11,  // 16: sluice.command.v1.Envelope.delete_task_run:type_name -> sluice.command.v1.Delete
+	21,  // 17: sluice.command.v1.Envelope.put_deployment:type_name -> sluice.command.v1.PutDeployment
+	11,  // 18: sluice.command.v1.Envelope.delete_deployment:type_name -> sluice.command.v1.Delete
+	28,  // 19: sluice.command.v1.Envelope.set_schedule_active:type_name -> sluice.command.v1.SetScheduleActive
+	29,  // 20: sluice.command.v1.Envelope.schedule_runs:type_name -> sluice.command.v1.ScheduleRuns
+	30,  // 21: sluice.command.v1.Envelope.create_work_queue:type_name -> sluice.command.v1.CreateWorkQueue
+	31,  // 22: sluice.command.v1.Envelope.update_work_queue:type_name -> sluice.command.v1.UpdateWorkQueue
+	11,  // 23: sluice.command.v1.Envelope.delete_work_queue:type_name -> sluice.command.v1.Delete
+	32,  // 24: sluice.command.v1.Envelope.register_agent:type_name -> sluice.command.v1.RegisterAgent
+	11,  // 25: sluice.command.v1.Envelope.delete_agent:type_name -> sluice.command.v1.Delete
+	33,  // 26: sluice.command.v1.Envelope.claim_runs:type_name -> sluice.command.v1.ClaimRuns
+	34,  // 27: sluice.command.v1.Envelope.expire_leases:type_name -> sluice.command.v1.ExpireLeases
+	35,  // 28: sluice.command.v1.Envelope.mark_late:type_name -> sluice.command.v1.MarkLate
+	36,  // 29: sluice.command.v1.Envelope.purge_claims:type_name -> sluice.command.v1.PurgeClaims
+	37,  // 30: sluice.command.v1.Envelope.create_block_spec:type_name -> sluice.command.v1.CreateBlockSpec
+	11,  // 31: sluice.command.v1.Envelope.delete_block_spec:type_name -> sluice.command.v1.Delete
+	38,  // 32: sluice.command.v1.Envelope.create_block:type_name -> sluice.command.v1.CreateBlock
+	39,  // 33: sluice.command.v1.Envelope.update_block:type_name -> sluice.command.v1.UpdateBlock
+	11,  // 34: sluice.command.v1.Envelope.delete_block:type_name -> sluice.command.v1.Delete
+	41,  // 35: sluice.command.v1.Envelope.set_default_storage:type_name -> sluice.command.v1.SetDefaultStorage
+	42,  // 36: sluice.command.v1.Envelope.put_concurrency_limit:type_name -> sluice.command.v1.PutConcurrencyLimit
+	11,  // 37: sluice.command.v1.Envelope.delete_concurrency_limit:type_name -> sluice.command.v1.Delete
+	43,  // 38: sluice.command.v1.Envelope.write_logs:type_name -> sluice.command.v1.WriteLogs
+	44,  // 39: sluice.command.v1.Envelope.put_blob_chunk:type_name -> sluice.command.v1.PutBlobChunk
+	45,  // 40: sluice.command.v1.Envelope.delete_blob:type_name -> sluice.command.v1.DeleteBlob
+	46,  // 41: sluice.command.v1.Envelope.retry_flow_run:type_name -> sluice.command.v1.RetryFlowRun
+	47,  // 42: sluice.command.v1.Envelope.rerun_flow_run:type_name -> sluice.command.v1.RerunFlowRun
+	48,  // 43: sluice.command.v1.Envelope.create_job:type_name -> sluice.command.v1.CreateJob
+	49,  // 44: sluice.command.v1.Envelope.advance_job:type_name -> sluice.command.v1.AdvanceJob
+	50,  // 45: sluice.command.v1.Envelope.cancel_job:type_name -> sluice.command.v1.CancelJob
+	22,  // 46: sluice.command.v1.Envelope.patch_deployment:type_name -> sluice.command.v1.PatchDeployment
+	23,  // 47: sluice.command.v1.Envelope.resolve_conflicts:type_name -> sluice.command.v1.ResolveConflicts
+	24,  // 48: sluice.command.v1.Envelope.enforce_deadlines:type_name -> sluice.command.v1.EnforceDeadlines
+	25,  // 49: sluice.command.v1.Envelope.put_schedule:type_name -> sluice.command.v1.PutSchedule
+	26,  // 50: sluice.command.v1.Envelope.delete_schedule:type_name -> sluice.command.v1.DeleteSchedule
+	27,  // 51: sluice.command.v1.Envelope.backfill_runs:type_name -> sluice.command.v1.BackfillRuns
+	59,  // 52: sluice.command.v1.Envelope.create_token:type_name -> sluice.command.v1.CreateToken
+	60,  // 53: sluice.command.v1.Envelope.revoke_token:type_name -> sluice.command.v1.RevokeToken
+	61,  // 54: sluice.command.v1.Envelope.record_audit:type_name -> sluice.command.v1.RecordAudit
+	62,  // 55: sluice.command.v1.Envelope.tidy_access:type_name -> sluice.command.v1.TidyAccess
+	63,  // 56: sluice.command.v1.Envelope.use_tokens:type_name -> sluice.command.v1.UseTokens
+	55,  // 57: sluice.command.v1.Envelope.put_saved_search:type_name -> sluice.command.v1.PutSavedSearch
+	11,  // 58: sluice.command.v1.Envelope.delete_saved_search:type_name -> sluice.command.v1.Delete
+	40,  // 59: sluice.command.v1.Envelope.reseal_blocks:type_name -> sluice.command.v1.ResealBlocks
+	51,  // 60: sluice.command.v1.Envelope.set_retention:type_name -> sluice.command.v1.SetRetention
+	52,  // 61: sluice.command.v1.Envelope.note_retention_time:type_name -> sluice.command.v1.NoteRetentionTime
+	53,  // 62: sluice.command.v1.Envelope.prune:type_name -> sluice.command.v1.Prune
+	54,  // 63: sluice.command.v1.Envelope.prune_cache:type_name -> sluice.command.v1.PruneCache
+	5,   // 64: sluice.command.v1.Envelope.audit:type_name -> sluice.command.v1.Audit
+	73,  // 65: sluice.command.v1.ProposedState.type:type_name -> sluice.row.v1.StateType
+	74,  // 66: sluice.command.v1.ProposedState.data:type_name -> sluice.row.v1.Data
+	75,  // 67: sluice.command.v1.ProposedState.details:type_name -> sluice.row.v1.StateDetails
+	76,  // 68: sluice.command.v1.CreateFlowRun.flow_runner:type_name -> sluice.row.v1.FlowRunner
+	14,  // 69: sluice.command.v1.CreateFlowRun.state:type_name -> sluice.command.v1.ProposedState
+	77,  // 70: sluice.command.v1.CreateFlowRun.policy:type_name -> sluice.row.v1.RunPolicy
+	76,  // 71: sluice.command.v1.UpdateFlowRun.flow_runner:type_name -> sluice.row.v1.FlowRunner
+	14,  // 72: sluice.command.v1.SetState.state:type_name -> sluice.command.v1.ProposedState
+	14,  // 73: sluice.command.v1.CreateTaskRun.state:type_name -> sluice.command.v1.ProposedState
+	74,  // 74: sluice.command.v1.PutDeployment.flow_data:type_name -> sluice.row.v1.Data
+	76,  // 75: sluice.command.v1.PutDeployment.flow_runner:type_name -> sluice.row.v1.FlowRunner
+	78,  // 76: sluice.command.v1.PutDeployment.catchup:type_name -> sluice.row.v1.Deployment.Catchup
+	79,  // 77: sluice.command.v1.PutDeployment.retention:type_name -> sluice.row.v1.Retention
+	80,  // 78: sluice.command.v1.PutDeployment.policy:type_name -> sluice.row.v1.Policy
+	76,  // 79: sluice.command.v1.PatchDeployment.flow_runner:type_name -> sluice.row.v1.FlowRunner
+	78,  // 80: sluice.command.v1.PatchDeployment.catchup:type_name -> sluice.row.v1.Deployment.Catchup
+	80,  // 81: sluice.command.v1.PatchDeployment.policy:type_name -> sluice.row.v1.Policy
+	79,  // 82: sluice.command.v1.PatchDeployment.retention:type_name -> sluice.row.v1.Retention
+	64,  // 83: sluice.command.v1.BackfillRuns.fires:type_name -> sluice.command.v1.ScheduleRuns.Fire
+	64,  // 84: sluice.command.v1.ScheduleRuns.fires:type_name -> sluice.command.v1.ScheduleRuns.Fire
+	81,  // 85: sluice.command.v1.CreateWorkQueue.filter:type_name -> sluice.row.v1.QueueFilter
+	81,  // 86: sluice.command.v1.UpdateWorkQueue.filter:type_name -> sluice.row.v1.QueueFilter
+	65,  // 87: sluice.command.v1.ClaimRuns.wishes:type_name -> sluice.command.v1.ClaimRuns.Wish
+	67,  // 88: sluice.command.v1.ExpireLeases.expired:type_name -> sluice.command.v1.ExpireLeases.Expired
+	68,  // 89: sluice.command.v1.ResealBlocks.blocks:type_name -> sluice.command.v1.ResealBlocks.One
+	69,  // 90: sluice.command.v1.WriteLogs.runs:type_name -> sluice.command.v1.WriteLogs.Run
+	82,  // 91: sluice.command.v1.CreateJob.action:type_name -> sluice.row.v1.Job.Action
+	73,  // 92: sluice.command.v1.CreateJob.state_type:type_name -> sluice.row.v1.StateType
+	70,  // 93: sluice.command.v1.AdvanceJob.targets:type_name -> sluice.command.v1.AdvanceJob.Target
+	0,   // 94: sluice.command.v1.Prune.what:type_name -> sluice.command.v1.Prune.What
+	1,   // 95: sluice.command.v1.Prune.reason:type_name -> sluice.command.v1.Prune.Reason
+	2,   // 96: sluice.command.v1.Result.code:type_name -> sluice.command.v1.Result.Code
+	58,  // 97: sluice.command.v1.Result.state:type_name -> sluice.command.v1.StateResult
+	83,  // 98: sluice.command.v1.Result.grants:type_name -> sluice.row.v1.Grant
+	57,  // 99: sluice.command.v1.Result.pruned:type_name -> sluice.command.v1.Pruned
+	71,  // 100: sluice.command.v1.Pruned.removed:type_name -> sluice.command.v1.Pruned.Removed
+	3,   // 101: sluice.command.v1.StateResult.status:type_name -> sluice.command.v1.StateResult.Status
+	84,  // 102: sluice.command.v1.CreateToken.role:type_name -> sluice.row.v1.TokenRole
+	72,  // 103: sluice.command.v1.UseTokens.uses:type_name -> sluice.command.v1.UseTokens.Use
+	66,  // 104: sluice.command.v1.ClaimRuns.Wish.picks:type_name -> sluice.command.v1.ClaimRuns.Pick
+	85,  // 105: sluice.command.v1.WriteLogs.Run.logs:type_name -> sluice.row.v1.Log
+	106, // [106:106] is the sub-list for method output_type
+	106, // [106:106] is the sub-list for method input_type
+	106, // [106:106] is the sub-list for extension type_name
+	106, // [106:106] is the sub-list for extension extendee
+	0,   // [0:106] is the sub-list for field type_name
 }
 
 func init() { file_fsm_command_command_proto_init() }
@@ -6538,6 +7238,10 @@ func file_fsm_command_command_proto_init() {
 		(*Envelope_PutSavedSearch)(nil),
 		(*Envelope_DeleteSavedSearch)(nil),
 		(*Envelope_ResealBlocks)(nil),
+		(*Envelope_SetRetention)(nil),
+		(*Envelope_NoteRetentionTime)(nil),
+		(*Envelope_Prune)(nil),
+		(*Envelope_PruneCache)(nil),
 	}
 	file_fsm_command_command_proto_msgTypes[10].OneofWrappers = []any{}
 	file_fsm_command_command_proto_msgTypes[11].OneofWrappers = []any{}
@@ -6549,13 +7253,14 @@ func file_fsm_command_command_proto_init() {
 	file_fsm_command_command_proto_msgTypes[27].OneofWrappers = []any{}
 	file_fsm_command_command_proto_msgTypes[33].OneofWrappers = []any{}
 	file_fsm_command_command_proto_msgTypes[43].OneofWrappers = []any{}
+	file_fsm_command_command_proto_msgTypes[47].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fsm_command_command_proto_rawDesc), len(file_fsm_command_command_proto_rawDesc)),
-			NumEnums:      2,
-			NumMessages:   63,
+			NumEnums:      4,
+			NumMessages:   69,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

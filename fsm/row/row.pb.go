@@ -495,7 +495,7 @@ func (x Job_Action) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Job_Action.Descriptor instead.
 func (Job_Action) EnumDescriptor() ([]byte, []int) {
-	return file_fsm_row_row_proto_rawDescGZIP(), []int{29, 0}
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{32, 0}
 }
 
 type Job_Status int32
@@ -547,7 +547,7 @@ func (x Job_Status) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Job_Status.Descriptor instead.
 func (Job_Status) EnumDescriptor() ([]byte, []int) {
-	return file_fsm_row_row_proto_rawDescGZIP(), []int{29, 1}
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{32, 1}
 }
 
 type Data struct {
@@ -1850,6 +1850,7 @@ type Deployment struct {
 	Revision         uint64                `protobuf:"varint,62,opt,name=revision,proto3" json:"revision,omitempty"`                                   // index of the entry that changed anything but the schedules' own state
 	SchedulePaused   bool                  `protobuf:"varint,63,opt,name=schedule_paused,json=schedulePaused,proto3" json:"schedule_paused,omitempty"` // the first schedule alone; is_schedule_active is for all of them
 	ScheduleSince    int64                 `protobuf:"varint,64,opt,name=schedule_since,json=scheduleSince,proto3" json:"schedule_since,omitempty"`    // when the first schedule's revision began; 0: at updated
+	Retention        *Retention            `protobuf:"bytes,90,opt,name=retention,proto3" json:"retention,omitempty"`
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
@@ -2045,6 +2046,205 @@ func (x *Deployment) GetScheduleSince() int64 {
 	return 0
 }
 
+func (x *Deployment) GetRetention() *Retention {
+	if x != nil {
+		return x.Retention
+	}
+	return nil
+}
+
+// RetentionRule bounds what is kept of something: 0 is no bound. In a deployment an absent one is the cluster's.
+type RetentionRule struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	MaxAge        *int64                 `protobuf:"varint,1,opt,name=max_age,json=maxAge,proto3,oneof" json:"max_age,omitempty"`       // µs since a run finished, or since the last line of its log was written
+	MaxCount      *int64                 `protobuf:"varint,2,opt,name=max_count,json=maxCount,proto3,oneof" json:"max_count,omitempty"` // of each deployment
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RetentionRule) Reset() {
+	*x = RetentionRule{}
+	mi := &file_fsm_row_row_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RetentionRule) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RetentionRule) ProtoMessage() {}
+
+func (x *RetentionRule) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_row_row_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RetentionRule.ProtoReflect.Descriptor instead.
+func (*RetentionRule) Descriptor() ([]byte, []int) {
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *RetentionRule) GetMaxAge() int64 {
+	if x != nil && x.MaxAge != nil {
+		return *x.MaxAge
+	}
+	return 0
+}
+
+func (x *RetentionRule) GetMaxCount() int64 {
+	if x != nil && x.MaxCount != nil {
+		return *x.MaxCount
+	}
+	return 0
+}
+
+// Retention is how long finished runs and their logs are kept.
+type Retention struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Runs          *RetentionRule         `protobuf:"bytes,1,opt,name=runs,proto3" json:"runs,omitempty"`
+	Logs          *RetentionRule         `protobuf:"bytes,2,opt,name=logs,proto3" json:"logs,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Retention) Reset() {
+	*x = Retention{}
+	mi := &file_fsm_row_row_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Retention) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Retention) ProtoMessage() {}
+
+func (x *Retention) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_row_row_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Retention.ProtoReflect.Descriptor instead.
+func (*Retention) Descriptor() ([]byte, []int) {
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *Retention) GetRuns() *RetentionRule {
+	if x != nil {
+		return x.Runs
+	}
+	return nil
+}
+
+func (x *Retention) GetLogs() *RetentionRule {
+	if x != nil {
+		return x.Logs
+	}
+	return nil
+}
+
+// RetentionPolicy is the cluster's: one row. Ages are reckoned by the state's time, which may have jumped: seen is when the
+// leader last said that time passes; until held_until nothing goes for its age.
+type RetentionPolicy struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Retention     *Retention             `protobuf:"bytes,1,opt,name=retention,proto3" json:"retention,omitempty"`                              // all its rules are present
+	MaxTotalRuns  int64                  `protobuf:"varint,2,opt,name=max_total_runs,json=maxTotalRuns,proto3" json:"max_total_runs,omitempty"` // finished runs in the cluster, 0: no bound
+	Updated       int64                  `protobuf:"varint,3,opt,name=updated,proto3" json:"updated,omitempty"`
+	Seen          int64                  `protobuf:"varint,4,opt,name=seen,proto3" json:"seen,omitempty"`
+	HeldUntil     int64                  `protobuf:"varint,5,opt,name=held_until,json=heldUntil,proto3" json:"held_until,omitempty"`
+	HeldGap       int64                  `protobuf:"varint,6,opt,name=held_gap,json=heldGap,proto3" json:"held_gap,omitempty"` // µs: how far the time jumped when the hold began
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RetentionPolicy) Reset() {
+	*x = RetentionPolicy{}
+	mi := &file_fsm_row_row_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RetentionPolicy) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RetentionPolicy) ProtoMessage() {}
+
+func (x *RetentionPolicy) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_row_row_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RetentionPolicy.ProtoReflect.Descriptor instead.
+func (*RetentionPolicy) Descriptor() ([]byte, []int) {
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *RetentionPolicy) GetRetention() *Retention {
+	if x != nil {
+		return x.Retention
+	}
+	return nil
+}
+
+func (x *RetentionPolicy) GetMaxTotalRuns() int64 {
+	if x != nil {
+		return x.MaxTotalRuns
+	}
+	return 0
+}
+
+func (x *RetentionPolicy) GetUpdated() int64 {
+	if x != nil {
+		return x.Updated
+	}
+	return 0
+}
+
+func (x *RetentionPolicy) GetSeen() int64 {
+	if x != nil {
+		return x.Seen
+	}
+	return 0
+}
+
+func (x *RetentionPolicy) GetHeldUntil() int64 {
+	if x != nil {
+		return x.HeldUntil
+	}
+	return 0
+}
+
+func (x *RetentionPolicy) GetHeldGap() int64 {
+	if x != nil {
+		return x.HeldGap
+	}
+	return 0
+}
+
 type QueueFilter struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Absent lists do not restrict; has_* tells an empty list from an absent one.
@@ -2060,7 +2260,7 @@ type QueueFilter struct {
 
 func (x *QueueFilter) Reset() {
 	*x = QueueFilter{}
-	mi := &file_fsm_row_row_proto_msgTypes[12]
+	mi := &file_fsm_row_row_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2072,7 +2272,7 @@ func (x *QueueFilter) String() string {
 func (*QueueFilter) ProtoMessage() {}
 
 func (x *QueueFilter) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_row_row_proto_msgTypes[12]
+	mi := &file_fsm_row_row_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2085,7 +2285,7 @@ func (x *QueueFilter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueueFilter.ProtoReflect.Descriptor instead.
 func (*QueueFilter) Descriptor() ([]byte, []int) {
-	return file_fsm_row_row_proto_rawDescGZIP(), []int{12}
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *QueueFilter) GetHasTags() bool {
@@ -2146,7 +2346,7 @@ type WorkQueue struct {
 
 func (x *WorkQueue) Reset() {
 	*x = WorkQueue{}
-	mi := &file_fsm_row_row_proto_msgTypes[13]
+	mi := &file_fsm_row_row_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2158,7 +2358,7 @@ func (x *WorkQueue) String() string {
 func (*WorkQueue) ProtoMessage() {}
 
 func (x *WorkQueue) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_row_row_proto_msgTypes[13]
+	mi := &file_fsm_row_row_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2171,7 +2371,7 @@ func (x *WorkQueue) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkQueue.ProtoReflect.Descriptor instead.
 func (*WorkQueue) Descriptor() ([]byte, []int) {
-	return file_fsm_row_row_proto_rawDescGZIP(), []int{13}
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *WorkQueue) GetId() []byte {
@@ -2246,7 +2446,7 @@ type Agent struct {
 
 func (x *Agent) Reset() {
 	*x = Agent{}
-	mi := &file_fsm_row_row_proto_msgTypes[14]
+	mi := &file_fsm_row_row_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2258,7 +2458,7 @@ func (x *Agent) String() string {
 func (*Agent) ProtoMessage() {}
 
 func (x *Agent) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_row_row_proto_msgTypes[14]
+	mi := &file_fsm_row_row_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2271,7 +2471,7 @@ func (x *Agent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Agent.ProtoReflect.Descriptor instead.
 func (*Agent) Descriptor() ([]byte, []int) {
-	return file_fsm_row_row_proto_rawDescGZIP(), []int{14}
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Agent) GetId() []byte {
@@ -2345,7 +2545,7 @@ type BlockSpec struct {
 
 func (x *BlockSpec) Reset() {
 	*x = BlockSpec{}
-	mi := &file_fsm_row_row_proto_msgTypes[15]
+	mi := &file_fsm_row_row_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2357,7 +2557,7 @@ func (x *BlockSpec) String() string {
 func (*BlockSpec) ProtoMessage() {}
 
 func (x *BlockSpec) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_row_row_proto_msgTypes[15]
+	mi := &file_fsm_row_row_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2370,7 +2570,7 @@ func (x *BlockSpec) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlockSpec.ProtoReflect.Descriptor instead.
 func (*BlockSpec) Descriptor() ([]byte, []int) {
-	return file_fsm_row_row_proto_rawDescGZIP(), []int{15}
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *BlockSpec) GetId() []byte {
@@ -2437,7 +2637,7 @@ type Block struct {
 
 func (x *Block) Reset() {
 	*x = Block{}
-	mi := &file_fsm_row_row_proto_msgTypes[16]
+	mi := &file_fsm_row_row_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2449,7 +2649,7 @@ func (x *Block) String() string {
 func (*Block) ProtoMessage() {}
 
 func (x *Block) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_row_row_proto_msgTypes[16]
+	mi := &file_fsm_row_row_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2462,7 +2662,7 @@ func (x *Block) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Block.ProtoReflect.Descriptor instead.
 func (*Block) Descriptor() ([]byte, []int) {
-	return file_fsm_row_row_proto_rawDescGZIP(), []int{16}
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Block) GetId() []byte {
@@ -2527,7 +2727,7 @@ type ConcurrencyLimit struct {
 
 func (x *ConcurrencyLimit) Reset() {
 	*x = ConcurrencyLimit{}
-	mi := &file_fsm_row_row_proto_msgTypes[17]
+	mi := &file_fsm_row_row_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2539,7 +2739,7 @@ func (x *ConcurrencyLimit) String() string {
 func (*ConcurrencyLimit) ProtoMessage() {}
 
 func (x *ConcurrencyLimit) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_row_row_proto_msgTypes[17]
+	mi := &file_fsm_row_row_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2552,7 +2752,7 @@ func (x *ConcurrencyLimit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConcurrencyLimit.ProtoReflect.Descriptor instead.
 func (*ConcurrencyLimit) Descriptor() ([]byte, []int) {
-	return file_fsm_row_row_proto_rawDescGZIP(), []int{17}
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ConcurrencyLimit) GetId() []byte {
@@ -2601,7 +2801,7 @@ type Slot struct {
 
 func (x *Slot) Reset() {
 	*x = Slot{}
-	mi := &file_fsm_row_row_proto_msgTypes[18]
+	mi := &file_fsm_row_row_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2613,7 +2813,7 @@ func (x *Slot) String() string {
 func (*Slot) ProtoMessage() {}
 
 func (x *Slot) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_row_row_proto_msgTypes[18]
+	mi := &file_fsm_row_row_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2626,7 +2826,7 @@ func (x *Slot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Slot.ProtoReflect.Descriptor instead.
 func (*Slot) Descriptor() ([]byte, []int) {
-	return file_fsm_row_row_proto_rawDescGZIP(), []int{18}
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Slot) GetLimitId() []byte {
@@ -2656,7 +2856,7 @@ type CacheEntry struct {
 
 func (x *CacheEntry) Reset() {
 	*x = CacheEntry{}
-	mi := &file_fsm_row_row_proto_msgTypes[19]
+	mi := &file_fsm_row_row_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2668,7 +2868,7 @@ func (x *CacheEntry) String() string {
 func (*CacheEntry) ProtoMessage() {}
 
 func (x *CacheEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_row_row_proto_msgTypes[19]
+	mi := &file_fsm_row_row_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2681,7 +2881,7 @@ func (x *CacheEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CacheEntry.ProtoReflect.Descriptor instead.
 func (*CacheEntry) Descriptor() ([]byte, []int) {
-	return file_fsm_row_row_proto_rawDescGZIP(), []int{19}
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *CacheEntry) GetKey() string {
@@ -2732,7 +2932,7 @@ type Log struct {
 
 func (x *Log) Reset() {
 	*x = Log{}
-	mi := &file_fsm_row_row_proto_msgTypes[20]
+	mi := &file_fsm_row_row_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2744,7 +2944,7 @@ func (x *Log) String() string {
 func (*Log) ProtoMessage() {}
 
 func (x *Log) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_row_row_proto_msgTypes[20]
+	mi := &file_fsm_row_row_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2757,7 +2957,7 @@ func (x *Log) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Log.ProtoReflect.Descriptor instead.
 func (*Log) Descriptor() ([]byte, []int) {
-	return file_fsm_row_row_proto_rawDescGZIP(), []int{20}
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Log) GetName() string {
@@ -2810,7 +3010,7 @@ type LogSegment struct {
 
 func (x *LogSegment) Reset() {
 	*x = LogSegment{}
-	mi := &file_fsm_row_row_proto_msgTypes[21]
+	mi := &file_fsm_row_row_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2822,7 +3022,7 @@ func (x *LogSegment) String() string {
 func (*LogSegment) ProtoMessage() {}
 
 func (x *LogSegment) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_row_row_proto_msgTypes[21]
+	mi := &file_fsm_row_row_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2835,7 +3035,7 @@ func (x *LogSegment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogSegment.ProtoReflect.Descriptor instead.
 func (*LogSegment) Descriptor() ([]byte, []int) {
-	return file_fsm_row_row_proto_rawDescGZIP(), []int{21}
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *LogSegment) GetFlowRunId() []byte {
@@ -2891,7 +3091,7 @@ type LogProducer struct {
 
 func (x *LogProducer) Reset() {
 	*x = LogProducer{}
-	mi := &file_fsm_row_row_proto_msgTypes[22]
+	mi := &file_fsm_row_row_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2903,7 +3103,7 @@ func (x *LogProducer) String() string {
 func (*LogProducer) ProtoMessage() {}
 
 func (x *LogProducer) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_row_row_proto_msgTypes[22]
+	mi := &file_fsm_row_row_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2916,7 +3116,7 @@ func (x *LogProducer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogProducer.ProtoReflect.Descriptor instead.
 func (*LogProducer) Descriptor() ([]byte, []int) {
-	return file_fsm_row_row_proto_rawDescGZIP(), []int{22}
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *LogProducer) GetFlowRunId() []byte {
@@ -2946,13 +3146,15 @@ type LogUsage struct {
 	FlowRunId     []byte                 `protobuf:"bytes,1,opt,name=flow_run_id,json=flowRunId,proto3" json:"flow_run_id,omitempty"`
 	Bytes         int64                  `protobuf:"varint,2,opt,name=bytes,proto3" json:"bytes,omitempty"`
 	Truncated     bool                   `protobuf:"varint,3,opt,name=truncated,proto3" json:"truncated,omitempty"`
+	DeploymentId  []byte                 `protobuf:"bytes,90,opt,name=deployment_id,json=deploymentId,proto3" json:"deployment_id,omitempty"` // of the run when its first lines came
+	Newest        int64                  `protobuf:"varint,91,opt,name=newest,proto3" json:"newest,omitempty"`                                // when the newest lines came, rounded down to the hour
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *LogUsage) Reset() {
 	*x = LogUsage{}
-	mi := &file_fsm_row_row_proto_msgTypes[23]
+	mi := &file_fsm_row_row_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2964,7 +3166,7 @@ func (x *LogUsage) String() string {
 func (*LogUsage) ProtoMessage() {}
 
 func (x *LogUsage) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_row_row_proto_msgTypes[23]
+	mi := &file_fsm_row_row_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2977,7 +3179,7 @@ func (x *LogUsage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogUsage.ProtoReflect.Descriptor instead.
 func (*LogUsage) Descriptor() ([]byte, []int) {
-	return file_fsm_row_row_proto_rawDescGZIP(), []int{23}
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *LogUsage) GetFlowRunId() []byte {
@@ -3001,6 +3203,20 @@ func (x *LogUsage) GetTruncated() bool {
 	return false
 }
 
+func (x *LogUsage) GetDeploymentId() []byte {
+	if x != nil {
+		return x.DeploymentId
+	}
+	return nil
+}
+
+func (x *LogUsage) GetNewest() int64 {
+	if x != nil {
+		return x.Newest
+	}
+	return 0
+}
+
 type Claim struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	ClaimId       []byte                 `protobuf:"bytes,1,opt,name=claim_id,json=claimId,proto3" json:"claim_id,omitempty"`
@@ -3013,7 +3229,7 @@ type Claim struct {
 
 func (x *Claim) Reset() {
 	*x = Claim{}
-	mi := &file_fsm_row_row_proto_msgTypes[24]
+	mi := &file_fsm_row_row_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3025,7 +3241,7 @@ func (x *Claim) String() string {
 func (*Claim) ProtoMessage() {}
 
 func (x *Claim) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_row_row_proto_msgTypes[24]
+	mi := &file_fsm_row_row_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3038,7 +3254,7 @@ func (x *Claim) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Claim.ProtoReflect.Descriptor instead.
 func (*Claim) Descriptor() ([]byte, []int) {
-	return file_fsm_row_row_proto_rawDescGZIP(), []int{24}
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Claim) GetClaimId() []byte {
@@ -3081,7 +3297,7 @@ type Grant struct {
 
 func (x *Grant) Reset() {
 	*x = Grant{}
-	mi := &file_fsm_row_row_proto_msgTypes[25]
+	mi := &file_fsm_row_row_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3093,7 +3309,7 @@ func (x *Grant) String() string {
 func (*Grant) ProtoMessage() {}
 
 func (x *Grant) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_row_row_proto_msgTypes[25]
+	mi := &file_fsm_row_row_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3106,7 +3322,7 @@ func (x *Grant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Grant.ProtoReflect.Descriptor instead.
 func (*Grant) Descriptor() ([]byte, []int) {
-	return file_fsm_row_row_proto_rawDescGZIP(), []int{25}
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Grant) GetFlowRunId() []byte {
@@ -3150,7 +3366,7 @@ type BlobChunk struct {
 
 func (x *BlobChunk) Reset() {
 	*x = BlobChunk{}
-	mi := &file_fsm_row_row_proto_msgTypes[26]
+	mi := &file_fsm_row_row_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3162,7 +3378,7 @@ func (x *BlobChunk) String() string {
 func (*BlobChunk) ProtoMessage() {}
 
 func (x *BlobChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_row_row_proto_msgTypes[26]
+	mi := &file_fsm_row_row_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3175,7 +3391,7 @@ func (x *BlobChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlobChunk.ProtoReflect.Descriptor instead.
 func (*BlobChunk) Descriptor() ([]byte, []int) {
-	return file_fsm_row_row_proto_rawDescGZIP(), []int{26}
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *BlobChunk) GetKey() string {
@@ -3220,7 +3436,7 @@ type Blob struct {
 
 func (x *Blob) Reset() {
 	*x = Blob{}
-	mi := &file_fsm_row_row_proto_msgTypes[27]
+	mi := &file_fsm_row_row_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3232,7 +3448,7 @@ func (x *Blob) String() string {
 func (*Blob) ProtoMessage() {}
 
 func (x *Blob) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_row_row_proto_msgTypes[27]
+	mi := &file_fsm_row_row_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3245,7 +3461,7 @@ func (x *Blob) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Blob.ProtoReflect.Descriptor instead.
 func (*Blob) Descriptor() ([]byte, []int) {
-	return file_fsm_row_row_proto_rawDescGZIP(), []int{27}
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Blob) GetKey() string {
@@ -3297,7 +3513,7 @@ type SavedSearch struct {
 
 func (x *SavedSearch) Reset() {
 	*x = SavedSearch{}
-	mi := &file_fsm_row_row_proto_msgTypes[28]
+	mi := &file_fsm_row_row_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3309,7 +3525,7 @@ func (x *SavedSearch) String() string {
 func (*SavedSearch) ProtoMessage() {}
 
 func (x *SavedSearch) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_row_row_proto_msgTypes[28]
+	mi := &file_fsm_row_row_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3322,7 +3538,7 @@ func (x *SavedSearch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SavedSearch.ProtoReflect.Descriptor instead.
 func (*SavedSearch) Descriptor() ([]byte, []int) {
-	return file_fsm_row_row_proto_rawDescGZIP(), []int{28}
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *SavedSearch) GetId() []byte {
@@ -3390,7 +3606,7 @@ type Job struct {
 
 func (x *Job) Reset() {
 	*x = Job{}
-	mi := &file_fsm_row_row_proto_msgTypes[29]
+	mi := &file_fsm_row_row_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3402,7 +3618,7 @@ func (x *Job) String() string {
 func (*Job) ProtoMessage() {}
 
 func (x *Job) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_row_row_proto_msgTypes[29]
+	mi := &file_fsm_row_row_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3415,7 +3631,7 @@ func (x *Job) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Job.ProtoReflect.Descriptor instead.
 func (*Job) Descriptor() ([]byte, []int) {
-	return file_fsm_row_row_proto_rawDescGZIP(), []int{29}
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Job) GetId() []byte {
@@ -3569,7 +3785,7 @@ type JobRefusal struct {
 
 func (x *JobRefusal) Reset() {
 	*x = JobRefusal{}
-	mi := &file_fsm_row_row_proto_msgTypes[30]
+	mi := &file_fsm_row_row_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3581,7 +3797,7 @@ func (x *JobRefusal) String() string {
 func (*JobRefusal) ProtoMessage() {}
 
 func (x *JobRefusal) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_row_row_proto_msgTypes[30]
+	mi := &file_fsm_row_row_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3594,7 +3810,7 @@ func (x *JobRefusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobRefusal.ProtoReflect.Descriptor instead.
 func (*JobRefusal) Descriptor() ([]byte, []int) {
-	return file_fsm_row_row_proto_rawDescGZIP(), []int{30}
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *JobRefusal) GetFlowRunId() []byte {
@@ -3632,7 +3848,7 @@ type Outcome struct {
 
 func (x *Outcome) Reset() {
 	*x = Outcome{}
-	mi := &file_fsm_row_row_proto_msgTypes[31]
+	mi := &file_fsm_row_row_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3644,7 +3860,7 @@ func (x *Outcome) String() string {
 func (*Outcome) ProtoMessage() {}
 
 func (x *Outcome) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_row_row_proto_msgTypes[31]
+	mi := &file_fsm_row_row_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3657,7 +3873,7 @@ func (x *Outcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outcome.ProtoReflect.Descriptor instead.
 func (*Outcome) Descriptor() ([]byte, []int) {
-	return file_fsm_row_row_proto_rawDescGZIP(), []int{31}
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Outcome) GetKey() []byte {
@@ -3717,7 +3933,7 @@ type Token struct {
 
 func (x *Token) Reset() {
 	*x = Token{}
-	mi := &file_fsm_row_row_proto_msgTypes[32]
+	mi := &file_fsm_row_row_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3729,7 +3945,7 @@ func (x *Token) String() string {
 func (*Token) ProtoMessage() {}
 
 func (x *Token) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_row_row_proto_msgTypes[32]
+	mi := &file_fsm_row_row_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3742,7 +3958,7 @@ func (x *Token) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Token.ProtoReflect.Descriptor instead.
 func (*Token) Descriptor() ([]byte, []int) {
-	return file_fsm_row_row_proto_rawDescGZIP(), []int{32}
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Token) GetId() []byte {
@@ -3857,7 +4073,7 @@ type Audit struct {
 
 func (x *Audit) Reset() {
 	*x = Audit{}
-	mi := &file_fsm_row_row_proto_msgTypes[33]
+	mi := &file_fsm_row_row_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3869,7 +4085,7 @@ func (x *Audit) String() string {
 func (*Audit) ProtoMessage() {}
 
 func (x *Audit) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_row_row_proto_msgTypes[33]
+	mi := &file_fsm_row_row_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3882,7 +4098,7 @@ func (x *Audit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Audit.ProtoReflect.Descriptor instead.
 func (*Audit) Descriptor() ([]byte, []int) {
-	return file_fsm_row_row_proto_rawDescGZIP(), []int{33}
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Audit) GetIndex() uint64 {
@@ -4143,7 +4359,7 @@ const file_fsm_row_row_proto_rawDesc = "" +
 	"runsBeforeB\f\n" +
 	"\n" +
 	"_cache_keyB\x0f\n" +
-	"\r_task_version\"\xaa\a\n" +
+	"\r_task_version\"\xe2\a\n" +
 	"\n" +
 	"Deployment\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x18\n" +
@@ -4172,12 +4388,31 @@ const file_fsm_row_row_proto_rawDesc = "" +
 	"\tschedules\x18= \x03(\v2!.sluice.row.v1.DeploymentScheduleR\tschedules\x12\x1a\n" +
 	"\brevision\x18> \x01(\x04R\brevision\x12'\n" +
 	"\x0fschedule_paused\x18? \x01(\bR\x0eschedulePaused\x12%\n" +
-	"\x0eschedule_since\x18@ \x01(\x03R\rscheduleSince\"(\n" +
+	"\x0eschedule_since\x18@ \x01(\x03R\rscheduleSince\x126\n" +
+	"\tretention\x18Z \x01(\v2\x18.sluice.row.v1.RetentionR\tretention\"(\n" +
 	"\aCatchup\x12\b\n" +
 	"\x04SKIP\x10\x00\x12\n" +
 	"\n" +
 	"\x06LATEST\x10\x01\x12\a\n" +
-	"\x03ALL\x10\x02\"\xf0\x01\n" +
+	"\x03ALL\x10\x02\"i\n" +
+	"\rRetentionRule\x12\x1c\n" +
+	"\amax_age\x18\x01 \x01(\x03H\x00R\x06maxAge\x88\x01\x01\x12 \n" +
+	"\tmax_count\x18\x02 \x01(\x03H\x01R\bmaxCount\x88\x01\x01B\n" +
+	"\n" +
+	"\b_max_ageB\f\n" +
+	"\n" +
+	"_max_count\"o\n" +
+	"\tRetention\x120\n" +
+	"\x04runs\x18\x01 \x01(\v2\x1c.sluice.row.v1.RetentionRuleR\x04runs\x120\n" +
+	"\x04logs\x18\x02 \x01(\v2\x1c.sluice.row.v1.RetentionRuleR\x04logs\"\xd7\x01\n" +
+	"\x0fRetentionPolicy\x126\n" +
+	"\tretention\x18\x01 \x01(\v2\x18.sluice.row.v1.RetentionR\tretention\x12$\n" +
+	"\x0emax_total_runs\x18\x02 \x01(\x03R\fmaxTotalRuns\x12\x18\n" +
+	"\aupdated\x18\x03 \x01(\x03R\aupdated\x12\x12\n" +
+	"\x04seen\x18\x04 \x01(\x03R\x04seen\x12\x1d\n" +
+	"\n" +
+	"held_until\x18\x05 \x01(\x03R\theldUntil\x12\x19\n" +
+	"\bheld_gap\x18\x06 \x01(\x03R\aheldGap\"\xf0\x01\n" +
 	"\vQueueFilter\x12\x19\n" +
 	"\bhas_tags\x18\x01 \x01(\bR\ahasTags\x12\x12\n" +
 	"\x04tags\x18\x02 \x03(\tR\x04tags\x12,\n" +
@@ -4258,11 +4493,13 @@ const file_fsm_row_row_proto_rawDesc = "" +
 	"\vLogProducer\x12\x1e\n" +
 	"\vflow_run_id\x18\x01 \x01(\fR\tflowRunId\x12\x1a\n" +
 	"\bproducer\x18\x02 \x01(\fR\bproducer\x12\x1a\n" +
-	"\bsequence\x18\x03 \x01(\x04R\bsequence\"^\n" +
+	"\bsequence\x18\x03 \x01(\x04R\bsequence\"\x9b\x01\n" +
 	"\bLogUsage\x12\x1e\n" +
 	"\vflow_run_id\x18\x01 \x01(\fR\tflowRunId\x12\x14\n" +
 	"\x05bytes\x18\x02 \x01(\x03R\x05bytes\x12\x1c\n" +
-	"\ttruncated\x18\x03 \x01(\bR\ttruncated\"\x85\x01\n" +
+	"\ttruncated\x18\x03 \x01(\bR\ttruncated\x12#\n" +
+	"\rdeployment_id\x18Z \x01(\fR\fdeploymentId\x12\x16\n" +
+	"\x06newest\x18[ \x01(\x03R\x06newest\"\x85\x01\n" +
 	"\x05Claim\x12\x19\n" +
 	"\bclaim_id\x18\x01 \x01(\fR\aclaimId\x12\x19\n" +
 	"\bagent_id\x18\x02 \x01(\fR\aagentId\x12\x18\n" +
@@ -4407,7 +4644,7 @@ func file_fsm_row_row_proto_rawDescGZIP() []byte {
 }
 
 var file_fsm_row_row_proto_enumTypes = make([]protoimpl.EnumInfo, 10)
-var file_fsm_row_row_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
+var file_fsm_row_row_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
 var file_fsm_row_row_proto_goTypes = []any{
 	(StateType)(0),             // 0: sluice.row.v1.StateType
 	(TokenRole)(0),             // 1: sluice.row.v1.TokenRole
@@ -4431,28 +4668,31 @@ var file_fsm_row_row_proto_goTypes = []any{
 	(*DeploymentSchedule)(nil), // 19: sluice.row.v1.DeploymentSchedule
 	(*TaskRun)(nil),            // 20: sluice.row.v1.TaskRun
 	(*Deployment)(nil),         // 21: sluice.row.v1.Deployment
-	(*QueueFilter)(nil),        // 22: sluice.row.v1.QueueFilter
-	(*WorkQueue)(nil),          // 23: sluice.row.v1.WorkQueue
-	(*Agent)(nil),              // 24: sluice.row.v1.Agent
-	(*BlockSpec)(nil),          // 25: sluice.row.v1.BlockSpec
-	(*Block)(nil),              // 26: sluice.row.v1.Block
-	(*ConcurrencyLimit)(nil),   // 27: sluice.row.v1.ConcurrencyLimit
-	(*Slot)(nil),               // 28: sluice.row.v1.Slot
-	(*CacheEntry)(nil),         // 29: sluice.row.v1.CacheEntry
-	(*Log)(nil),                // 30: sluice.row.v1.Log
-	(*LogSegment)(nil),         // 31: sluice.row.v1.LogSegment
-	(*LogProducer)(nil),        // 32: sluice.row.v1.LogProducer
-	(*LogUsage)(nil),           // 33: sluice.row.v1.LogUsage
-	(*Claim)(nil),              // 34: sluice.row.v1.Claim
-	(*Grant)(nil),              // 35: sluice.row.v1.Grant
-	(*BlobChunk)(nil),          // 36: sluice.row.v1.BlobChunk
-	(*Blob)(nil),               // 37: sluice.row.v1.Blob
-	(*SavedSearch)(nil),        // 38: sluice.row.v1.SavedSearch
-	(*Job)(nil),                // 39: sluice.row.v1.Job
-	(*JobRefusal)(nil),         // 40: sluice.row.v1.JobRefusal
-	(*Outcome)(nil),            // 41: sluice.row.v1.Outcome
-	(*Token)(nil),              // 42: sluice.row.v1.Token
-	(*Audit)(nil),              // 43: sluice.row.v1.Audit
+	(*RetentionRule)(nil),      // 22: sluice.row.v1.RetentionRule
+	(*Retention)(nil),          // 23: sluice.row.v1.Retention
+	(*RetentionPolicy)(nil),    // 24: sluice.row.v1.RetentionPolicy
+	(*QueueFilter)(nil),        // 25: sluice.row.v1.QueueFilter
+	(*WorkQueue)(nil),          // 26: sluice.row.v1.WorkQueue
+	(*Agent)(nil),              // 27: sluice.row.v1.Agent
+	(*BlockSpec)(nil),          // 28: sluice.row.v1.BlockSpec
+	(*Block)(nil),              // 29: sluice.row.v1.Block
+	(*ConcurrencyLimit)(nil),   // 30: sluice.row.v1.ConcurrencyLimit
+	(*Slot)(nil),               // 31: sluice.row.v1.Slot
+	(*CacheEntry)(nil),         // 32: sluice.row.v1.CacheEntry
+	(*Log)(nil),                // 33: sluice.row.v1.Log
+	(*LogSegment)(nil),         // 34: sluice.row.v1.LogSegment
+	(*LogProducer)(nil),        // 35: sluice.row.v1.LogProducer
+	(*LogUsage)(nil),           // 36: sluice.row.v1.LogUsage
+	(*Claim)(nil),              // 37: sluice.row.v1.Claim
+	(*Grant)(nil),              // 38: sluice.row.v1.Grant
+	(*BlobChunk)(nil),          // 39: sluice.row.v1.BlobChunk
+	(*Blob)(nil),               // 40: sluice.row.v1.Blob
+	(*SavedSearch)(nil),        // 41: sluice.row.v1.SavedSearch
+	(*Job)(nil),                // 42: sluice.row.v1.Job
+	(*JobRefusal)(nil),         // 43: sluice.row.v1.JobRefusal
+	(*Outcome)(nil),            // 44: sluice.row.v1.Outcome
+	(*Token)(nil),              // 45: sluice.row.v1.Token
+	(*Audit)(nil),              // 46: sluice.row.v1.Audit
 }
 var file_fsm_row_row_proto_depIdxs = []int32{
 	0,  // 0: sluice.row.v1.State.type:type_name -> sluice.row.v1.StateType
@@ -4474,19 +4714,23 @@ var file_fsm_row_row_proto_depIdxs = []int32{
 	7,  // 16: sluice.row.v1.Deployment.catchup:type_name -> sluice.row.v1.Deployment.Catchup
 	18, // 17: sluice.row.v1.Deployment.policy:type_name -> sluice.row.v1.Policy
 	19, // 18: sluice.row.v1.Deployment.schedules:type_name -> sluice.row.v1.DeploymentSchedule
-	22, // 19: sluice.row.v1.WorkQueue.filter:type_name -> sluice.row.v1.QueueFilter
-	30, // 20: sluice.row.v1.LogSegment.logs:type_name -> sluice.row.v1.Log
-	35, // 21: sluice.row.v1.Claim.grants:type_name -> sluice.row.v1.Grant
-	8,  // 22: sluice.row.v1.Job.action:type_name -> sluice.row.v1.Job.Action
-	9,  // 23: sluice.row.v1.Job.status:type_name -> sluice.row.v1.Job.Status
-	0,  // 24: sluice.row.v1.Job.state_type:type_name -> sluice.row.v1.StateType
-	40, // 25: sluice.row.v1.Job.refusals:type_name -> sluice.row.v1.JobRefusal
-	1,  // 26: sluice.row.v1.Token.role:type_name -> sluice.row.v1.TokenRole
-	27, // [27:27] is the sub-list for method output_type
-	27, // [27:27] is the sub-list for method input_type
-	27, // [27:27] is the sub-list for extension type_name
-	27, // [27:27] is the sub-list for extension extendee
-	0,  // [0:27] is the sub-list for field type_name
+	23, // 19: sluice.row.v1.Deployment.retention:type_name -> sluice.row.v1.Retention
+	22, // 20: sluice.row.v1.Retention.runs:type_name -> sluice.row.v1.RetentionRule
+	22, // 21: sluice.row.v1.Retention.logs:type_name -> sluice.row.v1.RetentionRule
+	23, // 22: sluice.row.v1.RetentionPolicy.retention:type_name -> sluice.row.v1.Retention
+	25, // 23: sluice.row.v1.WorkQueue.filter:type_name -> sluice.row.v1.QueueFilter
+	33, // 24: sluice.row.v1.LogSegment.logs:type_name -> sluice.row.v1.Log
+	38, // 25: sluice.row.v1.Claim.grants:type_name -> sluice.row.v1.Grant
+	8,  // 26: sluice.row.v1.Job.action:type_name -> sluice.row.v1.Job.Action
+	9,  // 27: sluice.row.v1.Job.status:type_name -> sluice.row.v1.Job.Status
+	0,  // 28: sluice.row.v1.Job.state_type:type_name -> sluice.row.v1.StateType
+	43, // 29: sluice.row.v1.Job.refusals:type_name -> sluice.row.v1.JobRefusal
+	1,  // 30: sluice.row.v1.Token.role:type_name -> sluice.row.v1.TokenRole
+	31, // [31:31] is the sub-list for method output_type
+	31, // [31:31] is the sub-list for method input_type
+	31, // [31:31] is the sub-list for extension type_name
+	31, // [31:31] is the sub-list for extension extendee
+	0,  // [0:31] is the sub-list for field type_name
 }
 
 func init() { file_fsm_row_row_proto_init() }
@@ -4500,15 +4744,16 @@ func file_fsm_row_row_proto_init() {
 	file_fsm_row_row_proto_msgTypes[6].OneofWrappers = []any{}
 	file_fsm_row_row_proto_msgTypes[8].OneofWrappers = []any{}
 	file_fsm_row_row_proto_msgTypes[10].OneofWrappers = []any{}
-	file_fsm_row_row_proto_msgTypes[13].OneofWrappers = []any{}
-	file_fsm_row_row_proto_msgTypes[15].OneofWrappers = []any{}
+	file_fsm_row_row_proto_msgTypes[12].OneofWrappers = []any{}
+	file_fsm_row_row_proto_msgTypes[16].OneofWrappers = []any{}
+	file_fsm_row_row_proto_msgTypes[18].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fsm_row_row_proto_rawDesc), len(file_fsm_row_row_proto_rawDesc)),
 			NumEnums:      10,
-			NumMessages:   34,
+			NumMessages:   37,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -8,7 +8,8 @@ func (v *View) Census() (counts map[string]int64, hash Hash, err error) {
 		blockSpecs.number: blockSpecs.name, blocks.number: blocks.name, limits.number: limits.name, slots.number: slots.name, cacheEntries.number: cacheEntries.name,
 		savedSearches.number: savedSearches.name, logSegments.number: logSegments.name, logProducers.number: logProducers.name, logUsages.number: logUsages.name, claims.number: claims.name,
 		blobs.number: blobs.name, blobChunks.number: blobChunks.name, jobs.number: jobs.name, outcomes.number: outcomes.name,
-		tokens.number: tokens.name, audits.number: audits.name}
+		tokens.number: tokens.name, audits.number: audits.name,
+		retentionPolicy.number: retentionPolicy.name}
 	under := []byte{namespaceDefault, kindRow}
 	err = walk(v.r, under, after(under), false, func(key, value []byte) (bool, error) {
 		counts[names[key[len(under)]]]++

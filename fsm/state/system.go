@@ -232,6 +232,7 @@ func declaredIndexes() []declaredIndex {
 	all = append(all, outcomes.declared()...)
 	all = append(all, tokens.declared()...)
 	all = append(all, audits.declared()...)
+	all = append(all, retentionPolicy.declared()...)
 	return all
 }
 

@@ -40,6 +40,10 @@ const (
 	idxAuditObject = 40
 	idxTokenHash   = 41
 	idxTokenName   = 42
+
+	idxRunFinished     = 100
+	idxLogsNewest      = 101
+	idxCacheExpiration = 102
 )
 
 // Of charts over time.
@@ -54,6 +58,9 @@ const (
 	countRunsByState      = 1 // state type
 	countRunsByDeployment = 2 // deployment, state type
 	countRunsByFlow       = 3 // flow, state type
+	// Of each deployment, and of none.
+	countRunsFinished = 100
+	countRunsWithLogs = 101
 )
 
 func indexKey(number byte) []byte   { return prefix(kindIndex, number) }
@@ -119,6 +126,12 @@ var flowRuns = &table[row.FlowRun, *row.FlowRun]{
 		{idxRunExpectedStart, "expected_start", false, first, func(r *row.FlowRun, add func([]byte)) {
 			add(appendID(appendTime(indexKey(idxRunExpectedStart), r.ExpectedStartTime), r.Id))
 		}},
+		// By the time of the final state, which every finished run has: one that never started has no end time.
+		{idxRunFinished, "finished", false, first, func(r *row.FlowRun, add func([]byte)) {
+			if finished(r) {
+				add(appendID(appendTime(appendID(indexKey(idxRunFinished), r.DeploymentId), r.GetState().GetTimestamp()), r.Id))
+			}
+		}},
 	},
 	counters: func(r *row.FlowRun, add func([]byte)) {
 		stateType := byte(r.GetState().GetType())
@@ -127,11 +140,23 @@ var flowRuns = &table[row.FlowRun, *row.FlowRun]{
 			add(append(appendID(counterKey(countRunsByDeployment), r.DeploymentId), stateType))
 		}
 		add(append(appendID(counterKey(countRunsByFlow), r.FlowId), stateType))
+		if finished(r) {
+			add(appendID(counterKey(countRunsFinished), r.DeploymentId))
+		}
 	},
 	timeline: &timeline[*row.FlowRun]{idxFlowRunTimeline, "timeline", first, func(r *row.FlowRun) runFacts {
 		return runFacts{expected: r.ExpectedStartTime, start: r.StartTime, runTime: r.TotalRunTime, since: r.GetState().GetTimestamp(),
 			kind: r.GetState().GetType(), name: r.GetState().GetName()}
 	}},
+}
+
+func finished(r *row.FlowRun) bool {
+	switch r.GetState().GetType() {
+	case row.StateType_COMPLETED, row.StateType_FAILED, row.StateType_CANCELLED:
+		return true
+	default:
+		return false
+	}
 }
 
 var flowRunStates = &table[row.State, *row.State]{
@@ -275,6 +300,13 @@ var cacheEntries = &table[row.CacheEntry, *row.CacheEntry]{
 	key: func(dst []byte, r *row.CacheEntry) []byte {
 		return appendID(appendTime(appendText(dst, r.Key), r.StateTimestamp), r.StateId)
 	},
+	indexes: []index[*row.CacheEntry]{
+		{idxCacheExpiration, "expiration", false, first, func(r *row.CacheEntry, add func([]byte)) {
+			if r.Expiration != 0 {
+				add(appendID(appendTime(appendText(appendTime(indexKey(idxCacheExpiration), r.Expiration), r.Key), r.StateTimestamp), r.StateId))
+			}
+		}},
+	},
 }
 
 var logSegments = &table[row.LogSegment, *row.LogSegment]{
@@ -292,6 +324,18 @@ var logProducers = &table[row.LogProducer, *row.LogProducer]{
 var logUsages = &table[row.LogUsage, *row.LogUsage]{
 	number: 19, name: "log_usage",
 	key: func(dst []byte, r *row.LogUsage) []byte { return appendID(dst, r.FlowRunId) },
+	indexes: []index[*row.LogUsage]{
+		{idxLogsNewest, "newest", false, first, func(r *row.LogUsage, add func([]byte)) {
+			add(appendID(appendTime(appendID(indexKey(idxLogsNewest), r.DeploymentId), r.Newest), r.FlowRunId))
+		}},
+	},
+	counters: func(r *row.LogUsage, add func([]byte)) { add(appendID(counterKey(countRunsWithLogs), r.DeploymentId)) },
+}
+
+// retentionPolicy is a table of one row.
+var retentionPolicy = &table[row.RetentionPolicy, *row.RetentionPolicy]{
+	number: 50, name: "retention_policy",
+	key: func(dst []byte, _ *row.RetentionPolicy) []byte { return dst },
 }
 
 var claims = &table[row.Claim, *row.Claim]{

@@ -29,6 +29,8 @@ type Tx struct {
 	sums      map[string]*bucketSums
 	timelines map[byte]timelineState
 	scratch   []byte
+	// removed counts the rows that were deleted, by table; nil while nobody asks.
+	removed *removals
 }
 
 // NewTx opens a transaction on store. The batch stays the caller's to commit and close.
@@ -247,6 +249,9 @@ func (e *Edit[S, R]) replace(value []byte, keys []indexEntry, counters [][]byte)
 	}
 	if e.old != nil {
 		hash.remove(e.key, e.old)
+		if value == nil && e.tx.removed != nil {
+			e.tx.removed.add(e.table.name, len(e.key)+len(e.old))
+		}
 	}
 	if value != nil {
 		hash.add(e.key, value)
@@ -418,19 +423,30 @@ func (tx *Tx) CachedState(key string, now int64) (*row.State, error) {
 	return found, err
 }
 
-// DeleteLogBookkeeping forgets what is kept about the producers and the quota of a flow run's logs.
-func (tx *Tx) DeleteLogBookkeeping(flowRunID []byte) error {
-	if err := deleteUnder(tx, logProducers, flowRunID); err != nil {
-		return err
-	}
-	return deleteUnder(tx, logUsages, flowRunID)
+// DeleteLogProducers forgets who has written which batches of a flow run's logs.
+func (tx *Tx) DeleteLogProducers(flowRunID []byte) error {
+	return deleteUnder(tx, logProducers, flowRunID)
 }
 
 // DeleteFlowRunStates removes all states of a flow run; DeleteTaskRunStates those of a task run.
 func (tx *Tx) DeleteFlowRunStates(id []byte) error { return deleteUnder(tx, flowRunStates, id) }
 
 // DeleteTaskRunStates removes all states of a task run.
-func (tx *Tx) DeleteTaskRunStates(id []byte) error { return deleteUnder(tx, taskRunStates, id) }
+//
+// What the task cache knows of them goes along.
+func (tx *Tx) DeleteTaskRunStates(id []byte) error {
+	states, err := tx.TaskRunStates(id16(id))
+	for _, s := range states {
+		if err != nil {
+			return err
+		}
+		err = tx.DeleteCacheEntry(s)
+	}
+	if err != nil {
+		return err
+	}
+	return deleteUnder(tx, taskRunStates, id)
+}
 
 // DeleteBlobChunks removes the chunks of a value whose version is older than before (empty: of all versions). That takes what
 // unfinished uploads of the value left along. Versions sort by the time their upload began.

@@ -31,6 +31,7 @@ func (v *View) Verify() error {
 		func() error { return verifyTable(&c, blobChunks) }, func() error { return verifyTable(&c, jobs) },
 		func() error { return verifyTable(&c, outcomes) },
 		func() error { return verifyTable(&c, tokens) }, func() error { return verifyTable(&c, audits) },
+		func() error { return verifyTable(&c, retentionPolicy) },
 	} {
 		if err := check(); err != nil {
 			return err

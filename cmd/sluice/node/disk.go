@@ -106,12 +106,14 @@ const (
 	diskNoBulk
 	diskNoNew
 	diskNoWrites
+	// diskNoRoom is the kind of what makes room, for which it needs some itself.
+	diskNoRoom
 	// diskNever is the kind of what is written to the last: it ends something or is a few bytes.
 	diskNever
 )
 
 func (l diskLevel) String() string {
-	return [...]string{"nothing", "logs and stored values", "logs, stored values and new runs", "every write"}[l]
+	return [...]string{"nothing", "logs and stored values", "logs, stored values and new runs", "every write", "every write, even of retention"}[l]
 }
 
 func (g *diskGuard) level(left int64) diskLevel {
@@ -122,8 +124,10 @@ func (g *diskGuard) level(left int64) diskLevel {
 		return diskNoBulk
 	case left >= g.low/4:
 		return diskNoNew
-	default:
+	case left >= g.low/8:
 		return diskNoWrites
+	default:
+		return diskNoRoom
 	}
 }
 

@@ -69,6 +69,8 @@ type Config struct {
 	Membership cluster.MembershipPolicy
 	// Snapshots are saved regularly, if a directory is named.
 	Snapshots SnapshotSchedule
+	// Retention is what a new cluster begins with, and how often the leader looks for what may go.
+	Retention RetentionDefaults
 	// LeaseTTL is how long an owner of a run may be silent before its lease expires. Default 12 s.
 	LeaseTTL time.Duration
 	// DrainDelay is how long Drain goes on serving after this node said that it is not ready: as long as load balancers take to notice.
@@ -84,6 +86,15 @@ type Config struct {
 	RecentLog *RecentLog
 	Settings  map[string]Setting
 }
+
+// RetentionDefaults are the first rules of a new cluster; ages of 0 are for ever. They are changed by the API.
+type RetentionDefaults struct {
+	RunsMaxAge, LogsMaxAge time.Duration
+	Every                  time.Duration // default one minute
+}
+
+// DefaultRetention is how long finished runs and logs are kept unless somebody says otherwise.
+const DefaultRetention = 90 * 24 * time.Hour
 
 // Setting is a setting of the process and its source.
 type Setting struct {

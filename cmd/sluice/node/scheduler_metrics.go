@@ -14,6 +14,9 @@ type schedulerMetrics struct {
 	claims             prometheus.Counter
 	expired, made      prometheus.Counter
 	jumps              *prometheus.CounterVec
+	pruned             *prometheus.CounterVec
+	prunedBytes        *prometheus.CounterVec
+	swept, held        prometheus.Gauge
 	stats              func() *scheduler.Stats // nil while this node does not lead
 }
 
@@ -41,6 +44,17 @@ func newSchedulerMetrics() *schedulerMetrics {
 		expired:   prometheus.NewCounter(prometheus.CounterOpts{Name: "sluice_scheduler_leases_expired_total", Help: "Leases whose owner fell silent."}),
 		jumps:     prometheus.NewCounterVec(prometheus.CounterOpts{Name: "sluice_clock_jumps_total", Help: "Jumps of the wall clock by more than 30 s, by direction (on the leader)."}, []string{"direction"}),
 		made:      prometheus.NewCounter(prometheus.CounterOpts{Name: "sluice_scheduler_runs_made_total", Help: "Flow runs made from schedules."}),
+		pruned: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "sluice_retention_removed_rows_total",
+			Help: "Rows that retention has removed, by table and reason (on the leader)."}, []string{"table", "reason"}),
+		prunedBytes: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "sluice_retention_removed_bytes_total",
+			Help: "Bytes of the rows that retention has removed, before compression (on the leader)."}, []string{"table"}),
+		swept: prometheus.NewGauge(prometheus.GaugeOpts{Name: "sluice_retention_last_sweep_timestamp_seconds", Help: "When retention last had removed all it found, 0 for never (on the leader)."}),
+		held:  prometheus.NewGauge(prometheus.GaugeOpts{Name: "sluice_retention_held", Help: "1 while nothing is removed for its age because the cluster's time has jumped (on the leader)."}),
+	}
+	for _, reason := range scheduler.AllPruneReasons {
+		for _, table := range scheduler.PrunedTables {
+			m.pruned.WithLabelValues(table, string(reason))
+		}
 	}
 	m.jumps.WithLabelValues("forward")
 	m.jumps.WithLabelValues("backward")
@@ -55,6 +69,18 @@ func (m *schedulerMetrics) Claimed(d time.Duration) {
 func (m *schedulerMetrics) LeaseExpired()  { m.expired.Inc() }
 func (m *schedulerMetrics) RunsMade(n int) { m.made.Add(float64(n)) }
 
+// Pruned implements scheduler.Observer.
+func (m *schedulerMetrics) Pruned(reason scheduler.PruneReason, table string, rows, bytes int64) {
+	m.pruned.WithLabelValues(table, string(reason)).Add(float64(rows))
+	m.prunedBytes.WithLabelValues(table).Add(float64(bytes))
+}
+
+// RetentionSwept implements scheduler.Observer.
+func (m *schedulerMetrics) RetentionSwept(held bool) {
+	m.swept.SetToCurrentTime()
+	m.held.Set(one(held))
+}
+
 // ClockJumped implements scheduler.Observer.
 func (m *schedulerMetrics) ClockJumped(by time.Duration) {
 	direction := "forward"
@@ -64,9 +90,13 @@ func (m *schedulerMetrics) ClockJumped(by time.Duration) {
 	m.jumps.WithLabelValues(direction).Inc()
 }
 
+func (m *schedulerMetrics) collectors() []prometheus.Collector {
+	return []prometheus.Collector{m.claimable, m.claimed, m.claims, m.expired, m.made, m.jumps, m.pruned, m.prunedBytes, m.swept, m.held}
+}
+
 // Describe implements prometheus.Collector.
 func (m *schedulerMetrics) Describe(ch chan<- *prometheus.Desc) {
-	for _, c := range []prometheus.Collector{m.claimable, m.claimed, m.claims, m.expired, m.made, m.jumps} {
+	for _, c := range m.collectors() {
 		c.Describe(ch)
 	}
 	for _, d := range []*prometheus.Desc{descDepth, descOldest, descDemand, descPaused, descQueueLive, descOldestDue, descDue, descReason, descAgents, descAgentsLive} {
@@ -76,7 +106,7 @@ func (m *schedulerMetrics) Describe(ch chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (m *schedulerMetrics) Collect(ch chan<- prometheus.Metric) {
-	for _, c := range []prometheus.Collector{m.claimable, m.claimed, m.claims, m.expired, m.made, m.jumps} {
+	for _, c := range m.collectors() {
 		c.Collect(ch)
 	}
 	s := m.stats()

@@ -33,6 +33,7 @@ func newServices(n *Node, registry prometheus.Registerer) (*services, error) {
 	s, err := scheduler.New(scheduler.Config{
 		View:   func() (scheduler.View, error) { return n.fsm.View() },
 		Events: n.fsm.Events(), Clock: n.config.Clock, LeaseTTL: n.config.LeaseTTL, Observer: metrics, Logger: n.log,
+		RetentionEvery: n.config.Retention.Every,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("configure the scheduler: %w", err)
@@ -64,6 +65,9 @@ func (systemClock) Now() time.Time { return time.Now() }
 // lead implements cluster.Config.Lead: it runs the leader's services until the epoch ends.
 func (s *services) lead(ctx context.Context, epoch cluster.Epoch) error {
 	if err := s.storeBlockSpecs(ctx, epoch); err != nil {
+		return err
+	}
+	if err := s.storeRetention(ctx, epoch); err != nil {
 		return err
 	}
 	if err := s.buildIndexes(ctx, epoch); err != nil {
@@ -139,6 +143,18 @@ func (s *services) storeBlockSpecs(ctx context.Context, epoch cluster.Epoch) err
 	return nil
 }
 
+// storeRetention gives a new cluster its first rules of retention.
+func (s *services) storeRetention(ctx context.Context, epoch cluster.Epoch) error {
+	first, seed := s.node.config.Retention, api.NewID()
+	runs, logs := first.RunsMaxAge.Microseconds(), first.LogsMaxAge.Microseconds()
+	_, _, err := s.proposer(epoch).Propose(ctx, &command.Envelope{Actor: "server", Epoch: epoch.Index, Seed: seed[:], Command: &command.Envelope_SetRetention{
+		SetRetention: &command.SetRetention{IfAbsent: true, RunsMaxAge: &runs, LogsMaxAge: &logs}}})
+	if err != nil {
+		return fmt.Errorf("store the first rules of retention: %w", err)
+	}
+	return nil
+}
+
 func blockSpecs(epoch cluster.Epoch) (commands []*command.Envelope) {
 	kind := storage.SpecType
 	for _, spec := range storage.Specs {
@@ -166,15 +182,18 @@ func (p epochProposer) Propose(ctx context.Context, commands ...*command.Envelop
 	return propose(ctx, p.cluster, send, commands)
 }
 
-// admit refuses what the disk has no room for. Ending leases, naming late runs and the epoch's own block specs go on to the
-// last: they are small, and without them a cluster could not be led.
+// admit refuses what the disk has no room for. Ending leases, naming late runs and what begins an epoch go on to the last: they are
+// small, and without them a cluster could not be led. So does retention nearly: what it writes is small beside what it makes room for.
 func (p epochProposer) admit(commands []*command.Envelope) error {
 	kind := diskNever
 	for _, c := range commands {
 		switch c.Command.(type) {
 		case *command.Envelope_ScheduleRuns:
 			kind = min(kind, diskNoNew)
-		case *command.Envelope_ExpireLeases, *command.Envelope_MarkLate, *command.Envelope_CreateBlockSpec:
+		case *command.Envelope_ExpireLeases, *command.Envelope_MarkLate, *command.Envelope_CreateBlockSpec, *command.Envelope_SetRetention,
+			*command.Envelope_NoteRetentionTime:
+		case *command.Envelope_Prune, *command.Envelope_PruneCache:
+			kind = min(kind, diskNoRoom)
 		default:
 			kind = min(kind, diskNoWrites)
 		}
