@@ -112,11 +112,12 @@ func failureOf(err error) *failure {
 
 // missing holds the texts for objects that do not exist.
 var missing = struct {
-	flow, flowRun, taskRun, runState, deployment, workQueue, block, blockSpec, limit, agent string
+	flow, flowRun, taskRun, runState, deployment, workQueue, block, blockSpec, limit, agent, savedSearch string
 }{
 	flow: "Flow not found", flowRun: "Flow run not found", taskRun: "Task not found", runState: "Flow run state not found",
 	deployment: "Deployment not found", workQueue: "work queue not found", block: "Block not found",
 	blockSpec: "Block spec not found", limit: "Concurrency limit not found", agent: "agent not found",
+	savedSearch: "Saved search not found",
 }
 
 // outcome maps the code of a command's result to an answer; nil for success. notFoundText is what the command addresses,

@@ -155,10 +155,13 @@ var (
 	countSpec            = body.Parameters(filterFields()...)
 	flowsQuerySpec       = pagedSpec("CREATED_DESC", "UPDATED_DESC", "NAME_ASC", "NAME_DESC")
 	deploymentsQuerySpec = pagedSpec()
-	flowRunsQuerySpec    = pagedSpec("ID_DESC", "EXPECTED_START_TIME_ASC", "EXPECTED_START_TIME_DESC", "NAME_ASC", "NAME_DESC",
-		"NEXT_SCHEDULED_START_TIME_ASC", "END_TIME_DESC")
-	taskRunsQuerySpec = pagedSpec("ID_DESC", "EXPECTED_START_TIME_ASC", "EXPECTED_START_TIME_DESC", "NEXT_SCHEDULED_START_TIME_ASC", "END_TIME_DESC")
+	flowRunsQuerySpec    = pagedSpec(flowRunSorts...)
+	taskRunsQuerySpec    = pagedSpec("ID_DESC", "EXPECTED_START_TIME_ASC", "EXPECTED_START_TIME_DESC", "NEXT_SCHEDULED_START_TIME_ASC", "END_TIME_DESC")
 )
+
+var flowRunSorts = []string{
+	"ID_DESC", "EXPECTED_START_TIME_ASC", "EXPECTED_START_TIME_DESC", "NAME_ASC", "NAME_DESC", "NEXT_SCHEDULED_START_TIME_ASC", "END_TIME_DESC",
+}
 
 // query decodes the body of a /filter.
 func (x *exchange) query(spec *body.Object[query], sort string) (*query, error) {

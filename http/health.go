@@ -81,18 +81,3 @@ func apiHello(_ *Server, x *exchange) error {
 	x.out = append(x.out, `"👋"`...)
 	return x.send(http.StatusOK)
 }
-
-// orionVersion is what Orion's clients expect of /admin/version.
-const orionVersion = "2.0b4"
-
-// adminVersion answers a strict client the version of Orion whose API this is, everybody else Sluice's own.
-func adminVersion(s *Server, x *exchange) error {
-	version := s.version
-	if x.strict || version == "" {
-		version = orionVersion
-	}
-	x.out = append(x.out, '"')
-	x.out = append(x.out, version...)
-	x.out = append(x.out, '"')
-	return x.send(http.StatusOK)
-}

@@ -131,8 +131,16 @@ func terminal(t row.StateType) bool {
 	return t == row.StateType_COMPLETED || t == row.StateType_FAILED || t == row.StateType_CANCELLED
 }
 
+func flowProgress(r *row.FlowRun, now int64) progress {
+	return progress{state: r.State, expected: r.ExpectedStartTime, start: r.StartTime, total: r.TotalRunTime, now: now}
+}
+
+func taskProgress(r *row.TaskRun, now int64) progress {
+	return progress{state: r.State, expected: r.ExpectedStartTime, start: r.StartTime, total: r.TotalRunTime, now: now}
+}
+
 func flowRunObject(r *row.FlowRun, now int64, strict bool) *api.FlowRun {
-	p := progress{state: r.State, expected: r.ExpectedStartTime, start: r.StartTime, total: r.TotalRunTime, now: now}
+	p := flowProgress(r, now)
 	run := &api.FlowRun{
 		ID: idOf(r.Id), Created: timeOf(r.Created), Updated: timeOf(r.Updated), Name: r.Name, FlowID: idOf(r.FlowId),
 		DeploymentID: idRef(r.DeploymentId), FlowVersion: r.FlowVersion, Parameters: json.RawMessage(r.ParametersJson),
@@ -160,7 +168,7 @@ func flowRunObject(r *row.FlowRun, now int64, strict bool) *api.FlowRun {
 }
 
 func taskRunObject(r *row.TaskRun, now int64, strict bool) *api.TaskRun {
-	p := progress{state: r.State, expected: r.ExpectedStartTime, start: r.StartTime, total: r.TotalRunTime, now: now}
+	p := taskProgress(r, now)
 	run := &api.TaskRun{
 		ID: idOf(r.Id), Created: timeOf(r.Created), Updated: timeOf(r.Updated), Name: r.Name, FlowRunID: idOf(r.FlowRunId),
 		TaskKey: r.TaskKey, DynamicKey: r.DynamicKey, CacheKey: r.CacheKey, CacheExpiration: timeRef(r.CacheExpiration),

@@ -57,6 +57,10 @@ func post(path string, role Role, h handler) *route {
 	return &route{method: http.MethodPost, path: path, role: role, handler: h, timeout: ordinary}
 }
 
+func put(path string, role Role, h handler) *route {
+	return &route{method: http.MethodPut, path: path, role: role, handler: h, timeout: ordinary}
+}
+
 func patch(path string, role Role, h handler) *route {
 	return &route{method: http.MethodPatch, path: path, role: role, handler: h, timeout: ordinary}
 }

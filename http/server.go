@@ -35,6 +35,8 @@ type Config struct {
 	Registry *prometheus.Registry
 	// Version is Sluice's own, for people.
 	Version string
+	// Settings are the node's own by name, without secrets, for people.
+	Settings map[string]string
 	// Now is the clock; default time.Now.
 	Now func() time.Time
 	// LeaseTTL is how long an owner may be silent; default 12 s. Heartbeats are asked for every third of it.
@@ -79,6 +81,7 @@ type Server struct {
 	logger   *slog.Logger
 	registry *prometheus.Registry
 	version  string
+	settings map[string]string
 	tls      *tls.Config
 	now      func() time.Time
 
@@ -113,7 +116,7 @@ func New(c Config) (*Server, error) {
 	}
 	s := &Server{
 		proposer: c.Proposer, reader: c.Reader, claims: c.Claims, events: c.Events, health: c.Health, cluster: c.Cluster, snapshots: c.Snapshots,
-		logger: c.Logger, registry: c.Registry, version: c.Version, tls: c.TLS, now: c.Now,
+		logger: c.Logger, registry: c.Registry, version: c.Version, settings: c.Settings, tls: c.TLS, now: c.Now,
 		leaseTTL: c.LeaseTTL, logQuota: c.LogQuota, strictHold: c.StrictHold, streamPing: c.StreamPing,
 		ids: newRequestIDs(), failed: make(chan error, 1), served: make(chan struct{}),
 	}

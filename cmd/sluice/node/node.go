@@ -102,6 +102,15 @@ type Setting struct {
 	Source string `json:"source"`
 }
 
+// plain is the settings without where they come from.
+func plain(settings map[string]Setting) map[string]string {
+	values := make(map[string]string, len(settings))
+	for name, s := range settings {
+		values[name] = s.Value
+	}
+	return values
+}
+
 // ErrDamaged is returned by Start for a data directory whose files have been changed by something else.
 var ErrDamaged = errors.New("the data directory is damaged")
 
@@ -210,7 +219,7 @@ func Start(ctx context.Context, c Config) (_ *Node, err error) {
 	registry.MustRegister(newStatusMetrics(n))
 	n.http, err = httpapi.New(httpapi.Config{
 		Proposer: proposer{n.cluster, n.disk, metrics}, Reader: reader{n.cluster, n.fsm}, Claims: n.services, Events: n.fsm.Events(), Health: n, Cluster: members{n}, Snapshots: n.snapshots,
-		Logger: c.Logger, Registry: registry, Version: c.Version, LeaseTTL: c.LeaseTTL, TLS: n.apiTLS,
+		Logger: c.Logger, Registry: registry, Version: c.Version, Settings: plain(c.Settings), LeaseTTL: c.LeaseTTL, TLS: n.apiTLS,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("configure the HTTP API: %w", err)

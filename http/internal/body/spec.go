@@ -47,6 +47,7 @@ type Field[T any] struct {
 	set      func(d *Decoder, n int, dst *T) bool
 	mark     func(dst *T) *bool
 	filled   bool // mark only what is not null
+	orNull   bool // null is a value like others
 }
 
 func field[T, V any](name string, p presence, kind Kind[V], at func(*T) *V) Field[T] {
@@ -83,6 +84,12 @@ func (f Field[T]) Marked(at func(*T) *bool) Field[T] {
 // Filled also notes in the destination that the field holds a value.
 func (f Field[T]) Filled(at func(*T) *bool) Field[T] {
 	f.mark, f.filled = at, true
+	return f
+}
+
+// OrNull takes null for a value, which the field's kind decodes.
+func (f Field[T]) OrNull() Field[T] {
+	f.orNull = true
 	return f
 }
 
@@ -201,7 +208,7 @@ func (o *Object[T]) field(d *Decoder, f *Field[T], value int, dst *T) {
 		}
 		return
 	}
-	if d.doc.nodes[value].kind == nodeNull {
+	if d.doc.nodes[value].kind == nodeNull && !f.orNull {
 		switch {
 		case o.lenient && f.presence == required:
 			d.FailAt(f.name, "field required", "value_error.missing")
