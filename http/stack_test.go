@@ -202,6 +202,10 @@ func newStack(t testing.TB, at place, change ...func(*Config)) *stack {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	t.Cleanup(cancel)
+	contract, err := checker()
+	if err != nil {
+		t.Fatal(err)
+	}
 	node, stopNodes := startNodes(ctx, t, at)
 	s := &stack{t: t, node: node, fault: &faults{}, health: &switchedHealth{checks: []Check{{Name: "leader", OK: true}}}}
 	proposer, reader := testProposer{node.node, s.fault}, testReader{node.node, node.machine}
@@ -213,11 +217,10 @@ func newStack(t testing.TB, at place, change ...func(*Config)) *stack {
 	for _, c := range change {
 		c(&config)
 	}
-	var err error
 	if s.server, err = New(config); err != nil {
 		t.Fatal(errors.Join(err, stopNodes(ctx)))
 	}
-	s.http = httptest.NewServer(checked(t, s.server))
+	s.http = httptest.NewServer(contract.Handler(s.server, func(err error) { t.Error(err) }))
 	t.Cleanup(func() {
 		stopping, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()

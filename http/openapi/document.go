@@ -223,7 +223,7 @@ func (a *assembly) operation(p *part, method, path string, operation object) err
 	}
 	_, query := operation["parameters"]
 	for status, component := range common {
-		if _, given := responses[status]; given || !component.applies(route, body, query || strings.Contains(path, "{id}")) {
+		if _, given := responses[status]; given || !component.applies(route, body, query || strings.Contains(path, "{")) {
 			continue
 		}
 		responses[status] = object{"$ref": "#/components/responses/" + component.name}

@@ -22,9 +22,15 @@ import (
 type Checker struct {
 	root       map[string]any
 	operations []*operation
-	compiler   *jsonschema.Compiler
-	mu         sync.Mutex                    // guards compiler and schemas
-	schemas    map[string]*jsonschema.Schema // by JSON pointer; compiled when first needed
+	native     *schemas
+	strict     *schemas // without the fields that clients which refuse unknown fields do not get
+}
+
+// schemas are those of a document.
+type schemas struct {
+	mu       sync.Mutex // guards what follows
+	compiler *jsonschema.Compiler
+	known    map[string]*jsonschema.Schema // by JSON pointer; compiled when first needed
 }
 
 // operation is one method of one path of the description.
@@ -42,21 +48,15 @@ const documentURL = "file:///openapi.json"
 
 // New reads a description in OpenAPI 3.1.
 func New(document []byte) (*Checker, error) {
-	value, err := jsonschema.UnmarshalJSON(bytes.NewReader(document))
+	root, native, err := read(document, func(any) {})
 	if err != nil {
 		return nil, fmt.Errorf("read the API's description: %w", err)
 	}
-	root, is := value.(map[string]any)
-	if !is {
-		return nil, errors.New("the API's description is no object")
-	}
-	closeObjects(root)
-	c := &Checker{root: root, compiler: jsonschema.NewCompiler(), schemas: map[string]*jsonschema.Schema{}}
-	c.compiler.DefaultDraft(jsonschema.Draft2020)
-	c.compiler.AssertFormat()
-	if err := c.compiler.AddResource(documentURL, root); err != nil {
+	_, strict, err := read(document, removeNative)
+	if err != nil {
 		return nil, fmt.Errorf("read the API's description: %w", err)
 	}
+	c := &Checker{root: root, native: native, strict: strict}
 	paths, _ := root["paths"].(map[string]any)
 	for _, path := range slices.Sorted(maps.Keys(paths)) {
 		item, _ := paths[path].(map[string]any)
@@ -80,6 +80,43 @@ func New(document []byte) (*Checker, error) {
 		}
 	}
 	return c, nil
+}
+
+func read(document []byte, change func(any)) (map[string]any, *schemas, error) {
+	value, err := jsonschema.UnmarshalJSON(bytes.NewReader(document))
+	if err != nil {
+		return nil, nil, err
+	}
+	root, is := value.(map[string]any)
+	if !is {
+		return nil, nil, errors.New("it is no object")
+	}
+	change(root)
+	closeObjects(root)
+	s := &schemas{compiler: jsonschema.NewCompiler(), known: map[string]*jsonschema.Schema{}}
+	s.compiler.DefaultDraft(jsonschema.Draft2020)
+	s.compiler.AssertFormat()
+	return root, s, s.compiler.AddResource(documentURL, root)
+}
+
+// removeNative removes the fields that strict clients do not get.
+func removeNative(v any) {
+	switch v := v.(type) {
+	case map[string]any:
+		if properties, is := v["properties"].(map[string]any); is {
+			maps.DeleteFunc(properties, func(_ string, schema any) bool {
+				s, _ := schema.(map[string]any)
+				return s["x-sluice-native"] == true
+			})
+		}
+		for _, member := range v {
+			removeNative(member)
+		}
+	case []any:
+		for _, member := range v {
+			removeNative(member)
+		}
+	}
 }
 
 // closeObjects makes every object whose fields are listed one that has no others: a field that is not described is a finding.
@@ -181,6 +218,7 @@ type Exchange struct {
 	URL         *url.URL
 	ContentType string
 	Body        []byte
+	Strict      bool // the client refuses fields it does not know
 
 	Status            int
 	AnswerContentType string
@@ -202,7 +240,7 @@ func (c *Checker) Check(x Exchange) error {
 	}
 	o := c.find(x.Method, x.URL.Path)
 	if o == nil {
-		if x.Status == http.StatusNotFound || x.Status == http.StatusMethodNotAllowed {
+		if x.Status == http.StatusNotFound || x.Status == http.StatusMethodNotAllowed || !strings.HasPrefix(x.URL.Path, "/api/") {
 			return nil // there is no such endpoint, and the server says so
 		}
 		return fmt.Errorf("%s %s was answered %d: %w", x.Method, x.URL.Path, x.Status, ErrNotDescribed)
@@ -225,6 +263,7 @@ func short(text []byte) []byte {
 }
 
 func (c *Checker) checkRequest(o *operation, x Exchange) error {
+	s := c.schemasFor(x)
 	query := x.URL.Query()
 	for name, values := range query {
 		pointer, described := o.query[name]
@@ -232,7 +271,7 @@ func (c *Checker) checkRequest(o *operation, x Exchange) error {
 			return fmt.Errorf("the query parameter %q is not described", name)
 		}
 		for _, v := range values {
-			if err := c.checkText(pointer, v); err != nil {
+			if err := s.checkText(pointer, v); err != nil {
 				return fmt.Errorf("query parameter %s: %w", name, err)
 			}
 		}
@@ -257,21 +296,22 @@ func (c *Checker) checkRequest(o *operation, x Exchange) error {
 	if !described {
 		return errors.New("it has a body, and none is described")
 	}
-	return c.checkContent(body["content"], at+"/content", x.ContentType, x.Body)
+	return s.checkContent(body["content"], at+"/content", x.ContentType, x.Body)
 }
 
 // checkText holds a parameter against its schema: as JSON where it is some, else as text.
-func (c *Checker) checkText(pointer, text string) error {
+func (s *schemas) checkText(pointer, text string) error {
 	var value any = text
 	if parsed, err := jsonschema.UnmarshalJSON(strings.NewReader(text)); err == nil {
-		if _, isText := parsed.(string); !isText && c.validate(pointer, parsed) == nil {
+		if _, isText := parsed.(string); !isText && s.validate(pointer, parsed) == nil {
 			return nil
 		}
 	}
-	return c.validate(pointer, value)
+	return s.validate(pointer, value)
 }
 
 func (c *Checker) checkAnswer(o *operation, x Exchange) error {
+	s := c.schemasFor(x)
 	responses, _ := o.value["responses"].(map[string]any)
 	status := strconv.Itoa(x.Status)
 	response, described := responses[status].(map[string]any)
@@ -293,10 +333,10 @@ func (c *Checker) checkAnswer(o *operation, x Exchange) error {
 		}
 		return nil
 	}
-	return c.checkContent(content, pointer+"/content", x.AnswerContentType, x.Answer)
+	return s.checkContent(content, pointer+"/content", x.AnswerContentType, x.Answer)
 }
 
-func (c *Checker) checkContent(content any, pointer, contentType string, body []byte) error {
+func (s *schemas) checkContent(content any, pointer, contentType string, body []byte) error {
 	kinds, _ := content.(map[string]any)
 	kind := "application/json"
 	if contentType != "" {
@@ -317,30 +357,30 @@ func (c *Checker) checkContent(content any, pointer, contentType string, body []
 	pointer += "/" + escape(kind)
 	switch {
 	case kind == "text/event-stream":
-		return c.checkEvents(media, pointer, body)
+		return s.checkEvents(media, pointer, body)
 	case kind == "application/x-ndjson":
 		for line := range bytes.Lines(body) {
-			if err := c.checkJSON(pointer+"/schema", line); err != nil {
+			if err := s.checkJSON(pointer+"/schema", line); err != nil {
 				return err
 			}
 		}
 		return nil
 	case strings.HasSuffix(kind, "json"):
-		return c.checkJSON(pointer+"/schema", body)
+		return s.checkJSON(pointer+"/schema", body)
 	}
 	return nil
 }
 
-func (c *Checker) checkJSON(pointer string, text []byte) error {
+func (s *schemas) checkJSON(pointer string, text []byte) error {
 	value, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
 	if err != nil {
 		return fmt.Errorf("it is no JSON: %w", err)
 	}
-	return c.validate(pointer, value)
+	return s.validate(pointer, value)
 }
 
 // checkEvents holds the data of each server-sent event against the schema that x-sluice-events names for it.
-func (c *Checker) checkEvents(media map[string]any, pointer string, stream []byte) error {
+func (s *schemas) checkEvents(media map[string]any, pointer string, stream []byte) error {
 	described, _ := media["x-sluice-events"].(map[string]any)
 	blocks := strings.Split(string(stream), "\n\n")
 	for _, block := range blocks[:len(blocks)-1] { // what follows the last blank line is cut off
@@ -359,33 +399,40 @@ func (c *Checker) checkEvents(media map[string]any, pointer string, stream []byt
 		if _, is := described[name]; !is {
 			return fmt.Errorf("the event %q is not described", name)
 		}
-		if err := c.checkJSON(pointer+"/x-sluice-events/"+escape(name), []byte(data)); err != nil {
+		if err := s.checkJSON(pointer+"/x-sluice-events/"+escape(name), []byte(data)); err != nil {
 			return fmt.Errorf("event %s: %w", name, err)
 		}
 	}
 	return nil
 }
 
-func (c *Checker) validate(pointer string, value any) error {
-	schema, err := c.schema(pointer)
+func (s *schemas) validate(pointer string, value any) error {
+	schema, err := s.schema(pointer)
 	if err != nil {
 		return err
 	}
 	return schema.Validate(value)
 }
 
-func (c *Checker) schema(pointer string) (*jsonschema.Schema, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if s := c.schemas[pointer]; s != nil {
-		return s, nil
+func (s *schemas) schema(pointer string) (*jsonschema.Schema, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if schema := s.known[pointer]; schema != nil {
+		return schema, nil
 	}
-	s, err := c.compiler.Compile(documentURL + "#" + (&url.URL{Path: pointer}).EscapedPath())
+	schema, err := s.compiler.Compile(documentURL + "#" + (&url.URL{Path: pointer}).EscapedPath())
 	if err != nil {
 		return nil, fmt.Errorf("the description at %s: %w", pointer, err)
 	}
-	c.schemas[pointer] = s
-	return s, nil
+	s.known[pointer] = schema
+	return schema, nil
+}
+
+func (c *Checker) schemasFor(x Exchange) *schemas {
+	if x.Strict {
+		return c.strict
+	}
+	return c.native
 }
 
 // Compile reports every schema of the description that is none.
@@ -393,7 +440,7 @@ func (c *Checker) Compile() error {
 	var errs []error
 	for _, o := range c.operations {
 		for _, pointer := range o.query {
-			_, err := c.schema(pointer)
+			_, err := c.native.schema(pointer)
 			errs = append(errs, err)
 		}
 		errs = append(errs, c.compileAll(o.value, o.pointer))
@@ -412,11 +459,11 @@ func (c *Checker) compileAll(v map[string]any, pointer string) error {
 		at := pointer + "/" + escape(key)
 		switch key {
 		case "schema":
-			_, err := c.schema(at)
+			_, err := c.native.schema(at)
 			errs = append(errs, err)
 		case "x-sluice-events":
 			for name := range member {
-				_, err := c.schema(at + "/" + escape(name))
+				_, err := c.native.schema(at + "/" + escape(name))
 				errs = append(errs, err)
 			}
 		case "example", "examples":

@@ -19,6 +19,7 @@ func (c *Checker) Handler(next http.Handler, report func(error)) http.Handler {
 		}
 		asked := *r.URL // the server changes its own
 		x := Exchange{Method: r.Method, URL: &asked, ContentType: r.Header.Get("Content-Type"), Odd: r.Header.Get(OddHeader) != "", Aborted: true}
+		x.Strict = len(r.Header["X-Prefect-Api-Version"]) > 0
 		r.Header.Del(OddHeader)
 		answer := &recorder{ResponseWriter: w}
 		defer func() {
