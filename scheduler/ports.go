@@ -11,6 +11,7 @@ import (
 	"github.com/sluice-dev/sluice/api"
 	"github.com/sluice-dev/sluice/fsm/command"
 	"github.com/sluice-dev/sluice/fsm/row"
+	"github.com/sluice-dev/sluice/fsm/state"
 	"github.com/sluice-dev/sluice/fsm/watch"
 )
 
@@ -35,6 +36,11 @@ type View interface {
 	// FlowRunsByDeadline walks the runs that have a deadline, by deadline.
 	FlowRunsByDeadline(fn func(*row.FlowRun) (more bool, err error)) error
 	LeasedFlowRuns(fn func(*row.FlowRun) (more bool, err error)) error
+	// WalkFlowRuns walks flow runs by id.
+	WalkFlowRuns(w state.RunWalk, fn func(*row.FlowRun) (more bool, err error)) error
+	TaskRunsOfFlowRun(id api.ID, reverse bool, fn func(*row.TaskRun) (more bool, err error)) error
+	// EachActiveJob walks the jobs that are not finished.
+	EachActiveJob(fn func(*row.Job) (more bool, err error)) error
 	// SlotsInUse is how many runs occupy a work queue or another limit.
 	SlotsInUse(limitID api.ID) (int, error)
 
@@ -54,6 +60,29 @@ type View interface {
 
 	Close() error
 }
+
+// Wanted is what a job asks for: at most Most of the runs behind After, by id, that match its filter and were created before, having
+// looked at about Rows of them.
+type Wanted struct {
+	Filter        []byte
+	After         *api.ID
+	CreatedBefore int64
+	Most, Rows    int
+}
+
+// Choice is the answer: everything up to To was looked at. Done says that no run lies behind it.
+type Choice struct {
+	Runs     []*row.FlowRun
+	To       []byte
+	LookedAt int64
+	Done     bool
+}
+
+// RunChooser finds the runs of a job, where filters are understood. ErrBadFilter in its chain says that trying again is useless.
+type RunChooser func(ctx context.Context, view View, wanted Wanted) (Choice, error)
+
+// ErrBadFilter says that a job's filter cannot be read.
+var ErrBadFilter = errors.New("the filter cannot be read")
 
 // ErrUnwelcome is in the chain of a Proposer's error when the node refuses this kind of write for now, such as on a full
 // disk. Services try again after a while and say so only once.

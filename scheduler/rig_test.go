@@ -277,7 +277,7 @@ func (r *rig) lead() error {
 	_, index := r.apply(&command.Envelope{Command: &command.Envelope_LeaderEpoch{LeaderEpoch: &command.LeaderEpoch{Term: term, NodeId: "n1", ClusterId: "c"}}})
 	if r.services == nil {
 		services, err := New(Config{View: func() (View, error) { return r.machine.View() }, Events: r.machine.Events(), Clock: r.clock, Elapsed: r.elapsed,
-			Observer: &r.observed, LeaseTTL: r.leaseTTL, Logger: r.log})
+			Observer: &r.observed, LeaseTTL: r.leaseTTL, ChooseRuns: chooseByPrefix, Logger: r.log})
 		if err != nil {
 			r.t.Fatal(err)
 		}

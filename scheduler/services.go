@@ -29,6 +29,8 @@ type Config struct {
 	Observer Observer
 	// RetentionEvery is how often retention looks for what may go. Default one minute.
 	RetentionEvery time.Duration
+	// ChooseRuns finds the runs of jobs; nil: a job with a filter fails.
+	ChooseRuns RunChooser
 	// Logger; nil discards.
 	Logger *slog.Logger
 }
@@ -75,6 +77,11 @@ func New(cfg Config) (*Services, error) {
 	}
 	if cfg.Observer == nil {
 		cfg.Observer = noObserver{}
+	}
+	if cfg.ChooseRuns == nil {
+		cfg.ChooseRuns = func(context.Context, View, Wanted) (Choice, error) {
+			return Choice{}, fmt.Errorf("%w: nothing here understands filters", ErrBadFilter)
+		}
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
@@ -193,12 +200,13 @@ type session struct {
 	purge        *purge
 	retire       *retire
 	retention    *retention
+	jobs         *jobs
 }
 
 // begin rebuilds all services from the state as it is now.
 func (s *Services) begin(epoch Epoch) (*session, error) {
 	// Listening begins before the view is taken, so that nothing falls between them.
-	events := s.cfg.Events.Subscribe(watch.TopicFlowRun | watch.TopicDeployment | watch.TopicWorkQueue | watch.TopicAgent)
+	events := s.cfg.Events.Subscribe(watch.TopicFlowRun | watch.TopicDeployment | watch.TopicWorkQueue | watch.TopicAgent | watch.TopicJob)
 	view, err := s.cfg.View()
 	if err != nil {
 		return nil, fmt.Errorf("open a view: %w", err)
@@ -216,7 +224,7 @@ func (s *Services) begin(epoch Epoch) (*session, error) {
 	c.jumps = newJumps(s.cfg, c.leaseTTL+c.beat())
 	c.latest.Store(floor)
 	now := &session{core: c, events: events, from: view.Index(), materializer: newMaterializer(c), leases: newLeases(c), late: newLate(c), deadlines: newDeadlines(c), purge: newPurge(c),
-		retention: newRetention(c, s.cfg.RetentionEvery)}
+		retention: newRetention(c, s.cfg.RetentionEvery), jobs: newJobs(c, s.cfg.ChooseRuns)}
 	now.dispatcher, now.retire = newDispatcher(c, now.leases), newRetire(c, now.leases)
 	c.jumps.moved = func() {
 		now.materializer.wake.set()
@@ -232,7 +240,7 @@ func (n *session) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var all sync.WaitGroup
-	for _, service := range []func(context.Context) error{n.follow, n.materializer.run, n.dispatcher.run, n.leases.run, n.late.run, n.deadlines.run, n.purge.run, n.retire.run, n.retention.run} {
+	for _, service := range []func(context.Context) error{n.follow, n.materializer.run, n.dispatcher.run, n.leases.run, n.late.run, n.deadlines.run, n.purge.run, n.retire.run, n.retention.run, n.jobs.run} {
 		all.Go(func() { cancel(service(ctx)) })
 	}
 	all.Wait()
@@ -268,6 +276,8 @@ func (n *session) follow(ctx context.Context) error {
 			}
 		case watch.TopicWorkQueue:
 			n.dispatcher.observeQueue(e.WorkQueue, e.Deleted)
+		case watch.TopicJob:
+			n.jobs.observe(e.Job)
 		case watch.TopicAgent:
 			if e.Deleted {
 				n.leases.forget(id16(e.Agent.Id))
