@@ -9,6 +9,10 @@ const (
 	HeaderLogProducer  = "X-Sluice-Log-Producer"
 	HeaderLogSequence  = "X-Sluice-Log-Sequence"
 	HeaderOrionVersion = "X-PREFECT-API-VERSION"
+	// HeaderIdempotencyKey names a request; its repetition with the same key is not done again, and answered with HeaderReplayed.
+	HeaderIdempotencyKey = "Idempotency-Key"
+	HeaderReplayed       = "Idempotency-Replayed"
+	HeaderNextCursor     = "X-Sluice-Next-Cursor"
 )
 
 // AgentRegister is the body of POST /agents/.

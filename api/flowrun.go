@@ -48,6 +48,8 @@ type FlowRunNative struct {
 	AgentName   *string `json:"agent_name"`
 	LeaseOwner  *string `json:"lease_owner"` // who executes it, as text; null when nobody holds a lease
 	Actor       *string `json:"actor"`       // who wrote the current state
+	Retries     int     `json:"retries"`     // how often somebody had it tried again
+	RerunOf     *ID     `json:"rerun_of"`    // the run that this one repeats
 }
 
 // FlowRunCreate is the body of POST /flow_runs/.
@@ -111,6 +113,8 @@ func (r *FlowRun) AppendJSON(b []byte) []byte {
 		b = appendStringPtrField(b, "agent_name", n.AgentName)
 		b = appendStringPtrField(b, "lease_owner", n.LeaseOwner)
 		b = appendStringPtrField(b, "actor", n.Actor)
+		b = appendIntField(b, "retries", n.Retries)
+		b = appendIDPtrField(b, "rerun_of", n.RerunOf)
 	}
 	return append(b, '}')
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/gorilla/mux"
 
 	"github.com/sluice-dev/sluice/api"
+	"github.com/sluice-dev/sluice/fsm/command"
 	"github.com/sluice-dev/sluice/fsm/state"
 	"github.com/sluice-dev/sluice/http/internal/body"
 )
@@ -25,10 +26,12 @@ type exchange struct {
 	ctx                 context.Context
 	id                  string // of the request
 	who                 actor
-	lease               string // the caller's lease token, "" without
-	strict              bool   // an Orion client, which refuses fields it does not know
-	data                []byte // the request's body; decoded values alias it
-	out                 []byte // the answer's body while it is built; pooled
+	lease               string               // the caller's lease token, "" without
+	named               *command.Idempotency // of the request, nil without
+	keyed               uint32               // commands named with it so far
+	strict              bool                 // an Orion client, which refuses fields it does not know
+	data                []byte               // the request's body; decoded values alias it
+	out                 []byte               // the answer's body while it is built; pooled
 	status              int
 	wrote               bool
 }

@@ -112,12 +112,12 @@ func failureOf(err error) *failure {
 
 // missing holds the texts for objects that do not exist.
 var missing = struct {
-	flow, flowRun, taskRun, runState, deployment, workQueue, block, blockSpec, limit, agent, savedSearch string
+	flow, flowRun, taskRun, runState, deployment, workQueue, block, blockSpec, limit, agent, savedSearch, job string
 }{
 	flow: "Flow not found", flowRun: "Flow run not found", taskRun: "Task not found", runState: "Flow run state not found",
 	deployment: "Deployment not found", workQueue: "work queue not found", block: "Block not found",
 	blockSpec: "Block spec not found", limit: "Concurrency limit not found", agent: "agent not found",
-	savedSearch: "Saved search not found",
+	savedSearch: "Saved search not found", job: "Job not found",
 }
 
 // outcome maps the code of a command's result to an answer; nil for success. notFoundText is what the command addresses,
@@ -142,6 +142,8 @@ func outcome(r *command.Result, notFoundText, conflictText string) error {
 		return conflict(or(r.Message, "Another process holds the lease on this flow run."), "Wait until its lease ends, or cancel the run.")
 	case command.Result_TERMINAL:
 		return conflict(or(r.Message, "This run has already terminated."), "")
+	case command.Result_KEY_REUSED:
+		return invalid("This Idempotency-Key was used for another request within the last 24 hours.", "Use a new key for a new request, such as a random UUID.")
 	case command.Result_UNSUPPORTED:
 		return conflict(r.Message, "Upgrade every node first; `sluice cluster status` shows which one holds the cluster's version back.")
 	case command.Result_NO_SPACE:

@@ -155,13 +155,16 @@ func (s *Server) handle(x *exchange) error {
 			return err
 		}
 	}
+	if err := x.readIdempotencyKey(); err != nil {
+		return err
+	}
 	if rt.timeout > 0 {
 		defer x.until(rt.timeout)()
 	}
 	return rt.handler(s, x)
 }
 
-var exposed = []string{"X-Request-Id, X-Sluice-Index, Retry-After"}
+var exposed = []string{"X-Request-Id, X-Sluice-Index, X-Sluice-Next-Cursor, Idempotency-Replayed, Retry-After"}
 
 // serverVersion is the version of Orion's API that is spoken here.
 const serverVersion = "0.3.1"

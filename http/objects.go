@@ -155,7 +155,8 @@ func flowRunObject(r *row.FlowRun, now int64, strict bool) *api.FlowRun {
 		run.StateID, run.StateType = &run.State.ID, &run.State.Type
 	}
 	if !strict {
-		n := &api.FlowRunNative{WorkQueueID: idRef(r.WorkQueueId), AgentID: idRef(r.AgentId), AgentName: textRef(r.AgentName)}
+		n := &api.FlowRunNative{WorkQueueID: idRef(r.WorkQueueId), AgentID: idRef(r.AgentId), AgentName: textRef(r.AgentName),
+			Retries: int(r.Retries), RerunOf: idRef(r.RerunOf)}
 		if run.State != nil {
 			n.StateName, n.Actor = &run.State.Name, run.State.Actor
 		}

@@ -28,10 +28,17 @@ func routes() []*route {
 		del("/flow_runs/{id}", RoleOperator, deleteFlowRun),
 		post("/flow_runs/{id}/lease", RoleFlowRun, startLease),
 		post("/flow_runs/{id}/cancel", RoleOperator, cancelFlowRun),
+		post("/flow_runs/{id}/retry", RoleOperator, retryFlowRun),
+		post("/flow_runs/{id}/rerun", RoleOperator, rerunFlowRun),
 		get("/flow_runs/{id}/explain", RoleViewer, explainFlowRun),
 		get("/flow_runs/{id}/stream", RoleViewer, streamFlowRun).with(streaming),
 		get("/flow_run_states", RoleViewer, readFlowRunStates),
 		get("/flow_run_states/{id}", RoleViewer, readFlowRunState),
+
+		post("/jobs", RoleOperator, createJob),
+		post("/jobs/filter", RoleViewer, filterJobs),
+		get("/jobs/{id}", RoleViewer, readJob),
+		post("/jobs/{id}/cancel", RoleOperator, cancelJob),
 
 		post("/task_runs/{id}/set_state", RoleFlowRun, setTaskRunState),
 		post("/task_runs", RoleFlowRun, createTaskRun),

@@ -20,7 +20,7 @@ func newID() []byte {
 
 // envelope is a command by the caller.
 func (x *exchange) envelope() *command.Envelope {
-	return &command.Envelope{Actor: x.who.name, Seed: newID()}
+	return &command.Envelope{Actor: x.who.name, Seed: newID(), Idempotency: x.nextKey()}
 }
 
 // largestCommand leaves room for the envelope around a command.
@@ -42,6 +42,9 @@ func (x *exchange) propose(e *command.Envelope) (*command.Result, uint64, error)
 		return nil, 0, err
 	}
 	x.at(index)
+	if results[0].Replayed {
+		x.Header()[api.HeaderReplayed] = []string{"true"}
+	}
 	return results[0], index, nil
 }
 

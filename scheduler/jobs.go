@@ -16,7 +16,7 @@ const (
 	// jobChunk is how many runs one command of a job acts on, jobRows how many are looked at for it, jobTasks how many task runs
 	// may go along when runs are deleted: a few milliseconds of applying.
 	jobChunk = 100
-	jobRows  = 20_000
+	jobRows  = 10_000
 	jobTasks = 2000
 	// jobsIdle is how long nothing is looked for when no event says that there is a job.
 	jobsIdle = time.Hour

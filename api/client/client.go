@@ -181,6 +181,7 @@ const (
 
 // do performs a call and returns the status of the answer.
 func (c *Client) do(ctx context.Context, request call) (int, error) {
+	keyed(ctx, &request)
 	var body []byte
 	switch value := request.body.(type) {
 	case nil:

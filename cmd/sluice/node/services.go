@@ -12,6 +12,7 @@ import (
 	"github.com/sluice-dev/sluice/api"
 	"github.com/sluice-dev/sluice/cluster"
 	"github.com/sluice-dev/sluice/fsm/command"
+	"github.com/sluice-dev/sluice/fsm/state"
 	httpapi "github.com/sluice-dev/sluice/http"
 	"github.com/sluice-dev/sluice/scheduler"
 	"github.com/sluice-dev/sluice/storage"
@@ -34,6 +35,7 @@ func newServices(n *Node, registry prometheus.Registerer) (*services, error) {
 		View:   func() (scheduler.View, error) { return n.fsm.View() },
 		Events: n.fsm.Events(), Clock: n.config.Clock, LeaseTTL: n.config.LeaseTTL, Observer: metrics, Logger: n.log,
 		RetentionEvery: n.config.Retention.Every,
+		ChooseRuns:     chooseRuns,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("configure the scheduler: %w", err)
@@ -56,6 +58,19 @@ func (s *services) stop() {
 	s.end()
 	s.beats.mu.Unlock()
 	s.beats.work.Wait()
+}
+
+// chooseRuns lets the API's filters choose the runs of jobs.
+func chooseRuns(ctx context.Context, view scheduler.View, w scheduler.Wanted) (scheduler.Choice, error) {
+	whole, ok := view.(*state.View)
+	if !ok {
+		return scheduler.Choice{}, fmt.Errorf("choose runs from a %T", view)
+	}
+	found, err := httpapi.ChooseRuns(ctx, whole, w.Filter, w.After, w.CreatedBefore, w.Most, w.Rows)
+	if errors.Is(err, httpapi.ErrBadFilter) {
+		err = fmt.Errorf("%w: %w", scheduler.ErrBadFilter, err)
+	}
+	return scheduler.Choice{Runs: found.Runs, To: found.To[:], LookedAt: found.LookedAt, Done: found.Done}, err
 }
 
 type systemClock struct{}
