@@ -98,7 +98,7 @@ func shift(text string, recorded time.Time) string {
 
 // additive are the fields that clients which do not refuse them get besides.
 var additive = map[string]bool{
-	"state_name": true, "work_queue_id": true, "agent_id": true, "agent_name": true, "lease_owner": true, "actor": true,
+	"state_name": true, "work_queue_id": true, "agent_id": true, "agent_name": true, "lease_owner": true, "actor": true, "retries": true, "rerun_of": true,
 	"catchup": true, "catchup_limit": true, "parameter_schema": true, "entrypoint": true, "slots_in_use": true,
 	"detail": true, "kind": true, "hint": true, "request_id": true,
 }
