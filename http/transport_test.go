@@ -32,7 +32,10 @@ func checkErrorBodies(t *testing.T, at place) {
 	}{
 		{"an unknown path", "GET", "/api/nothing", "", 404, `{"detail":"Not Found"}`},
 		{"a path outside the API", "GET", "/nothing", "", 404, `{"detail":"Not Found"}`},
-		{"what is not served yet", "POST", "/api/saved_searches/filter", "{}", 404, `{"detail":"Not Found"}`},
+		{"an unknown saved search", "GET", "/api/saved_searches/" + nobody, "", 404, `{"detail":"Saved search not found"}`},
+		{"deleting an unknown saved search", "DELETE", "/api/saved_searches/" + nobody, "", 404, `{"detail":"Saved search not found"}`},
+		{"the graph of an unknown flow run", "GET", "/api/flow_runs/" + nobody + "/graph", "", 404, `{"detail":"Flow run not found"}`},
+		{"clearing the database without confirming it", "POST", "/api/admin/database/clear", "", 400, ""},
 		{"a wrong method", "PUT", "/api/flows/", "", 405, `{"detail":"Method Not Allowed"}`},
 		{"an id that is none", "GET", "/api/flows/xyz", "", 422,
 			`{"exception_message":"Invalid request received.","exception_detail":[{"loc":["path","id"],"msg":"value is not a valid uuid","type":"type_error.uuid"}],"request_body":null}`},
