@@ -58,4 +58,7 @@ type MemberHealth struct {
 	DiskLowWater *int64     `json:"disk_low_water_bytes"`
 	DiskRefuses  string     `json:"disk_refuses"` // what it refuses for want of space
 	Certificate  *time.Time `json:"certificate_expires"`
+	// SecretKeys are the keys with which it can open blocks, MissingKeys those with which stored blocks are encrypted and that it lacks.
+	SecretKeys  []string `json:"secret_keys"`
+	MissingKeys []string `json:"missing_secret_keys"`
 }

@@ -28,6 +28,9 @@ type StagedSnapshot struct {
 	Due       int `json:"due"`
 	Schedules int `json:"schedules"`
 	Leased    int `json:"leased"`
+	// SecretKeys are the keys with which its blocks are encrypted, MissingKeys those of them that the leader lacks.
+	SecretKeys  []string `json:"secret_keys"`
+	MissingKeys []string `json:"missing_secret_keys"`
 	// Incarnation is the one that the state will have.
 	Incarnation uint32 `json:"incarnation"`
 }

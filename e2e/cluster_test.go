@@ -4,9 +4,11 @@ package e2e
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -33,9 +35,13 @@ func newNodes(t *testing.T, size int, flags ...string) *nodes {
 	for range size {
 		internal = append(internal, freeAddress(t))
 	}
+	keys := filepath.Join(t.TempDir(), "secrets.key")
+	if err := os.WriteFile(keys, []byte(base64.StdEncoding.EncodeToString([]byte("a key that all nodes of it have, "[:32]))+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for _, address := range internal {
 		c.all = append(c.all, newServer(t, append([]string{"--internal-addr", address, "--bootstrap-expect", fmt.Sprint(size),
-			"--join", strings.Join(internal, ","), "--drain-delay", "0s"}, flags...)...))
+			"--join", strings.Join(internal, ","), "--drain-delay", "0s", "--secrets-key-file", keys}, flags...)...))
 	}
 	return c
 }

@@ -10,11 +10,21 @@ import (
 	"github.com/sluice-dev/sluice/fsm/row"
 	"github.com/sluice-dev/sluice/fsm/state"
 	"github.com/sluice-dev/sluice/http/internal/body"
+	"github.com/sluice-dev/sluice/internal/redact"
 )
 
 func createBlock(_ *Server, x *exchange) error {
 	c := &command.CreateBlock{Id: newID()}
 	if err := decode(x, createBlockBody, c); err != nil {
+		return err
+	}
+	if redact.HasMask(c.DataJson) {
+		if _, err := redact.Fill(c.DataJson, nil, redact.Schema{}); err != nil {
+			return maskFailure(err)
+		}
+	}
+	var err error
+	if c.DataJson, c.DataSealed, err = x.sealData(api.ID(c.Id), c.DataJson); err != nil {
 		return err
 	}
 	e := x.envelope()
@@ -48,20 +58,18 @@ func (x *exchange) answerBlock(status int, view *state.View, block *row.Block, e
 		f.key = "message"
 		return f
 	}
-	out, err := appendBlock(x.out, view, block)
+	spec, err := view.BlockSpec(idOf(block.BlockSpecId))
 	if err != nil {
 		return err
 	}
-	x.out = out
-	return x.send(status)
-}
-
-func appendBlock(b []byte, view *state.View, block *row.Block) ([]byte, error) {
-	spec, err := view.BlockSpec(idOf(block.BlockSpecId))
+	shown, err := x.showBlock(block, spec)
 	if err != nil {
-		return b, err
+		return err
 	}
-	return appendJSON(b, blockObject(block, spec))
+	if x.out, err = appendJSON(x.out, shown); err != nil {
+		return err
+	}
+	return x.send(status)
 }
 
 // appendJSON encodes the objects that are too rare to write themselves.
@@ -84,16 +92,57 @@ func updateBlock(_ *Server, x *exchange) error {
 	if err := decode(x, updateBlockBody, c); err != nil {
 		return err
 	}
-	e := x.envelope()
-	e.Command = &command.Envelope_UpdateBlock{UpdateBlock: c}
-	r, _, err := x.propose(e)
-	if err != nil {
-		return err
+	given := c.DataJson
+	for try := 1; ; try++ {
+		if c.HasData {
+			if err := x.prepareUpdate(c, given); err != nil {
+				return err
+			}
+		}
+		e := x.envelope()
+		e.Command = &command.Envelope_UpdateBlock{UpdateBlock: c}
+		r, _, err := x.propose(e)
+		if err != nil {
+			return err
+		}
+		if r.Code == command.Result_CONFLICT && r.Message == command.BlockChanged {
+			if try < updateTries {
+				continue
+			}
+			return conflict(command.BlockChanged, "Read the block and repeat the change.")
+		}
+		if err := outcome(r, missing.block, "Block already exists"); err != nil {
+			return err
+		}
+		return x.empty()
 	}
-	if err := outcome(r, missing.block, "Block already exists"); err != nil {
-		return err
+}
+
+// updateTries is how often a change that keeps stored secrets is made anew when the block changes meanwhile.
+const updateTries = 5
+
+// prepareUpdate encrypts the data of an update, after it put back the secrets that it shows masked.
+func (x *exchange) prepareUpdate(c *command.UpdateBlock, data []byte) error {
+	if redact.HasMask(data) {
+		view, err := x.view()
+		if err != nil {
+			return err
+		}
+		defer view.Close()
+		block, err := view.Block(idOf(c.Id))
+		switch {
+		case err != nil:
+			return err
+		case block == nil:
+			return notFound(missing.block)
+		}
+		if data, c.DataWas, err = x.fillMasks(view, block, data); err != nil {
+			return err
+		}
 	}
-	return x.empty()
+	var err error
+	c.DataJson, c.DataSealed, err = x.sealData(idOf(c.Id), data)
+	return err
 }
 
 func deleteBlock(_ *Server, x *exchange) error {
@@ -155,7 +204,11 @@ func filterBlocks(_ *Server, x *exchange) error {
 		)
 	})
 	return list(x, cut(&in.page, blocks), func(out []byte, b *row.Block) ([]byte, error) {
-		return appendJSON(out, blockObject(b, specOf(b)))
+		shown, err := x.showBlock(b, specOf(b))
+		if err != nil {
+			return out, err
+		}
+		return appendJSON(out, shown)
 	})
 }
 

@@ -21,12 +21,11 @@ func readyz(s *Server, x *exchange) error {
 	status := http.StatusOK
 	var text strings.Builder
 	for _, c := range checks {
-		mark := "+"
 		if !c.OK {
-			mark, status = "-", http.StatusServiceUnavailable
+			status = http.StatusServiceUnavailable
 		}
-		if verbose || !c.OK {
-			text.WriteString("[" + mark + "] " + c.Name)
+		if verbose || !c.OK || c.Warning {
+			text.WriteString(c.Mark() + " " + c.Name)
 			if c.Text != "" {
 				text.WriteString(": " + c.Text)
 			}

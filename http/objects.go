@@ -254,8 +254,8 @@ func blockSpecObject(r *row.BlockSpec) *api.BlockSpec {
 }
 
 // blockObject leaves created and updated null, as Orion does.
-func blockObject(r *row.Block, spec *row.BlockSpec) *api.Block {
-	b := &api.Block{ID: idOf(r.Id), Name: r.Name, Data: json.RawMessage(r.DataJson), BlockSpecID: idOf(r.BlockSpecId)}
+func blockObject(r *row.Block, data []byte, spec *row.BlockSpec) *api.Block {
+	b := &api.Block{ID: idOf(r.Id), Name: r.Name, Data: json.RawMessage(data), BlockSpecID: idOf(r.BlockSpecId)}
 	if spec != nil {
 		b.BlockSpec = blockSpecObject(spec)
 	}

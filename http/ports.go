@@ -108,11 +108,36 @@ type Events interface {
 	SubscribeAfter(topics watch.Topic, after watch.Cursor) (*watch.Subscription, error)
 }
 
+// Secrets encrypts what blocks hold before it is proposed, and decrypts it for those who may see it. Errors are *api.Error.
+type Secrets interface {
+	// Seal encrypts the data of the block with that id under the first key that all members have.
+	Seal(ctx context.Context, block api.ID, data []byte) (sealed []byte, err error)
+	// Open returns a block's data in clear, however it is stored.
+	Open(block *row.Block) (data []byte, err error)
+	// Keys says which keys there are, who has them, and what is encrypted with them.
+	Keys(ctx context.Context, view *state.View) (api.SecretKeys, error)
+	// Reseal makes the next step of encrypting all blocks under the first key that all members have; nil: nothing is to be done.
+	Reseal(ctx context.Context, view *state.View) (*command.ResealBlocks, api.Resealed, error)
+}
+
 // Check is one condition of being ready.
 type Check struct {
 	Name string
 	OK   bool
-	Text string // for people
+	// Warning says that something is to be done though the node serves; only with OK.
+	Warning bool
+	Text    string // for people
+}
+
+// Mark is how the check's line begins.
+func (c Check) Mark() string {
+	switch {
+	case !c.OK:
+		return "[-]"
+	case c.Warning:
+		return "[!]"
+	}
+	return "[+]"
 }
 
 // Health knows whether this node can serve.

@@ -24,6 +24,7 @@ type Config struct {
 	Claims   Claims
 	Events   Events
 	Health   Health
+	Secrets  Secrets
 	// Cluster may be nil: its endpoints then answer 404.
 	Cluster Cluster
 	// Snapshots may be nil, as Cluster.
@@ -62,6 +63,7 @@ func (c *Config) Validate() error {
 	need("Claims", c.Claims == nil)
 	need("Events", c.Events == nil)
 	need("Health", c.Health == nil)
+	need("Secrets", c.Secrets == nil)
 	need("Logger", c.Logger == nil)
 	need("Registry", c.Registry == nil)
 	return errors.Join(errs...)
@@ -74,6 +76,7 @@ type Server struct {
 	claims   Claims
 	events   Events
 	health   Health
+	secrets  Secrets
 	cluster  Cluster
 
 	snapshots Snapshots
@@ -115,7 +118,7 @@ func New(c Config) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{
-		proposer: c.Proposer, reader: c.Reader, claims: c.Claims, events: c.Events, health: c.Health, cluster: c.Cluster, snapshots: c.Snapshots,
+		proposer: c.Proposer, reader: c.Reader, claims: c.Claims, events: c.Events, health: c.Health, secrets: c.Secrets, cluster: c.Cluster, snapshots: c.Snapshots,
 		logger: c.Logger, registry: c.Registry, version: c.Version, settings: c.Settings, tls: c.TLS, now: c.Now,
 		leaseTTL: c.LeaseTTL, logQuota: c.LogQuota, strictHold: c.StrictHold, streamPing: c.StreamPing,
 		ids: newRequestIDs(), failed: make(chan error, 1), served: make(chan struct{}),

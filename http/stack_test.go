@@ -31,12 +31,13 @@ const patience = 30 * time.Second
 
 // stack is the API over real state machines and a real cluster.
 type stack struct {
-	t      testing.TB
-	node   *stackNode // the one that serves the API
-	server *Server
-	http   *httptest.Server
-	claims *grantingClaims
-	health *switchedHealth
+	t       testing.TB
+	node    *stackNode // the one that serves the API
+	server  *Server
+	http    *httptest.Server
+	claims  *grantingClaims
+	health  *switchedHealth
+	secrets *testSecrets
 	// unavailable, when set, is what proposals fail with.
 	fault *faults
 }
@@ -207,11 +208,11 @@ func newStack(t testing.TB, at place, change ...func(*Config)) *stack {
 		t.Fatal(err)
 	}
 	node, stopNodes := startNodes(ctx, t, at)
-	s := &stack{t: t, node: node, fault: &faults{}, health: &switchedHealth{checks: []Check{{Name: "leader", OK: true}}}}
+	s := &stack{t: t, node: node, fault: &faults{}, secrets: newTestSecrets(t), health: &switchedHealth{checks: []Check{{Name: "leader", OK: true}}}}
 	proposer, reader := testProposer{node.node, s.fault}, testReader{node.node, node.machine}
 	s.claims = &grantingClaims{proposer: proposer, reader: reader, waits: make(chan struct{}, 10)}
 	config := Config{
-		Proposer: proposer, Reader: reader, Claims: s.claims, Events: node.machine.Events(), Health: s.health, Logger: testLogger(),
+		Proposer: proposer, Reader: reader, Claims: s.claims, Events: node.machine.Events(), Health: s.health, Secrets: s.secrets, Logger: testLogger(),
 		Registry: prometheus.NewRegistry(), Version: "1.2.3", StrictHold: 50 * time.Millisecond,
 	}
 	for _, c := range change {

@@ -81,10 +81,10 @@ func routes() []*route {
 		post("/work_queues/{id}/get_runs", RoleAgent, workQueueRuns),
 
 		post("/blocks", RoleDeployer, createBlock),
-		post("/blocks/filter", RoleFlowRun, filterBlocks),
-		post("/blocks/get_default_storage_block", RoleFlowRun, readDefaultStorage),
+		post("/blocks/filter", RoleViewer, filterBlocks),
+		post("/blocks/get_default_storage_block", RoleViewer, readDefaultStorage),
 		post("/blocks/clear_default_storage_block", RoleAdmin, clearDefaultStorage),
-		get("/blocks/{id}", RoleFlowRun, readBlock),
+		get("/blocks/{id}", RoleViewer, readBlock),
 		patch("/blocks/{id}", RoleDeployer, updateBlock),
 		del("/blocks/{id}", RoleDeployer, deleteBlock),
 		post("/blocks/{id}/set_default_storage_block", RoleAdmin, setDefaultStorage),
@@ -94,8 +94,11 @@ func routes() []*route {
 		del("/block_specs/{id}", RoleAdmin, deleteBlockSpec),
 		get("/block_specs/{name}/versions", RoleViewer, readBlockSpecVersions),
 		get("/block_specs/{name}/versions/{version}", RoleViewer, readBlockSpecVersion),
-		get("/block_specs/{name}/block/{block}", RoleFlowRun, readSpecBlock),
-		get("/block_specs/{name}/versions/{version}/block/{block}", RoleFlowRun, readSpecBlock),
+		get("/block_specs/{name}/block/{block}", RoleViewer, readSpecBlock),
+		get("/block_specs/{name}/versions/{version}/block/{block}", RoleViewer, readSpecBlock),
+
+		get("/secrets/keys", RoleViewer, readSecretKeys),
+		post("/secrets/reseal", RoleAdmin, resealSecrets),
 
 		put("/saved_searches", RoleOperator, putSavedSearch),
 		post("/saved_searches/filter", RoleViewer, filterSavedSearches),

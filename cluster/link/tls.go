@@ -44,7 +44,7 @@ func ServerName(cluster string) string { return "server." + cluster }
 func LoadTLS(f Files, cluster string, log *slog.Logger) (*TLS, error) {
 	t := &TLS{files: f, name: ServerName(cluster)}
 	var err error
-	if t.identity, err = reload.New([]string{f.CA, f.Cert, f.Key}, t.load, log); err != nil {
+	if t.identity, err = reload.New("TLS files", []string{f.CA, f.Cert, f.Key}, t.load, log); err != nil {
 		return nil, fmt.Errorf("TLS between nodes: %w", err)
 	}
 	return t, nil

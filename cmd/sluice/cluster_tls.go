@@ -15,6 +15,8 @@ import (
 
 	"github.com/sluice-dev/sluice/cluster"
 	"github.com/sluice-dev/sluice/cluster/link"
+	"github.com/sluice-dev/sluice/cmd/sluice/node"
+	"github.com/sluice-dev/sluice/internal/secret"
 )
 
 const (
@@ -29,9 +31,9 @@ func newTLSInit(a *app) *cobra.Command {
 	command := &cobra.Command{
 		Use:   "init NODE...",
 		Short: "Make an authority and certificates for nodes",
-		Long: `Make an authority (ca.pem, ca-key.pem), a key that encrypts gossip (gossip.key) and for every NODE a certificate and key
-(NODE.pem, NODE-key.pem). An authority that the directory holds already signs the new certificates; existing files are never
-replaced. Give each node ca.pem, gossip.key and its own two files. Keep ca-key.pem away from the nodes: whoever has it can make
+		Long: `Make an authority (ca.pem, ca-key.pem), a key that encrypts gossip (gossip.key), one that encrypts secrets in blocks
+(secrets.key) and for every NODE a certificate and key (NODE.pem, NODE-key.pem). An authority that the directory holds already
+signs the new certificates; existing files are never replaced. Give each node ca.pem, gossip.key, secrets.key and its own two files. Keep ca-key.pem away from the nodes: whoever has it can make
 a node. Nodes use new files at the old place without a restart.`,
 		Example: "  sluice cluster tls init node1 node2 node3\n  sluice cluster tls init --dir /etc/sluice/tls node4",
 		Args:    cobra.MinimumNArgs(1),
@@ -91,6 +93,12 @@ func makeCertificates(a *app, dir, name string, nodes []string, valid time.Durat
 			return err
 		}
 		a.say("Made %s, the same for all nodes", in("gossip.key"))
+	}
+	if _, err := os.Stat(in(node.SecretsFile)); errors.Is(err, fs.ErrNotExist) {
+		if err := writeNew(in(node.SecretsFile), []byte(secret.NewKey()), 0o600); err != nil {
+			return err
+		}
+		a.say("Made %s, the same for all nodes; keep a copy apart from snapshots", in(node.SecretsFile))
 	}
 	for _, node := range nodes {
 		cert, key, err := authority.Issue(node, now, valid)

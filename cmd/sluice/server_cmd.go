@@ -31,6 +31,7 @@ type serverOptions struct {
 	TLSCert         string
 	TLSKey          string
 	GossipKeyFile   string
+	Secrets         node.SecretKeys
 	HTTPTLSCert     string // files of the API's TLS
 	HTTPTLSKey      string
 	Insecure        bool          // plain text between nodes
@@ -56,7 +57,8 @@ func (o *serverOptions) register(a *app, flags *pflag.FlagSet) {
 	flags.StringVar(&o.DataDir, "data-dir", "", "directory of the node's data (default "+filepath.Join("$SLUICE_HOME", "data")+")")
 	flags.StringVar(&o.HTTPAddr, "http-addr", "127.0.0.1:4200", "HOST:PORT of API, dashboard and metrics")
 	flags.Int64Var(&o.DiskLowWater, "disk-low-water", 256<<20, "free bytes of the disk below which logs are refused, at half of it new runs, at a quarter every write; not much below 64 MiB, which the store may take at once")
-	bindSetting(flags, "data-dir", "http-addr", "disk-low-water")
+	flags.StringVar(&o.Secrets.File, "secrets-key-file", "", "file with the keys that encrypt secrets in blocks, 32 bytes in base64 a line, the same on all nodes; read again when it changes (default "+node.SecretsFile+" in the data directory; a single node makes it)")
+	bindSetting(flags, "data-dir", "http-addr", "disk-low-water", "secrets-key-file")
 }
 
 func (o *serverOptions) registerCluster(flags *pflag.FlagSet) {
@@ -111,6 +113,9 @@ func (o *serverOptions) complete(a *app) error {
 		return usagef("--bootstrap-expect 1 founds a cluster alone, --join finds another: leave one out, or expect as many nodes as found the cluster together")
 	case o.BootstrapExpect > 1 && len(o.Join) == 0:
 		return usagef("--bootstrap-expect %d needs --join with the internal address of at least one of the others", o.BootstrapExpect)
+	}
+	if o.Secrets.Text, _ = a.settings.lookup(settingSecretsKey); o.Secrets.Text != "" && o.Secrets.File != "" {
+		return usagef("%s and --secrets-key-file are both set; leave one out", settingSecretsKey)
 	}
 	o.Settings = a.settings.tell()
 	logger, err := a.logger()

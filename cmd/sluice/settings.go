@@ -24,6 +24,8 @@ const (
 	settingAPIKey = "SLUICE_API_KEY"
 	settingCAFile = "SLUICE_API_CA_FILE"
 	settingPython = "SLUICE_PYTHON"
+	// settingSecretsKey has no flag: command lines are seen by all users of a machine.
+	settingSecretsKey = "SLUICE_SECRETS_KEY"
 
 	defaultAPIURL = "http://127.0.0.1:4200/api"
 )
@@ -41,6 +43,7 @@ type definition struct {
 // plainSettings are the settings without a flag; flags marked with bindSetting add theirs.
 var plainSettings = map[string]definition{
 	settingAPIKey:          {about: "key sent to the API", secret: true},
+	settingSecretsKey:      {about: "keys that encrypt secrets in blocks, instead of a file; separated by commas", secret: true},
 	settingCAFile:          {about: "file with the certificate that signs the API's, if the machine does not trust it anyway"},
 	settingPython:          {fallback: "python3", about: "interpreter that runs flows"},
 	"SLUICE_BINARY":        {fallback: "sluice", about: "binary that the Python SDK starts for an ephemeral server"},

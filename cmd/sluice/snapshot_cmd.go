@@ -244,6 +244,9 @@ func confirmRestore(ctx context.Context, a *app, staged *api.StagedSnapshot, mis
 	default:
 		a.note("All that was written since is lost.")
 	}
+	if len(staged.MissingKeys) > 0 {
+		a.note("Blocks in it are encrypted with the key %s, which the leader does not have: they cannot be read until it is added to the nodes' key files.", strings.Join(staged.MissingKeys, " and "))
+	}
 	if staged.Leased > 0 {
 		a.note("Runs that were being executed then: %d. They end as crashed, or wait again if they had not begun.", staged.Leased)
 	}

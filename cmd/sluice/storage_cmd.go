@@ -19,6 +19,7 @@ import (
 
 	"github.com/sluice-dev/sluice/api"
 	"github.com/sluice-dev/sluice/api/client"
+	"github.com/sluice-dev/sluice/internal/redact"
 	"github.com/sluice-dev/sluice/storage"
 )
 
@@ -234,14 +235,8 @@ func (f *field) value(answer string) (json.RawMessage, error) {
 	return json.Marshal(answer)
 }
 
-func (f *field) secret() bool {
-	for _, word := range []string{"secret", "token", "password", "connection_string"} {
-		if strings.Contains(f.name, word) {
-			return true
-		}
-	}
-	return false
-}
+// secret says whether what is typed is not shown: as what viewers of the storage do not get to see.
+func (f *field) secret() bool { return len(f.Enum) == 0 && redact.Name(f.name) }
 
 // answers collects the options and the name, from flags or by asking, in the order people are asked.
 func answers(ask *prompter, spec *api.BlockSpec, fields []field, given storageFlags) (json.RawMessage, string, error) {

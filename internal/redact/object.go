@@ -247,7 +247,7 @@ func Fill(data, stored []byte, schema Schema) ([]byte, error) {
 		}
 	}
 	return rewrite(nil, data, schema.place(), func(value json.RawMessage, _ place, path string) (json.RawMessage, error) {
-		if !HasMask(value) {
+		if !isMask(value) {
 			return value, nil
 		}
 		if seen, known := shown[path]; known && sameText(seen, value) {
@@ -255,6 +255,15 @@ func Fill(data, stored []byte, schema Schema) ([]byte, error) {
 		}
 		return nil, &MaskError{strings.ReplaceAll(strings.TrimPrefix(path, pathMark), pathMark, ".")}
 	})
+}
+
+// isMask tells a mask from a text in which asterisks happen to stand.
+func isMask(value json.RawMessage) bool {
+	var text string
+	if !HasMask(value) || json.Unmarshal(value, &text) != nil {
+		return false
+	}
+	return text == Mask || strings.Contains(text, "://") && strings.Contains(text, ":"+Mask+"@")
 }
 
 func sameText(a, b json.RawMessage) bool {

@@ -1,4 +1,4 @@
-// Package reload keeps what was made of files up to date with them: certificates are replaced under running processes.
+// Package reload keeps what was made of files up to date with them: certificates and keys are replaced under running processes.
 package reload
 
 import (
@@ -14,6 +14,7 @@ const Every = time.Second
 
 // Value is something made of files. It is safe for concurrent use.
 type Value[T any] struct {
+	what  string // the files are, for people
 	files []string
 	load  func() (T, error)
 	log   *slog.Logger
@@ -29,9 +30,9 @@ type stamp struct {
 	changed time.Time
 }
 
-// New loads the value a first time. load is not called twice at once.
-func New[T any](files []string, load func() (T, error), log *slog.Logger) (*Value[T], error) {
-	v := &Value[T]{files: files, load: load, log: log}
+// New loads the value a first time. what names the files in the log: "TLS files". load is not called twice at once.
+func New[T any](what string, files []string, load func() (T, error), log *slog.Logger) (*Value[T], error) {
+	v := &Value[T]{what: what, files: files, load: load, log: log}
 	stamps, err := v.look()
 	if err != nil {
 		return nil, err
@@ -76,7 +77,7 @@ func (v *Value[T]) refresh() {
 	v.checked = time.Now()
 	stamps, err := v.look()
 	if err != nil {
-		v.log.Warn("TLS files cannot be looked at; the old ones stay in force", "error", err)
+		v.log.Warn(v.what+" cannot be looked at; the old ones stay in force", "error", err)
 		return
 	}
 	if slices.Equal(stamps, v.stamps) {
@@ -84,9 +85,9 @@ func (v *Value[T]) refresh() {
 	}
 	value, err := v.load()
 	if err != nil {
-		v.log.Error("changed TLS files cannot be used; the old ones stay in force", "files", v.files, "error", err)
+		v.log.Error("changed "+v.what+" cannot be used; the old ones stay in force", "files", v.files, "error", err)
 		return
 	}
 	v.value, v.stamps = value, stamps
-	v.log.Info("TLS files were read again", "files", v.files)
+	v.log.Info(v.what+" were read again", "files", v.files)
 }

@@ -29,7 +29,7 @@ func (n *Node) certificates() map[string]time.Time {
 
 // serve returns the TLS of the API. New files at the same place count from the next connection on.
 func (f CertificateFiles) serve(log *slog.Logger) (*tls.Config, error) {
-	cert, err := reload.New([]string{f.Cert, f.Key}, func() (*tls.Certificate, error) {
+	cert, err := reload.New("TLS files", []string{f.Cert, f.Key}, func() (*tls.Certificate, error) {
 		cert, err := tls.LoadX509KeyPair(f.Cert, f.Key)
 		switch now := time.Now(); {
 		case err != nil:

@@ -161,11 +161,7 @@ func ignoreGone(err error) error {
 
 func (n *Node) writeChecks(ctx context.Context, b *bytes.Buffer) error {
 	for _, c := range n.Checks(ctx) {
-		mark := "+"
-		if !c.OK {
-			mark = "-"
-		}
-		fmt.Fprintf(b, "[%s] %s: %s\n", mark, c.Name, c.Text)
+		fmt.Fprintf(b, "%s %s: %s\n", c.Mark(), c.Name, c.Text)
 	}
 	return nil
 }

@@ -34,7 +34,7 @@ func (m members) Health(ctx context.Context) api.ClusterHealth {
 	}
 	for _, r := range m.node.cluster.Roll(ctx) {
 		one := api.MemberHealth{ID: r.ID, Name: r.Name, Address: r.Address, HTTPAddress: r.HTTPAddr, Version: r.Version, Voter: r.Voter,
-			Leader: r.ID == h.Leader, Alive: r.Alive, LastIndex: r.Last, AppliedIndex: r.Applied, Problems: []string{}}
+			Leader: r.ID == h.Leader, Alive: r.Alive, LastIndex: r.Last, AppliedIndex: r.Applied, Problems: []string{}, SecretKeys: []string{}, MissingKeys: []string{}}
 		if !r.Alive {
 			one.Error = r.Problem
 		} else if r.Problem != "" {
@@ -44,7 +44,8 @@ func (m members) Health(ctx context.Context) api.ClusterHealth {
 	}
 	slices.SortStableFunc(h.Members, func(a, b api.MemberHealth) int { return cmp.Compare(memberName(&a), memberName(&b)) })
 	if len(h.Members) == 0 { // it belongs to no cluster yet
-		h.Members = append(h.Members, api.MemberHealth{ID: s.NodeID, Name: m.node.config.Name, Version: m.node.config.Version, Alive: true, Problems: s.Problems})
+		h.Members = append(h.Members, api.MemberHealth{ID: s.NodeID, Name: m.node.config.Name, Version: m.node.config.Version, Alive: true, Problems: s.Problems,
+			SecretKeys: []string{}, MissingKeys: []string{}})
 	}
 	ctx, cancel := context.WithTimeout(ctx, reportTimeout)
 	defer cancel()
@@ -80,6 +81,7 @@ func (n *Node) complete(ctx context.Context, m *api.MemberHealth) {
 		m.ClockOffset, m.ClockError = new(api.Duration), new(api.Duration)
 	}
 	m.Version, m.LastIndex, m.AppliedIndex, m.Halted = answer.Version, max(m.LastIndex, answer.Last), answer.Applied, answer.Halted
+	m.SecretKeys, m.MissingKeys = append(m.SecretKeys, answer.SecretKeys...), append(m.MissingKeys, answer.MissingKeys...)
 	for _, p := range answer.Problems {
 		if !slices.Contains(m.Problems, p) {
 			m.Problems = append(m.Problems, p)
@@ -130,6 +132,7 @@ func judge(h *api.ClusterHealth, now time.Time) {
 	for i := range h.Members {
 		judgeMember(&h.Members[i], h, newest, reference, now, say)
 	}
+	judgeKeys(h, say)
 	if len(versions) > 1 {
 		names := make([]string, 0, len(versions))
 		for v := range versions {
@@ -238,6 +241,31 @@ func judgeMember(m *api.MemberHealth, h *api.ClusterHealth, newest uint64, refer
 		case left < certificateLimit:
 			say("certificate", api.ClusterDegraded, m, try, "its certificate ends on %s, in %d days", m.Certificate.Format(time.RFC3339), int(left.Hours()/24))
 		}
+	}
+}
+
+// judgeKeys says which members cannot decrypt blocks, and whether no key is left with which blocks could be stored.
+func judgeKeys(h *api.ClusterHealth, say sayer) {
+	const try = "sluice secrets status; then add the keys that others have to this node's file (docs/operate/secrets.md)"
+	var common []string
+	first, some := true, false
+	for i := range h.Members {
+		m := &h.Members[i]
+		if len(m.MissingKeys) > 0 {
+			say("secrets", api.ClusterDegraded, m, try, "it cannot decrypt blocks: it lacks the key %s", strings.Join(m.MissingKeys, " and "))
+		}
+		if !m.Alive {
+			continue
+		}
+		some = some || len(m.SecretKeys) > 0
+		if first {
+			common, first = slices.Clone(m.SecretKeys), false
+		} else {
+			common = slices.DeleteFunc(common, func(id string) bool { return !slices.Contains(m.SecretKeys, id) })
+		}
+	}
+	if some && len(common) == 0 {
+		say("secrets", api.ClusterDegraded, nil, "sluice secrets status; then give all nodes the same key file", "no key that encrypts blocks is on all nodes: blocks cannot be stored")
 	}
 }
 

@@ -55,6 +55,8 @@ type Config struct {
 	// TLS names the files that secure the internal port; nil is plain text. GossipKey encrypts gossip, if set.
 	TLS       *link.Files
 	GossipKey []byte
+	// Secrets are the keys that encrypt blocks.
+	Secrets SecretKeys
 	// Version of the binary, for people.
 	Version string
 	// Versions are the cluster versions in which the node can take part; the default is what the binary supports. Only tests of
@@ -132,6 +134,7 @@ type Node struct {
 	services  *services
 	snapshots *snapshots
 	scheduled *scheduledSnapshots // nil without a directory
+	secrets   *secrets
 	disk      *diskGuard
 	http      *httpapi.Server
 	activity  *activity
@@ -173,6 +176,11 @@ func Start(ctx context.Context, c Config) (_ *Node, err error) {
 	if n.dataDir, err = cluster.OpenDataDir(c.DataDir); err != nil {
 		return nil, err
 	}
+	keys, err := openSecretKeys(c.Secrets, c.DataDir, c.BootstrapExpect == 1 && len(c.Join) == 0, c.Logger)
+	if err != nil {
+		return nil, err
+	}
+	n.secrets = newSecrets(n, keys)
 	if n.disk, err = newDiskGuard(c.DataDir, c.DiskLowWater, c.Logger); err != nil {
 		return nil, err
 	}
@@ -216,9 +224,9 @@ func Start(ctx context.Context, c Config) (_ *Node, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("configure the cluster: %w", err)
 	}
-	registry.MustRegister(newStatusMetrics(n))
+	registry.MustRegister(newStatusMetrics(n), n.secrets)
 	n.http, err = httpapi.New(httpapi.Config{
-		Proposer: proposer{n.cluster, n.disk, metrics}, Reader: reader{n.cluster, n.fsm}, Claims: n.services, Events: n.fsm.Events(), Health: n, Cluster: members{n}, Snapshots: n.snapshots,
+		Proposer: proposer{n.cluster, n.disk, metrics}, Reader: reader{n.cluster, n.fsm}, Claims: n.services, Events: n.fsm.Events(), Health: n, Secrets: n.secrets, Cluster: members{n}, Snapshots: n.snapshots,
 		Logger: c.Logger, Registry: registry, Version: c.Version, Settings: plain(c.Settings), LeaseTTL: c.LeaseTTL, TLS: n.apiTLS,
 	})
 	if err != nil {
@@ -398,7 +406,7 @@ func (n *Node) Checks(context.Context) []httpapi.Check {
 	if s.Diverged != "" {
 		state.OK, state.Text = false, s.Diverged
 	}
-	checks := []httpapi.Check{leader, n.disk.check(), state}
+	checks := []httpapi.Check{leader, n.disk.check(), state, n.secrets.check()}
 	for _, p := range s.Problems {
 		if p == s.Diverged || s.Halted != nil && p == s.Halted.Error() {
 			continue // it is what the state's check says

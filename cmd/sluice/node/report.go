@@ -20,6 +20,9 @@ type report struct {
 	Disk     *diskReport `json:"disk,omitempty"`
 	// Certificate is when the first of its certificates ends.
 	Certificate time.Time `json:"certificate,omitzero"`
+	// SecretKeys are the keys for blocks that it has, MissingKeys those in use that it lacks.
+	SecretKeys  []string `json:"secret_keys,omitempty"`
+	MissingKeys []string `json:"missing_keys,omitempty"`
 }
 
 type diskReport struct {
@@ -51,6 +54,10 @@ func (n *Node) report() report {
 		if r.Certificate.IsZero() || end.Before(r.Certificate) {
 			r.Certificate = end
 		}
+	}
+	r.SecretKeys = n.secrets.have()
+	if used, err := n.secrets.used(); err == nil {
+		r.MissingKeys = used.missing(n.secrets.keys.current())
 	}
 	return r
 }

@@ -92,6 +92,7 @@ func (s *services) lead(ctx context.Context, epoch cluster.Epoch) error {
 		return err
 	}
 	s.servingOnce.Do(func() { close(s.serving) })
+	s.node.secrets.sealClear(ctx, epoch, s.proposer(epoch))
 	<-ctx.Done()
 	s.scheduler.Stop()
 	return nil

@@ -14,6 +14,7 @@ import (
 	"github.com/sluice-dev/sluice/fsm"
 	"github.com/sluice-dev/sluice/fsm/kv"
 	"github.com/sluice-dev/sluice/fsm/snapshot"
+	"github.com/sluice-dev/sluice/fsm/state"
 )
 
 // staging is one snapshot on its way to become the state: received chunk by chunk, verified, waiting for the operator's word.
@@ -135,18 +136,22 @@ func (st *staging) describe() (*api.StagedSnapshot, error) {
 	}
 	h := st.staged.Header()
 	var gap fsm.Gap
+	var used keyUsage
 	err = st.staged.Look(func(r kv.Reader) (err error) {
 		if err := fsm.CheckRestore(r, st.s.node.fsm.ClusterVersion()); err != nil {
 			return err
 		}
-		gap, err = fsm.InspectGap(r, st.s.node.config.Clock.Now())
+		if gap, err = fsm.InspectGap(r, st.s.node.config.Clock.Now()); err != nil {
+			return err
+		}
+		used, err = countKeys(state.NewView(r, 0, nil))
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
 	return &api.StagedSnapshot{ID: st.id.String(), Snapshot: SnapshotInfo(h), Foreign: h.ClusterID != own && !slices.Contains(lineage, h.ClusterID), Empty: empty,
-		Due: gap.Due, Schedules: gap.Schedules, Leased: gap.Leased, Incarnation: max(incarnation, h.Incarnation) + 1}, nil
+		Due: gap.Due, Schedules: gap.Schedules, Leased: gap.Leased, SecretKeys: append([]string{}, used.needed()...), MissingKeys: used.missing(st.s.node.secrets.keys.current()), Incarnation: max(incarnation, h.Incarnation) + 1}, nil
 }
 
 // SnapshotInfo is a snapshot's header for the API.
