@@ -1,5 +1,7 @@
 package api
 
+import "encoding/json"
+
 // JobAction is what a job does to each of its flow runs.
 type JobAction string
 
@@ -91,8 +93,8 @@ type FlowRunRetry struct {
 
 // FlowRunRerun is the body of POST /flow_runs/{id}/rerun.
 type FlowRunRerun struct {
-	Name           *string        `json:"name,omitempty"`
-	Parameters     map[string]any `json:"parameters,omitempty"` // in place of those of the same name
-	IdempotencyKey *string        `json:"idempotency_key,omitempty"`
-	ScheduledTime  *Time          `json:"scheduled_time,omitempty"` // now, without
+	Name           *string         `json:"name,omitempty"`
+	Parameters     json.RawMessage `json:"parameters,omitempty"` // in place of those of the same name
+	IdempotencyKey *string         `json:"idempotency_key,omitempty"`
+	ScheduledTime  *Time           `json:"scheduled_time,omitempty"` // now, without
 }

@@ -4,6 +4,8 @@ package api
 type SetState struct {
 	State StateCreate `json:"state"`
 	Force bool        `json:"force"`
+	// ReplaceTerminal lets a forced state take the place of a final one.
+	ReplaceTerminal bool `json:"replace_terminal,omitempty"`
 }
 
 // SetStateStatus is the server's decision on a proposed state.

@@ -14,10 +14,11 @@ import (
 )
 
 func newFlowRunCommand(a *app) *cobra.Command {
-	return group("flow-run", "See, watch and cancel flow runs",
-		"See flow runs, follow their states and logs, learn why one waits, cancel one.",
+	return group("flow-run", "See, watch, cancel, retry and delete flow runs",
+		"See flow runs, follow their states and logs, learn why one waits, cancel, retry or delete one or many.",
 		"  sluice flow-run ls\n  sluice flow-run logs -f tan-lion\n  sluice flow-run explain tan-lion",
-		newRunList(a), newRunInspect(a), newRunLogs(a), newRunWatch(a), newRunCancel(a), newRunExplain(a))
+		newRunList(a), newRunInspect(a), newRunLogs(a), newRunWatch(a), newRunExplain(a), newRunCancel(a), newRunRetry(a),
+		newRunRerun(a), newRunDelete(a), newRunSetState(a))
 }
 
 // runArgument completes the names of flow runs for the only argument.
@@ -43,7 +44,7 @@ func onRun(a *app, do func(ctx context.Context, c *client.Client, run *api.FlowR
 }
 
 func newRunList(a *app) *cobra.Command {
-	var flows, deployments, states, tags []string
+	var selection runSelection
 	var limit int
 	command := &cobra.Command{
 		Use:     "ls",
@@ -53,21 +54,13 @@ func newRunList(a *app) *cobra.Command {
 		Example: "  sluice flow-run ls --state Late --limit 50\n  sluice flow-run ls --flow-name leonardo_dicapriflow -o json",
 		Args:    cobra.NoArgs,
 	}
-	flags := command.Flags()
-	flags.StringArrayVar(&flows, "flow-name", nil, "only runs of this flow (repeatable)")
-	flags.StringArrayVarP(&deployments, "deployment", "d", nil, "only runs of this deployment (name or id, repeatable)")
-	flags.StringArrayVar(&states, "state", nil, "only runs in this state, by type or name (repeatable)")
-	flags.StringArrayVarP(&tags, "tag", "t", nil, "only runs with this tag (repeatable: with all of them)")
-	flags.IntVar(&limit, "limit", 15, "how many at most")
-	// It fails only for a flag that does not exist; the command tree test completes every flag.
-	_ = command.RegisterFlagCompletionFunc("deployment", completeNames(a, deploymentNames))
-	completeWords(command, "state", append(stateNames(), namedStates...)...)
+	selection.registerCriteria(a, command)
+	command.Flags().IntVar(&limit, "limit", 15, "how many at most")
 	command.RunE = func(command *cobra.Command, _ []string) error {
 		if limit < 0 {
 			return usagef("--limit is %d; it must not be negative", limit)
 		}
-		inStates, err := stateFilter(states)
-		if err != nil {
+		if err := selection.check(); err != nil {
 			return err
 		}
 		c, err := a.connect(0)
@@ -76,25 +69,8 @@ func newRunList(a *app) *cobra.Command {
 		}
 		ctx := command.Context()
 		filter := api.FilterRequest{Sort: api.SortIDDesc}
-		if len(flows) > 0 {
-			filter.Flows = &api.FlowFilter{Name: &api.NameAny{Any: flows}}
-		}
-		runs := &api.FlowRunFilter{State: inStates}
-		for _, ref := range deployments {
-			deployment, err := findDeployment(ctx, c, ref)
-			if err != nil {
-				return err
-			}
-			if runs.DeploymentID == nil {
-				runs.DeploymentID = &api.IDAnyNull{}
-			}
-			runs.DeploymentID.Any = append(runs.DeploymentID.Any, deployment.ID)
-		}
-		if len(tags) > 0 {
-			runs.Tags = &api.TagsAll{All: tags}
-		}
-		if *runs != (api.FlowRunFilter{}) {
-			filter.FlowRuns = runs
+		if filter.Filters, err = selection.filters(ctx, a, c); err != nil {
+			return err
 		}
 		found, err := newestRuns(ctx, c, filter, limit)
 		if err != nil {
@@ -216,30 +192,6 @@ func newRunInspect(a *app) *cobra.Command {
 			return a.printObject(run, run.ID.String(), run.Name)
 		}),
 	})
-}
-
-func newRunCancel(a *app) *cobra.Command {
-	var message string
-	command := runArgument(a, &cobra.Command{
-		Use:   "cancel RUN",
-		Short: "Cancel a flow run",
-		Long: `Cancel a flow run. One that waits is Cancelled at once. The owner of a running one is told: the process gets a
-SIGTERM, and a SIGKILL when it has not stopped after its grace period.`,
-		Example: "  sluice flow-run cancel tan-lion --message 'wrong parameters'",
-	})
-	command.Flags().StringVar(&message, "message", "", "why, kept in the run's state")
-	command.RunE = onRun(a, func(ctx context.Context, c *client.Client, run *api.FlowRun) error {
-		answer, err := c.CancelFlowRun(ctx, run.ID, message)
-		if err != nil {
-			return fmt.Errorf("cancel flow run '%s': %w", run.Name, err)
-		}
-		sentence := "Cancelled flow run " + short(run.Name, run.ID)
-		if answer.Status == api.StatusCancelling {
-			sentence = "Cancelling flow run " + short(run.Name, run.ID) + ": its owner was told to stop it"
-		}
-		return a.printDone(answer, run.ID.String(), run.Name, sentence)
-	})
-	return command
 }
 
 func newRunExplain(a *app) *cobra.Command {

@@ -70,7 +70,7 @@ func newRootCommand(a *app) *cobra.Command {
 		newSnapshotCommand(a),
 		newDeploymentCommand(a),
 		newWorkQueueCommand(a),
-		newFlowRunCommand(a),
+		newFlowRunCommand(a), newJobCommand(a),
 		newStorageCommand(a),
 		newSecretsCommand(a),
 		newConfigCommand(a),

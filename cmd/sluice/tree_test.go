@@ -81,6 +81,8 @@ var dataArguments = map[string][]string{
 	"sluice work-queue set-concurrency-limit": {"q", "1"},
 	"sluice work-queue edit":                  {"q", "--name", "r"},
 	"sluice flow-run ls":                      {},
+	"sluice flow-run set-state":               {"--to", "FAILED", "something"},
+	"sluice job ls":                           {},
 	"sluice deployment ls":                    {},
 	"sluice work-queue ls":                    {},
 	"sluice storage ls":                       {},

@@ -221,6 +221,10 @@ func (a *assembly) operation(p *part, method, path string, operation object) err
 		given, _ := operation["parameters"].([]any)
 		operation["parameters"] = append(given, object{"$ref": "#/components/parameters/Consistency"}, object{"$ref": "#/components/parameters/MinIndex"})
 	}
+	if route.Method == "POST" && route.Role != "public" && !reading(route) {
+		given, _ := operation["parameters"].([]any)
+		operation["parameters"] = append(given, object{"$ref": "#/components/parameters/IdempotencyKey"})
+	}
 	_, query := operation["parameters"]
 	for status, component := range common {
 		if _, given := responses[status]; given || !component.applies(route, body, query || strings.Contains(path, "{")) {
