@@ -35,6 +35,7 @@ type flowRunFilter struct {
 	next         timeCriterion
 	parent       idCriterion
 	runnerType   textCriterion
+	workQueueID  idCriterion // ours: the queue of the last claim
 }
 
 func (f *flowRunFilter) matches(r *row.FlowRun) bool {
@@ -45,7 +46,7 @@ func (f *flowRunFilter) matches(r *row.FlowRun) bool {
 	return f.state.matches(r.State) && f.id.matches(r.Id) && f.name.matches(&r.Name) && f.deploymentID.matches(r.DeploymentId) &&
 		f.tags.matches(r.Tags) && f.flowVersion.matches(r.FlowVersion) && f.start.matches(r.StartTime) &&
 		f.expected.matches(r.ExpectedStartTime) && f.next.matches(r.NextScheduledStartTime) && f.parent.matches(r.ParentTaskRunId) &&
-		f.runnerType.matches(runner)
+		f.runnerType.matches(runner) && f.workQueueID.matches(r.WorkQueueId)
 }
 
 type taskRunFilter struct {
@@ -91,6 +92,7 @@ var flowRunFilterSpec = body.Strict(
 	body.Nullable("next_scheduled_start_time", timeRangeSpec.Kind(), func(v *flowRunFilter) *timeCriterion { return &v.next }),
 	body.Nullable("parent_task_run_id", idAnyNullSpec.Kind(), func(v *flowRunFilter) *idCriterion { return &v.parent }),
 	body.Nullable("flow_runner_type", textAnySpec.Kind(), func(v *flowRunFilter) *textCriterion { return &v.runnerType }),
+	body.Nullable("work_queue_id", idAnyNullSpec.Kind(), func(v *flowRunFilter) *idCriterion { return &v.workQueueID }),
 )
 
 // flag is a criterion of one boolean operator.

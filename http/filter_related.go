@@ -21,6 +21,8 @@ type matcher struct {
 	runs            map[api.ID]bool
 	// related holds the flows and deployments of all matching flow runs, when these are few enough to list.
 	related *relatedRuns
+	// manyRuns says that they are not.
+	manyRuns bool
 	// taskParents holds the flow runs of the task runs that the task run filter names by id.
 	taskParents map[api.ID]bool
 }
@@ -60,7 +62,7 @@ func (m *matcher) flow(r *row.Flow) (bool, error) {
 	if related, err := m.fewRuns(); err != nil || related != nil {
 		return err == nil && related.flows[idOf(r.Id)], err
 	}
-	return m.anyRun(func(fn func(*row.FlowRun) (bool, error)) error { return m.view.FlowRunsOfFlow(idOf(r.Id), true, fn) })
+	return m.anyRun(filters{flows: &flowFilter{id: only(r.Id)}})
 }
 
 func (m *matcher) anyDeploymentOf(flowID []byte) (found bool, err error) {
@@ -85,31 +87,46 @@ func (m *matcher) deployment(r *row.Deployment) (bool, error) {
 	if related, err := m.fewRuns(); err != nil || related != nil {
 		return err == nil && related.deployments[idOf(r.Id)], err
 	}
-	return m.anyRun(func(fn func(*row.FlowRun) (bool, error)) error {
-		return m.view.FlowRunsOfDeployment(idOf(r.Id), true, fn)
-	})
+	return m.anyRun(filters{deployments: &deploymentFilter{id: only(r.Id)}})
 }
 
-// anyRun reports whether one of the flow runs fits the criteria on flow runs and on its task runs.
-func (m *matcher) anyRun(each func(func(*row.FlowRun) (bool, error)) error) (found bool, err error) {
-	err = each(func(r *row.FlowRun) (bool, error) {
-		good, err := m.runItself(r)
-		if err != nil {
-			return false, err
+// only is the criterion that names one id.
+func only(id []byte) idCriterion { return idCriterion{any: &idSet{list: []api.ID{idOf(id)}}} }
+
+// anyRun reports whether a flow run of the flow or deployment that of names fits the criteria on flow runs and on their task runs.
+func (m *matcher) anyRun(of filters) (found bool, err error) {
+	narrow := *m
+	narrow.filters = filters{flows: of.flows, deployments: of.deployments, flowRuns: m.flowRuns, taskRuns: m.taskRuns}
+	source, err := narrow.flowRunSource()
+	if err != nil {
+		return false, err
+	}
+	covered := narrow.asks()&^source.covers == 0 && source.count != nil
+	err = source.ids(true, func(_ int64, id api.ID) (bool, error) {
+		if covered {
+			found = true
+			return false, nil
 		}
-		found = good
-		return !good, m.alive()
+		r, err := m.view.FlowRun(id)
+		if err != nil || r == nil {
+			return true, m.next(err)
+		}
+		if of.flows != nil && !of.flows.id.matches(r.FlowId) || of.deployments != nil && !of.deployments.id.matches(r.DeploymentId) {
+			return true, m.alive()
+		}
+		found, err = m.runItself(r)
+		return !found, m.next(err)
 	})
 	return found, err
 }
 
-// fewRuns lists the flows and deployments of the matching flow runs if the filter names few runs, else nil.
+// fewRows is how many flow runs are looked at once for all flows or deployments, instead of for each of them.
+const fewRows = 5000
+
+// fewRuns lists the flows and deployments of the matching flow runs if these are few, else nil.
 func (m *matcher) fewRuns() (*relatedRuns, error) {
-	if m.related != nil {
+	if m.related != nil || m.manyRuns {
 		return m.related, nil
-	}
-	if m.flowRuns == nil || m.flowRuns.id.any == nil && m.flowRuns.name.any == nil && m.flowRuns.parent.any == nil {
-		return nil, nil
 	}
 	found := &relatedRuns{flows: map[api.ID]bool{}, deployments: map[api.ID]bool{}}
 	narrow := *m
@@ -118,13 +135,16 @@ func (m *matcher) fewRuns() (*relatedRuns, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = source.walk(true, func(r *row.FlowRun) (bool, error) {
+	if m.manyRuns = source.cost > fewRows; m.manyRuns {
+		return nil, nil
+	}
+	err = source.walk(m, true, func(r *row.FlowRun) (bool, error) {
 		good, err := m.runItself(r)
 		if good {
 			found.flows[idOf(r.FlowId)] = true
 			found.deployments[idOf(r.DeploymentId)] = true
 		}
-		return true, err
+		return true, m.next(err)
 	})
 	m.related = found
 	return found, err

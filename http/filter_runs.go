@@ -1,9 +1,12 @@
 package httpapi
 
 import (
+	"bytes"
 	"cmp"
+	"math"
 	"slices"
 
+	"github.com/sluice-dev/sluice/api"
 	"github.com/sluice-dev/sluice/fsm/row"
 )
 
@@ -27,31 +30,75 @@ func filterFlowRuns(_ *Server, x *exchange) error {
 	})
 }
 
-// listFlowRuns walks an index in the order asked for and stops when the page is full, or, when that would look at more rows,
-// walks the most selective index and sorts.
+// How long it takes, in tenths of a microsecond, to read a key of an index and to fetch and decode a row.
+const (
+	costOfKey = 3
+	costOfRow = 60
+)
+
+// plan is how a list is made: by walking source in the order asked for until the page is full, or by looking at all that it hands out.
+type plan struct {
+	source *runSource
+	order  runOrder
+	walked bool
+	// covered says that whatever the source hands out matches.
+	covered bool
+}
+
+// planRuns chooses the cheapest way to list flow runs. Matches are taken to lie evenly in every order.
+func (m *matcher) planRuns(q *query) (plan, error) {
+	all, err := m.flowRunSources()
+	if err != nil {
+		return plan{}, err
+	}
+	asks, o := m.asks(), runOrders[q.sort]
+	matches := all[0].cost
+	for i := range all {
+		matches = min(matches, all[i].cost)
+	}
+	best, least := plan{}, float64(0)
+	offer := func(p plan, cost float64) {
+		if best.source == nil || cost < least {
+			best, least = p, cost
+		}
+	}
+	want, limit := float64(q.want()), float64(q.limit)
+	for i := range all {
+		s := &all[i]
+		covered := asks&^s.covers == 0
+		n := float64(s.cost)
+		if s.order == o.by {
+			if covered {
+				offer(plan{s, o, true, true}, min(want, n)*costOfKey+min(limit, n)*costOfRow)
+			} else {
+				offer(plan{s, o, true, false}, min(n, want*n/max(1, float64(matches)))*costOfRow)
+			}
+		}
+		if covered && o.by == byID {
+			offer(plan{s, o, false, true}, n*costOfKey+min(limit, n)*costOfRow)
+		} else {
+			offer(plan{s, o, false, covered}, n*costOfRow)
+		}
+	}
+	return best, nil
+}
+
+// listFlowRuns answers a list.
 func (m *matcher) listFlowRuns(q *query) ([]*row.FlowRun, error) {
 	if q.limit == 0 {
 		return nil, nil
 	}
-	source, err := m.flowRunSource()
-	if err != nil {
+	p, err := m.planRuns(q)
+	switch {
+	case err != nil:
 		return nil, err
+	case p.walked:
+		return m.walkRuns(q, p)
+	case p.covered && p.order.by == byID:
+		return m.collectIDs(q, p)
 	}
-	if sorted := m.sortedRuns(q.sort); sorted != nil {
-		if q.sort == "ID_DESC" && source.ordered {
-			return m.pageOfRuns(q, func(fn func(*row.FlowRun) (bool, error)) error { return source.walk(true, fn) })
-		}
-		all, err := m.countAll()
-		if err != nil {
-			return nil, err
-		}
-		// Matches lie evenly among all rows, as far as anybody knows.
-		if float64(q.want())*float64(all) <= float64(source.cost)*float64(source.cost) || q.sort == "NEXT_SCHEDULED_START_TIME_ASC" && source.cost > int64(q.want()) {
-			return m.pageOfRuns(q, sorted)
-		}
-	}
-	t := top[*row.FlowRun]{want: q.want(), order: flowRunOrder(q.sort)}
-	err = source.walk(true, func(r *row.FlowRun) (bool, error) {
+	t := top[*row.FlowRun]{want: q.want(), order: p.order.compare}
+	err = p.source.walk(m, false, func(r *row.FlowRun) (bool, error) {
 		good, err := m.flowRun(r)
 		if good {
 			t.add(r)
@@ -65,8 +112,17 @@ func (m *matcher) listFlowRuns(q *query) ([]*row.FlowRun, error) {
 	return cut(&q.page, t.rows), nil
 }
 
-func (m *matcher) pageOfRuns(q *query, walk func(func(*row.FlowRun) (bool, error)) error) (runs []*row.FlowRun, err error) {
-	err = walk(func(r *row.FlowRun) (bool, error) {
+// walkRuns walks a source in its own order until the page is full. Where everything matches, what is skipped is not even read.
+func (m *matcher) walkRuns(q *query, p plan) (runs []*row.FlowRun, err error) {
+	err = p.source.ids(p.order.reverse, func(_ int64, id api.ID) (bool, error) {
+		if p.covered && q.skipped < q.offset {
+			q.skipped++
+			return true, m.alive()
+		}
+		r, err := m.view.FlowRun(id)
+		if err != nil || r == nil {
+			return true, m.next(err)
+		}
 		good, err := m.flowRun(r)
 		if err != nil || !good {
 			return true, m.next(err)
@@ -76,18 +132,69 @@ func (m *matcher) pageOfRuns(q *query, walk func(func(*row.FlowRun) (bool, error
 	return runs, err
 }
 
+// collectIDs sorts what a source hands out by id and reads the rows of the page alone.
+func (m *matcher) collectIDs(q *query, p plan) ([]*row.FlowRun, error) {
+	var ids []api.ID
+	err := p.source.ids(false, func(_ int64, id api.ID) (bool, error) {
+		ids = append(ids, id)
+		return true, m.alive()
+	})
+	if err != nil {
+		return nil, err
+	}
+	slices.SortFunc(ids, func(a, b api.ID) int { return bytes.Compare(b[:], a[:]) })
+	var runs []*row.FlowRun
+	// The ids that a filter names may be of no run.
+	for _, id := range ids {
+		if q.skipped < q.offset && p.source.count != nil {
+			q.skipped++
+			continue
+		}
+		r, err := m.view.FlowRun(id)
+		if err != nil {
+			return nil, err
+		}
+		if r != nil && !takeFrom(&q.page, &runs, r) {
+			break
+		}
+	}
+	return runs, nil
+}
+
 var countFlowRuns = counts((*matcher).countFlowRuns)
 
-func (m *matcher) countFlowRuns() (int64, error) {
-	if n, known, err := m.countersOfRuns(); err != nil || known {
-		return n, err
+// countFlowRuns answers from counters, by counting the keys of an index that holds what matches and nothing else, or by looking at
+// the rows of the one that holds the fewest.
+func (m *matcher) countFlowRuns() (n int64, err error) {
+	asks := m.asks()
+	if asks&^(askType|askStateName) == 0 && asks&askStateName != 0 {
+		types := everyType
+		if m.flowRuns.state.typed {
+			types = slices.Compact(slices.Sorted(slices.Values(m.flowRuns.state.types)))
+		}
+		return sum(types, func(t row.StateType) (int64, error) {
+			return sum(m.flowRuns.state.names.any.list, func(name string) (int64, error) { return m.view.CountFlowRunsNamed(t, name) })
+		})
 	}
-	source, err := m.flowRunSource()
+	all, err := m.flowRunSources()
 	if err != nil {
 		return 0, err
 	}
-	var n int64
-	err = source.walk(false, func(r *row.FlowRun) (bool, error) {
+	best, least := &all[0], int64(math.MaxInt64)
+	for i := range all {
+		s := &all[i]
+		if covered := asks&^s.covers == 0; covered && s.exact && s.count != nil {
+			return s.cost, nil
+		} else if cost := s.cost * costOfRow; covered && s.count != nil && s.cost*costOfKey < least {
+			best, least = s, s.cost*costOfKey
+		} else if cost < least {
+			best, least = s, cost
+		}
+	}
+	if asks&^best.covers == 0 && best.count != nil {
+		return best.count()
+	}
+	err = best.walk(m, false, func(r *row.FlowRun) (bool, error) {
 		good, err := m.flowRun(r)
 		if good {
 			n++
@@ -95,67 +202,6 @@ func (m *matcher) countFlowRuns() (int64, error) {
 		return true, m.next(err)
 	})
 	return n, err
-}
-
-// countersOfRuns answers from counters what asks for state types, and one of deployments or flows by id, only.
-func (m *matcher) countersOfRuns() (n int64, known bool, err error) {
-	if m.taskRuns != nil || m.deployments != nil {
-		return 0, false, nil
-	}
-	types := []row.StateType{0, 1, 2, 3, 4, 5, 6}
-	var deployments, flows *idSet
-	if f := m.flowRuns; f != nil {
-		rest := *f
-		if f.state.typed {
-			types = slices.Compact(slices.Sorted(slices.Values(f.state.types)))
-		}
-		deployments = f.deploymentID.any
-		rest.state.types, rest.state.typed, rest.deploymentID.any = nil, false, nil
-		if !rest.restrictsNothing() {
-			return 0, false, nil
-		}
-	}
-	if f := m.flows; f != nil {
-		if f.id.any == nil || f.name.any != nil || len(f.tags.all) > 0 || f.tags.null != nil || deployments != nil {
-			return 0, false, nil
-		}
-		flows = f.id.any
-	}
-	for _, t := range types {
-		switch {
-		case deployments != nil:
-			for _, id := range deployments.list {
-				k, err := m.view.CountFlowRunsOfDeployment(id, t)
-				if err != nil {
-					return 0, false, err
-				}
-				n += k
-			}
-		case flows != nil:
-			for _, id := range flows.list {
-				k, err := m.view.CountFlowRunsOfFlow(id, t)
-				if err != nil {
-					return 0, false, err
-				}
-				n += k
-			}
-		default:
-			k, err := m.view.CountFlowRuns(t)
-			if err != nil {
-				return 0, false, err
-			}
-			n += k
-		}
-	}
-	return n, true, nil
-}
-
-func (f *flowRunFilter) restrictsNothing() bool {
-	ids := func(c idCriterion) bool { return c.any == nil && c.not == nil && c.null == nil }
-	times := func(c timeCriterion) bool { return c.before == nil && c.after == nil && c.null == nil }
-	return ids(f.id) && ids(f.deploymentID) && ids(f.parent) && times(f.start) && times(f.expected) && times(f.next) &&
-		f.name.any == nil && f.flowVersion.any == nil && f.runnerType.any == nil && len(f.tags.all) == 0 && f.tags.null == nil &&
-		!f.state.typed && f.state.names.any == nil
 }
 
 func filterTaskRuns(_ *Server, x *exchange) error {
@@ -245,7 +291,7 @@ func (m *matcher) taskRunSource() (walk func(func(*row.TaskRun) (bool, error)) e
 	one := m.flowRuns != nil && m.flowRuns.id.any != nil && len(m.flowRuns.id.any.list) == 1
 	return func(fn func(*row.TaskRun) (bool, error)) error {
 		stopped := false
-		return source.walk(true, func(r *row.FlowRun) (bool, error) {
+		return source.walk(m, true, func(r *row.FlowRun) (bool, error) {
 			if good, err := m.runWithoutTasks(r); err != nil || !good {
 				return true, m.next(err)
 			}

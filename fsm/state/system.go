@@ -105,6 +105,7 @@ func (tx *Tx) InitSchema() error {
 	if err != nil {
 		return err
 	}
+	clear(tx.filled)
 	for _, ix := range indexesSince(clusterVersion) {
 		key := systemKey(sysIndex, ix.number)
 		_, err := tx.batch.Get(key)
@@ -180,6 +181,7 @@ func (tx *Tx) BuildIndex(number byte, limit int) (done bool, err error) {
 			return true, nil
 		}
 		delete(tx.timelines, number)
+		delete(tx.filled, number)
 		last, err := ix.fill(tx, value[1:], limit)
 		if err != nil {
 			return false, fmt.Errorf("fill index %s: %w", ix.name, err)
@@ -241,11 +243,20 @@ func (t *table[S, R]) declared() []declaredIndex {
 	for i := range t.indexes {
 		ix := &t.indexes[i]
 		all = append(all, declaredIndex{ix.number, t.name + "." + ix.name, ix.since, func(tx *Tx, from []byte, limit int) ([]byte, error) {
+			var counts []func(R, func([]byte))
+			for _, c := range t.counted {
+				if c.index == ix.number {
+					counts = append(counts, c.keys)
+				}
+			}
 			type entry struct{ key, rowKey []byte }
 			var found []entry
 			rows := 0
 			last, err := t.chunk(tx, from, limit, func(r R, rowKey []byte) {
 				ix.keys(r, func(k []byte) { found = append(found, entry{k, rowKey}) })
+				for _, keys := range counts {
+					keys(r, func(k []byte) { tx.deltas[string(k)]++ })
+				}
 				rows++
 			})
 			if err != nil {

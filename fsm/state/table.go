@@ -25,6 +25,14 @@ type table[S any, R message[S]] struct {
 	counters func(row R, add func(key []byte))
 	// timeline sums the rows up over time; nil where nobody asks for it.
 	timeline *timeline[R]
+	// counted are counters that came after the table: what is stored already is counted while their index is filled.
+	counted []counter[R]
+}
+
+// counter is counters of the rows that the index with that number has been filled with.
+type counter[R any] struct {
+	index byte
+	keys  func(row R, add func(key []byte))
 }
 
 // index maps a row to the keys under which it is found. A unique index refuses a second row with the same key; the keys

@@ -46,6 +46,20 @@ const (
 	idxCacheExpiration = 102
 )
 
+// Of lists, by what they are asked for.
+const (
+	idxRunDeploymentTime = 80
+	idxRunFlowTime       = 81
+	idxRunTypeTime       = 82
+	idxRunTagTime        = 83
+	idxRunQueueTime      = 84
+	idxRunStateName      = 85
+	idxRunEndTime        = 86
+	idxRunStartTime      = 87
+	idxTaskRunTypeTime   = 88
+	idxTaskRunTagTime    = 89
+)
+
 // Of charts over time.
 const (
 	idxFlowRunTimeline      = 50
@@ -55,13 +69,39 @@ const (
 
 // Counters kept beside the flow runs.
 const (
-	countRunsByState      = 1 // state type
-	countRunsByDeployment = 2 // deployment, state type
-	countRunsByFlow       = 3 // flow, state type
+	countRunsByState      = 1  // state type
+	countRunsByDeployment = 2  // deployment, state type
+	countRunsByFlow       = 3  // flow, state type
+	countRunsByQueue      = 10 // queue of the last claim, state type
+	countRunsByStateName  = 11 // state type, state name; without states that have their type's name
+	countRunsByTag        = 12 // tag, state type
+	countTaskRunsByState  = 13 // state type
+	countTaskRunsByTag    = 14 // tag, state type
+
 	// Of each deployment, and of none.
 	countRunsFinished = 100
 	countRunsWithLogs = 101
 )
+
+// appendTypeTime appends what ends the keys of the time indexes.
+func appendTypeTime(dst []byte, s *row.State, expected int64, id []byte) []byte {
+	return appendID(appendTime(append(dst, byte(s.GetType())), expected), id)
+}
+
+// defaultNames are the names of states whose proposers gave none, by type. Part of the stored format.
+var defaultNames = [...]string{row.StateType_SCHEDULED: "Scheduled", row.StateType_PENDING: "Pending", row.StateType_RUNNING: "Running",
+	row.StateType_COMPLETED: "Completed", row.StateType_FAILED: "Failed", row.StateType_CANCELLED: "Cancelled"}
+
+// DefaultStateName returns the name of states of that type that were given none, "" for a type that does not exist.
+func DefaultStateName(t row.StateType) string {
+	if t < 0 || int(t) >= len(defaultNames) {
+		return ""
+	}
+	return defaultNames[t]
+}
+
+// named reports whether a state has a name of its own.
+func named(s *row.State) bool { return s != nil && s.Name != DefaultStateName(s.Type) }
 
 func indexKey(number byte) []byte   { return prefix(kindIndex, number) }
 func counterKey(number byte) []byte { return prefix(kindCounter, number) }
@@ -132,6 +172,68 @@ var flowRuns = &table[row.FlowRun, *row.FlowRun]{
 				add(appendID(appendTime(appendID(indexKey(idxRunFinished), r.DeploymentId), r.GetState().GetTimestamp()), r.Id))
 			}
 		}},
+		// What lists of the UI are driven by: (what is asked for, state type, expected start, id). See query_runs.go.
+		{idxRunDeploymentTime, "deployment_time", false, first, func(r *row.FlowRun, add func([]byte)) {
+			if len(r.DeploymentId) != 0 {
+				add(appendTypeTime(appendID(indexKey(idxRunDeploymentTime), r.DeploymentId), r.State, r.ExpectedStartTime, r.Id))
+			}
+		}},
+		{idxRunFlowTime, "flow_time", false, first, func(r *row.FlowRun, add func([]byte)) {
+			add(appendTypeTime(appendID(indexKey(idxRunFlowTime), r.FlowId), r.State, r.ExpectedStartTime, r.Id))
+		}},
+		{idxRunTypeTime, "state_type_time", false, first, func(r *row.FlowRun, add func([]byte)) {
+			add(appendTypeTime(indexKey(idxRunTypeTime), r.State, r.ExpectedStartTime, r.Id))
+		}},
+		{idxRunTagTime, "tag_time", false, first, func(r *row.FlowRun, add func([]byte)) {
+			for i, tag := range r.Tags {
+				if !slices.Contains(r.Tags[:i], tag) {
+					add(appendTypeTime(appendText(indexKey(idxRunTagTime), tag), r.State, r.ExpectedStartTime, r.Id))
+				}
+			}
+		}},
+		{idxRunQueueTime, "queue_time", false, first, func(r *row.FlowRun, add func([]byte)) {
+			if len(r.WorkQueueId) != 0 {
+				add(appendTypeTime(appendID(indexKey(idxRunQueueTime), r.WorkQueueId), r.State, r.ExpectedStartTime, r.Id))
+			}
+		}},
+		// Only states with another name than their type's: Late, Crashed, AwaitingRetry and the like. They are few.
+		{idxRunStateName, "state_name", false, first, func(r *row.FlowRun, add func([]byte)) {
+			if named(r.State) {
+				add(appendTypeTime(appendText(indexKey(idxRunStateName), r.State.Name), r.State, r.ExpectedStartTime, r.Id))
+			}
+		}},
+		{idxRunEndTime, "end_time", false, first, func(r *row.FlowRun, add func([]byte)) {
+			add(appendID(appendTime(indexKey(idxRunEndTime), r.EndTime), r.Id))
+		}},
+		{idxRunStartTime, "start_time", false, first, func(r *row.FlowRun, add func([]byte)) {
+			if r.StartTime != 0 {
+				add(appendID(appendTime(indexKey(idxRunStartTime), r.StartTime), r.Id))
+			}
+		}},
+	},
+	counted: []counter[*row.FlowRun]{
+		{idxRunFinished, func(r *row.FlowRun, add func([]byte)) {
+			if finished(r) {
+				add(appendID(counterKey(countRunsFinished), r.DeploymentId))
+			}
+		}},
+		{idxRunQueueTime, func(r *row.FlowRun, add func([]byte)) {
+			if len(r.WorkQueueId) != 0 {
+				add(append(appendID(counterKey(countRunsByQueue), r.WorkQueueId), byte(r.GetState().GetType())))
+			}
+		}},
+		{idxRunStateName, func(r *row.FlowRun, add func([]byte)) {
+			if named(r.State) {
+				add(appendText(append(counterKey(countRunsByStateName), byte(r.State.Type)), r.State.Name))
+			}
+		}},
+		{idxRunTagTime, func(r *row.FlowRun, add func([]byte)) {
+			for i, tag := range r.Tags {
+				if !slices.Contains(r.Tags[:i], tag) {
+					add(append(appendText(counterKey(countRunsByTag), tag), byte(r.GetState().GetType())))
+				}
+			}
+		}},
 	},
 	counters: func(r *row.FlowRun, add func([]byte)) {
 		stateType := byte(r.GetState().GetType())
@@ -140,9 +242,6 @@ var flowRuns = &table[row.FlowRun, *row.FlowRun]{
 			add(append(appendID(counterKey(countRunsByDeployment), r.DeploymentId), stateType))
 		}
 		add(append(appendID(counterKey(countRunsByFlow), r.FlowId), stateType))
-		if finished(r) {
-			add(appendID(counterKey(countRunsFinished), r.DeploymentId))
-		}
 	},
 	timeline: &timeline[*row.FlowRun]{idxFlowRunTimeline, "timeline", first, func(r *row.FlowRun) runFacts {
 		return runFacts{expected: r.ExpectedStartTime, start: r.StartTime, runTime: r.TotalRunTime, since: r.GetState().GetTimestamp(),
@@ -186,6 +285,28 @@ var taskRuns = &table[row.TaskRun, *row.TaskRun]{
 		}},
 		{idxTaskRunExpectedStart, "expected_start", false, first, func(r *row.TaskRun, add func([]byte)) {
 			add(appendID(appendTime(indexKey(idxTaskRunExpectedStart), r.ExpectedStartTime), r.Id))
+		}},
+		{idxTaskRunTypeTime, "state_type_time", false, first, func(r *row.TaskRun, add func([]byte)) {
+			add(appendTypeTime(indexKey(idxTaskRunTypeTime), r.State, r.ExpectedStartTime, r.Id))
+		}},
+		{idxTaskRunTagTime, "tag_time", false, first, func(r *row.TaskRun, add func([]byte)) {
+			for i, tag := range r.Tags {
+				if !slices.Contains(r.Tags[:i], tag) {
+					add(appendTypeTime(appendText(indexKey(idxTaskRunTagTime), tag), r.State, r.ExpectedStartTime, r.Id))
+				}
+			}
+		}},
+	},
+	counted: []counter[*row.TaskRun]{
+		{idxTaskRunTypeTime, func(r *row.TaskRun, add func([]byte)) {
+			add(append(counterKey(countTaskRunsByState), byte(r.GetState().GetType())))
+		}},
+		{idxTaskRunTagTime, func(r *row.TaskRun, add func([]byte)) {
+			for i, tag := range r.Tags {
+				if !slices.Contains(r.Tags[:i], tag) {
+					add(append(appendText(counterKey(countTaskRunsByTag), tag), byte(r.GetState().GetType())))
+				}
+			}
 		}},
 	},
 	timeline: &timeline[*row.TaskRun]{idxTaskRunTimeline, "timeline", first, func(r *row.TaskRun) runFacts {
@@ -329,7 +450,9 @@ var logUsages = &table[row.LogUsage, *row.LogUsage]{
 			add(appendID(appendTime(appendID(indexKey(idxLogsNewest), r.DeploymentId), r.Newest), r.FlowRunId))
 		}},
 	},
-	counters: func(r *row.LogUsage, add func([]byte)) { add(appendID(counterKey(countRunsWithLogs), r.DeploymentId)) },
+	counted: []counter[*row.LogUsage]{
+		{idxLogsNewest, func(r *row.LogUsage, add func([]byte)) { add(appendID(counterKey(countRunsWithLogs), r.DeploymentId)) }},
+	},
 }
 
 // retentionPolicy is a table of one row.

@@ -31,6 +31,8 @@ type Tx struct {
 	scratch   []byte
 	// removed counts the rows that were deleted, by table; nil while nobody asks.
 	removed *removals
+	// filled says how far the indexes of table.counted are filled, each once it was asked for.
+	filled map[byte]fillState
 }
 
 // NewTx opens a transaction on store. The batch stays the caller's to commit and close.
@@ -150,7 +152,8 @@ func edit[S any, R message[S]](tx *Tx, t *table[S, R], key []byte) (*Edit[S, R],
 	if t.timeline != nil {
 		e.oldFacts = t.timeline.of(r)
 	}
-	return e, nil
+	e.oldCount, err = t.countedOf(tx, key, r, e.oldCount)
+	return e, err
 }
 
 // insert makes an Edit for a row that is not stored yet.
@@ -174,6 +177,37 @@ func (t *table[S, R]) derived(r R, version uint64) (keys []indexEntry, counters 
 	return keys, counters
 }
 
+// fillState is how far an index is filled: entirely, or up to a row's key.
+type fillState struct {
+	ready bool
+	upTo  []byte
+}
+
+// countedOf adds to counters those of t.counted for which the row under key counts already.
+func (t *table[S, R]) countedOf(tx *Tx, key []byte, r R, counters [][]byte) ([][]byte, error) {
+	for i := range t.counted {
+		c := &t.counted[i]
+		f, known := tx.filled[c.index]
+		if !known {
+			value, err := tx.batch.Get(systemKey(sysIndex, c.index))
+			if err != nil && !errors.Is(err, kv.ErrNotFound) {
+				return nil, fmt.Errorf("read the state of index %d: %w", c.index, err)
+			}
+			if len(value) > 0 {
+				f = fillState{IndexState(value[0]) == IndexReady, value[1:]}
+			}
+			if tx.filled == nil {
+				tx.filled = map[byte]fillState{}
+			}
+			tx.filled[c.index] = f
+		}
+		if f.ready || len(f.upTo) > 0 && bytes.Compare(key, f.upTo) <= 0 {
+			c.keys(r, func(key []byte) { counters = append(counters, key) })
+		}
+	}
+	return counters, nil
+}
+
 // Save stores the row with its index keys, counters and hash. On ErrNotUnique nothing was written.
 func (e *Edit[S, R]) Save() error {
 	value, err := marshal.Marshal(e.Row)
@@ -192,6 +226,9 @@ func (e *Edit[S, R]) Save() error {
 		return err
 	}
 	keys, counters := e.table.derived(e.Row, version)
+	if counters, err = e.table.countedOf(e.tx, e.key, e.Row, counters); err != nil {
+		return err
+	}
 	for _, k := range keys {
 		if !k.unique || has(e.oldKeys, k.key) {
 			continue
