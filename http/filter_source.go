@@ -65,6 +65,12 @@ func (m *matcher) asks() (a asked) {
 	return a
 }
 
+// restrictsNothing reports whether every flow run meets the criteria.
+func (f *flowRunFilter) restrictsNothing() bool {
+	m := matcher{filters: filters{flowRuns: f}}
+	return m.asks() == 0
+}
+
 // order is what a source is sorted by.
 type order byte
 

@@ -97,20 +97,24 @@ func (m *matcher) fillFlowRuns(h *state.History, q *historyQuery) error {
 	}
 	edges := q.edges()
 	from, until := edges[0], edges[len(edges)-1]
-	source, err := m.flowRunSource()
+	// What starts outside of the chart is no candidate.
+	last, ranged := until-1, flowRunFilter{}
+	if m.flowRuns != nil {
+		ranged = *m.flowRuns
+	}
+	if t := ranged.expected.after; t == nil || *t < from {
+		ranged.expected.after = &from
+	}
+	if t := ranged.expected.before; t == nil || *t > last {
+		ranged.expected.before = &last
+	}
+	narrow := *m
+	narrow.flowRuns = &ranged
+	source, err := narrow.flowRunSource()
 	if err != nil {
 		return err
 	}
-	inRange, err := m.view.CountFlowRunsExpectedBetween(from, until)
-	if err != nil {
-		return err
-	}
-	if inRange < source.cost {
-		source.walk = func(_ bool, fn func(*row.FlowRun) (bool, error)) error {
-			return m.view.FlowRunsByExpectedStartBetween(from, until-1, false, fn)
-		}
-	}
-	return source.walk(false, func(r *row.FlowRun) (bool, error) {
+	return source.walk(m, false, func(r *row.FlowRun) (bool, error) {
 		if r.ExpectedStartTime < from || r.ExpectedStartTime >= until {
 			return true, m.alive()
 		}

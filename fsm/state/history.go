@@ -89,23 +89,6 @@ func (v *View) TaskRunHistory(h *History) (bool, error) {
 	return fillHistory(v, h, taskRuns, idxTaskRunExpectedStart)
 }
 
-// CountFlowRunsExpectedBetween returns about how many flow runs are expected to start in [from, until): those of the hours that the range
-// touches. It is for choosing a way, and 0 while the buckets are being built.
-func (v *View) CountFlowRunsExpectedBetween(from, until int64) (runs int64, err error) {
-	state, err := v.timelineState(idxFlowRunTimeline)
-	if err != nil || !state.ready {
-		return 0, err
-	}
-	const hours = 0
-	lower, upper := timelineKey(idxFlowRunTimeline, hours, floor(from, timelineUnits[hours])), timelineKey(idxFlowRunTimeline, hours, until)
-	err = walk(v.r, lower, upper, false, func(_, value []byte) (bool, error) {
-		sums, err := decodeSums(value)
-		runs += sums.runs
-		return true, err
-	})
-	return runs, err
-}
-
 func fillHistory[S any, R message[S]](v *View, h *History, t *table[S, R], byExpected byte) (bool, error) {
 	line, err := v.timelineState(t.timeline.number)
 	if err != nil || !line.ready {
