@@ -24,6 +24,8 @@ type DeploymentNative struct {
 	CatchupLimit    int             `json:"catchup_limit"`    // runs made up at most, for CatchupAll
 	ParameterSchema json.RawMessage `json:"parameter_schema"` // JSON Schema or null
 	Entrypoint      *string         `json:"entrypoint"`       // where the code came from; shown only
+	// Retention is what differs from the cluster's, null for nothing.
+	Retention *DeploymentRetention `json:"retention"`
 }
 
 // Catchup says what happens to fires that were missed while no leader could make them.
@@ -42,18 +44,19 @@ const DefaultCatchupLimit = 100
 // DeploymentCreate is the body of POST /deployments/. The deployment of that flow and name is replaced if there is one;
 // its flow runner only if one is sent.
 type DeploymentCreate struct {
-	Name             string              `json:"name"`
-	FlowID           ID                  `json:"flow_id"`
-	FlowData         DataDocument        `json:"flow_data"`
-	Schedule         *Schedule           `json:"schedule,omitempty"`
-	IsScheduleActive *bool               `json:"is_schedule_active,omitempty"`
-	Tags             []string            `json:"tags,omitzero"`
-	Parameters       json.RawMessage     `json:"parameters,omitempty"`
-	FlowRunner       *FlowRunnerSettings `json:"flow_runner,omitempty"`
-	Catchup          Catchup             `json:"catchup,omitempty"`
-	CatchupLimit     *int                `json:"catchup_limit,omitempty"`
-	ParameterSchema  json.RawMessage     `json:"parameter_schema,omitempty"`
-	Entrypoint       *string             `json:"entrypoint,omitempty"`
+	Name             string               `json:"name"`
+	FlowID           ID                   `json:"flow_id"`
+	FlowData         DataDocument         `json:"flow_data"`
+	Schedule         *Schedule            `json:"schedule,omitempty"`
+	IsScheduleActive *bool                `json:"is_schedule_active,omitempty"`
+	Tags             []string             `json:"tags,omitzero"`
+	Parameters       json.RawMessage      `json:"parameters,omitempty"`
+	FlowRunner       *FlowRunnerSettings  `json:"flow_runner,omitempty"`
+	Catchup          Catchup              `json:"catchup,omitempty"`
+	CatchupLimit     *int                 `json:"catchup_limit,omitempty"`
+	ParameterSchema  json.RawMessage      `json:"parameter_schema,omitempty"`
+	Entrypoint       *string              `json:"entrypoint,omitempty"`
+	Retention        *DeploymentRetention `json:"retention,omitempty"`
 }
 
 // DeploymentFlowRunCreate is the body of POST /deployments/{id}/create_flow_run.
@@ -95,8 +98,20 @@ func (d *Deployment) AppendJSON(b []byte) []byte {
 		b = appendIntField(b, "catchup_limit", n.CatchupLimit)
 		b = appendRawField(b, "parameter_schema", n.ParameterSchema, "null")
 		b = appendStringPtrField(b, "entrypoint", n.Entrypoint)
+		b = appendRawField(b, "retention", n.retentionJSON(), "null")
 	}
 	return append(b, '}')
+}
+
+func (n *DeploymentNative) retentionJSON() json.RawMessage {
+	if n.Retention == nil {
+		return nil
+	}
+	encoded, err := json.Marshal(n.Retention)
+	if err != nil {
+		return nil // cannot happen: it holds only ages and numbers
+	}
+	return encoded
 }
 
 func (d *Deployment) scheduleJSON() json.RawMessage {

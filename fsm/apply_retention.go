@@ -1,6 +1,8 @@
 package fsm
 
 import (
+	"bytes"
+
 	"github.com/sluice-dev/sluice/api"
 	"github.com/sluice-dev/sluice/fsm/command"
 	"github.com/sluice-dev/sluice/fsm/orchestration"
@@ -88,6 +90,15 @@ func (a *applier) prune(c *command.Prune) (*command.Result, error) {
 	if err != nil {
 		return nil, err
 	}
+	err = a.tx.EachActiveJob(func(job *row.Job) (bool, error) {
+		if job.Action == row.Job_RETRY || job.Action == row.Job_SET_STATE {
+			p.jobs = append(p.jobs, job)
+		}
+		return true, nil
+	})
+	if err != nil {
+		return nil, err
+	}
 	removed := a.tx.CountRemoved()
 	err = p.run(c)
 	for _, n := range removed() {
@@ -139,6 +150,7 @@ type pruner struct {
 	rows           int64 // after which it stops
 	before, excess int64
 	id             api.ID
+	jobs           []*row.Job // that may have a finished run to do something with
 	result         *command.Pruned
 }
 
@@ -214,6 +226,12 @@ func (p *pruner) removeRun(id api.ID) (done, kept bool, err error) {
 	run, err := p.tx.FlowRun(id)
 	if err != nil || run == nil {
 		return true, false, err
+	}
+	for _, job := range p.jobs {
+		// Jobs go by id, which begins with the time of creation.
+		if bytes.Compare(run.Id, job.Cursor) > 0 && run.Created <= job.Created {
+			return true, true, nil
+		}
 	}
 	var tasks [][]byte
 	err = p.tx.TaskRunsOfFlowRun(id, false, func(t *row.TaskRun) (bool, error) {

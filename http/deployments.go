@@ -24,7 +24,7 @@ func putDeployment(_ *Server, x *exchange) error {
 		return err
 	}
 	c.HasFlowRunner = c.FlowRunner != nil
-	c.KeepIfEqual = !x.strict
+	c.KeepIfEqual, c.HasRetention = !x.strict, !x.strict
 	e := x.envelope()
 	e.Command = &command.Envelope_PutDeployment{PutDeployment: c}
 	return x.proposeObject(e, missing.flow, "", func(view *state.View, r *command.Result) error {

@@ -205,6 +205,7 @@ func deploymentObject(r *row.Deployment, strict bool) (*api.Deployment, error) {
 	if !strict {
 		n := &api.DeploymentNative{
 			CatchupLimit: int(r.CatchupLimit), ParameterSchema: json.RawMessage(r.ParameterSchemaJson), Entrypoint: textRef(r.Entrypoint),
+			Retention: retentionObjectOf(r.Retention),
 		}
 		if int(r.Catchup) < len(catchups) {
 			n.Catchup = catchups[r.Catchup]

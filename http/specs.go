@@ -167,6 +167,7 @@ var putDeploymentSpec = body.Strict(putDeploymentFields(meantScheduleKind,
 	body.Nullable("catchup_limit", int32Between(1, math.MaxInt32), func(v *command.PutDeployment) *int32 { return &v.CatchupLimit }),
 	body.Nullable("parameter_schema", body.RawObject, func(v *command.PutDeployment) *[]byte { return &v.ParameterSchemaJson }),
 	body.Nullable("entrypoint", body.Text, func(v *command.PutDeployment) *string { return &v.Entrypoint }),
+	body.Nullable("retention", deploymentRetentionSpec.Ref(), func(v *command.PutDeployment) **row.Retention { return &v.Retention }),
 )...).Defaults(defaultDeployment)
 
 // putOrionDeploymentSpec is what Orion's clients may send.

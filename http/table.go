@@ -129,6 +129,9 @@ func routes() []*route {
 		post("/cluster/snapshot", RoleAdmin, stageSnapshot).with(streaming).with(rawBody),
 		post("/cluster/snapshot/{id}/restore", RoleAdmin, restoreSnapshot).with(waiting),
 		del("/cluster/snapshot/{id}", RoleAdmin, discardSnapshot),
+		get("/retention", RoleViewer, readRetention),
+		patch("/retention", RoleAdmin, updateRetention),
+		get("/retention/preview", RoleViewer, previewRetention),
 		get("/events", RoleViewer, streamEvents).with(streaming),
 
 		post("/kv/{key}", RoleFlowRun, putBlob).with(largeBody),

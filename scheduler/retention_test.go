@@ -16,8 +16,13 @@ func micros(d time.Duration) *int64 {
 	return &n
 }
 
+// setRetention also founds the cluster, if nobody has led yet.
 func (r *rig) setRetention(c *command.SetRetention) {
 	r.t.Helper()
+	if r.epoch == 0 {
+		r.start()
+		r.stop()
+	}
 	r.do(&command.Envelope{Command: &command.Envelope_SetRetention{SetRetention: c}})
 }
 

@@ -157,13 +157,16 @@ func (a *app) loadSpecs(ctx context.Context, path string) ([]spec, error) {
 	}
 	for i, place := range places {
 		line := specs[place].Line
-		catchup, limit := specs[place].Catchup, specs[place].CatchupLimit
+		catchup, limit, retention := specs[place].Catchup, specs[place].CatchupLimit, specs[place].Retention
 		specs[place] = loaded[i]
 		specs[place].File, specs[place].Line = path, line
 		if specs[place].Catchup == "" {
 			specs[place].Catchup = catchup
 		}
 		specs[place].CatchupLimit = limit
+		if specs[place].Retention == nil {
+			specs[place].Retention = retention
+		}
 		if e := specs[place].Error; e != nil && e.File == "" {
 			e.File, e.Line = path, line
 		}
@@ -324,7 +327,7 @@ const universalRunner = "universal"
 func bodyOf(s *spec, flow api.ID, document api.DataDocument) api.DeploymentCreate {
 	body := api.DeploymentCreate{
 		Name: s.Name, FlowID: flow, FlowData: document, Schedule: s.Schedule, Tags: s.Tags, Parameters: s.Parameters,
-		FlowRunner: s.FlowRunner, Catchup: s.Catchup, CatchupLimit: s.CatchupLimit, ParameterSchema: s.ParameterSchema,
+		FlowRunner: s.FlowRunner, Catchup: s.Catchup, CatchupLimit: s.CatchupLimit, ParameterSchema: s.ParameterSchema, Retention: s.Retention,
 	}
 	if isNull(body.Parameters) {
 		body.Parameters = json.RawMessage("{}")
@@ -371,7 +374,7 @@ func sameDeployment(stored *api.Deployment, wanted api.DeploymentCreate) bool {
 	if wanted.CatchupLimit != nil {
 		limit = *wanted.CatchupLimit
 	}
-	return native.Catchup == catchup && native.CatchupLimit == limit && sameJSON(native.ParameterSchema, wanted.ParameterSchema)
+	return reflect.DeepEqual(native.Retention, wanted.Retention) && native.Catchup == catchup && native.CatchupLimit == limit && sameJSON(native.ParameterSchema, wanted.ParameterSchema)
 }
 
 // sameJSON compares values, not their spelling.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"time"
 
 	"github.com/sluice-dev/sluice/api"
 	"github.com/sluice-dev/sluice/api/client"
@@ -74,9 +75,23 @@ func runDevAgent(ctx context.Context, a *app, apiURL string, o serverOptions) er
 	}
 	o.Ready(apiURL, apiURL[:len(apiURL)-len("/api")])
 	a.say("An agent serves the work queue '%s'. Run the sample deployment with:\n\n    sluice --api %s deployment run %s/%s --watch\n", devQueue, apiURL, devFlow, devDeployment)
+	if rules, err := c.Retention(ctx); err == nil {
+		a.say("Finished runs are kept for %s and logs for %s; `sluice retention set` changes that.\n", people(rules.Runs.MaxAge), people(rules.Logs.MaxAge))
+	}
 	stop := hurryOnSecondSignal(ctx, running)
 	defer stop()
 	return running.Wait(ctx)
+}
+
+// people is an age in words.
+func people(age api.Age) string {
+	if days := time.Duration(age) / (24 * time.Hour); days > 1 && time.Duration(age)%(24*time.Hour) == 0 {
+		return fmt.Sprintf("%d days", days)
+	}
+	if age == api.Forever {
+		return "ever"
+	}
+	return age.String()
 }
 
 // ensureDevQueue returns the queue that takes every deployment's runs.

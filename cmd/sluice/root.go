@@ -71,6 +71,8 @@ func newRootCommand(a *app) *cobra.Command {
 		newDeploymentCommand(a),
 		newWorkQueueCommand(a),
 		newFlowRunCommand(a), newJobCommand(a),
+		newRetentionCommand(a),
+		newFlowRunCommand(a),
 		newStorageCommand(a),
 		newSecretsCommand(a),
 		newConfigCommand(a),

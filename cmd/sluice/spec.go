@@ -17,21 +17,22 @@ import (
 
 // spec describes a deployment to make, as the Python SDK or a YAML file gives it.
 type spec struct {
-	Name            string                  `json:"name"`
-	FlowName        string                  `json:"flow_name,omitempty"`
-	FlowLocation    string                  `json:"flow_location,omitempty"`
-	FlowText        string                  `json:"flow_text,omitempty"`
-	Command         []string                `json:"-"` // a plain command instead of a flow
-	Parameters      json.RawMessage         `json:"parameters,omitempty"`
-	Tags            []string                `json:"tags,omitempty"`
-	Schedule        *api.Schedule           `json:"schedule,omitempty"`
-	FlowRunner      *api.FlowRunnerSettings `json:"flow_runner,omitempty"`
-	Catchup         api.Catchup             `json:"catchup,omitempty"`
-	CatchupLimit    *int                    `json:"catchup_limit,omitempty"`
-	ParameterSchema json.RawMessage         `json:"parameter_schema,omitempty"`
-	File            string                  `json:"file,omitempty"`
-	Line            int                     `json:"line,omitempty"`
-	Error           *specError              `json:"error,omitempty"`
+	Name            string                   `json:"name"`
+	FlowName        string                   `json:"flow_name,omitempty"`
+	FlowLocation    string                   `json:"flow_location,omitempty"`
+	FlowText        string                   `json:"flow_text,omitempty"`
+	Command         []string                 `json:"-"` // a plain command instead of a flow
+	Parameters      json.RawMessage          `json:"parameters,omitempty"`
+	Tags            []string                 `json:"tags,omitempty"`
+	Schedule        *api.Schedule            `json:"schedule,omitempty"`
+	FlowRunner      *api.FlowRunnerSettings  `json:"flow_runner,omitempty"`
+	Catchup         api.Catchup              `json:"catchup,omitempty"`
+	CatchupLimit    *int                     `json:"catchup_limit,omitempty"`
+	ParameterSchema json.RawMessage          `json:"parameter_schema,omitempty"`
+	Retention       *api.DeploymentRetention `json:"retention,omitempty"`
+	File            string                   `json:"file,omitempty"`
+	Line            int                      `json:"line,omitempty"`
+	Error           *specError               `json:"error,omitempty"`
 }
 
 // specError is what is wrong with a spec, and where.
@@ -84,7 +85,7 @@ func readYAMLSpecs(path string) ([]spec, error) {
 
 // specKeys are the keys of a spec in YAML.
 var specKeys = []string{
-	"name", "flow_name", "flow_location", "command", "parameters", "tags", "schedule", "flow_runner", "catchup", "catchup_limit",
+	"name", "flow_name", "flow_location", "command", "parameters", "tags", "schedule", "flow_runner", "catchup", "catchup_limit", "retention",
 }
 
 // specOfNode reads one spec; what is wrong with it is in its Error.
@@ -153,6 +154,8 @@ func (r *specReader) read(node *yaml.Node) {
 				r.fail(value, "catchup_limit must be a number from 1 on")
 			}
 			s.CatchupLimit = &limit
+		case "retention":
+			s.Retention = r.retention(value)
 		default:
 			r.fail(key, "unknown key '%s'; known are %s", key.Value, strings.Join(specKeys, ", "))
 		}
@@ -167,6 +170,55 @@ func (r *specReader) read(node *yaml.Node) {
 	}
 	if s.Command != nil && s.FlowName == "" {
 		s.FlowName = s.Name
+	}
+}
+
+// retention is how long what has finished is kept: runs and logs, each with max_age and max_count.
+func (r *specReader) retention(node *yaml.Node) *api.DeploymentRetention {
+	out := &api.DeploymentRetention{}
+	r.each("retention", node, func(key, value *yaml.Node) {
+		rule := &api.RetentionRule{}
+		switch key.Value {
+		case "runs":
+			out.Runs = rule
+		case "logs":
+			out.Logs = rule
+		default:
+			r.fail(key, "unknown key '%s' of retention; known are runs, logs", key.Value)
+			return
+		}
+		r.each("retention."+key.Value, value, func(bound, value *yaml.Node) {
+			switch bound.Value {
+			case "max_age":
+				age, err := api.ParseAge(value.Value)
+				if err != nil {
+					r.fail(value, "retention.%s.max_age is '%s'; %v", key.Value, value.Value, err)
+				}
+				rule.MaxAge = &age
+			case "max_count":
+				count := int64(0)
+				if value.Value != "none" && (value.Decode(&count) != nil || count < 0) {
+					r.fail(value, "retention.%s.max_count is '%s'; it is a number, or none", key.Value, value.Value)
+				}
+				rule.MaxCount = &count
+			default:
+				r.fail(bound, "unknown key '%s' of retention.%s; known are max_age, max_count", bound.Value, key.Value)
+			}
+		})
+	})
+	return out
+}
+
+// each calls fn for the pairs of a mapping.
+func (r *specReader) each(name string, node *yaml.Node, fn func(key, value *yaml.Node)) {
+	if node.Kind != yaml.MappingNode {
+		r.fail(node, "%s must be a mapping", name)
+		return
+	}
+	for i := 0; i < len(node.Content); i += 2 {
+		if node.Content[i+1].Tag != "!!null" {
+			fn(node.Content[i], node.Content[i+1])
+		}
 	}
 }
 
