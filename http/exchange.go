@@ -27,6 +27,7 @@ type exchange struct {
 	id                  string // of the request
 	who                 actor
 	lease               string               // the caller's lease token, "" without
+	recorded            bool                 // a command of it carries the audit record
 	named               *command.Idempotency // of the request, nil without
 	keyed               uint32               // commands named with it so far
 	strict              bool                 // an Orion client, which refuses fields it does not know

@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"math/rand/v2"
+	"net/http"
 
 	"github.com/sluice-dev/sluice/api"
 	"github.com/sluice-dev/sluice/fsm/command"
@@ -13,6 +14,10 @@ func createFlowRun(_ *Server, x *exchange) error {
 	c := &command.CreateFlowRun{Id: newID()}
 	if err := decode(x, createFlowRunSpec, c); err != nil {
 		return err
+	}
+	if len(c.DeploymentId) != 0 && x.who.role < RoleOperator {
+		return &failure{status: http.StatusForbidden, kind: api.KindForbidden, detail: "To run a deployment needs the role operator.",
+			hint: "To start runs from a flow, give its flow runner a token of its own: SLUICE_API_KEY in the environment of the flow runner."}
 	}
 	return x.createFlowRun(c)
 }

@@ -63,7 +63,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x.id = s.requestID(r)
 	h := w.Header()
 	h["X-Request-Id"] = []string{x.id}
-	h["Access-Control-Allow-Origin"] = anyone
+	s.origins.tell(x)
 	if s.isDraining() {
 		x.closeAfter()
 	}
@@ -103,23 +103,7 @@ func (s *Server) finish(x *exchange, start time.Time) {
 	x.release()
 }
 
-// preflight answers a browser that asks whether it may send a request: it may.
-func (s *Server) preflight(x *exchange) bool {
-	if x.r.Header.Get("Origin") == "" || x.r.Header.Get("Access-Control-Request-Method") == "" {
-		return false
-	}
-	h := x.Header()
-	h.Set("Access-Control-Allow-Methods", "DELETE, GET, OPTIONS, PATCH, POST, PUT")
-	if asked := x.r.Header.Get("Access-Control-Request-Headers"); asked != "" {
-		h.Set("Access-Control-Allow-Headers", asked)
-	}
-	h.Set("Access-Control-Max-Age", "600")
-	h.Set("Content-Type", "text/plain; charset=utf-8")
-	_, _ = x.Write([]byte("OK"))
-	return true
-}
-
-// guard is the one way to a handler: version, who asks, may they, the body, then the handler within its time.
+// guard is the one way to a handler: whence, who, may they, version, the body, then the handler within its time.
 func (s *Server) guard(rt *route) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		x := w.(*exchange) // set by ServeHTTP, the only caller of the router
@@ -132,22 +116,20 @@ func (s *Server) guard(rt *route) http.HandlerFunc {
 
 func (s *Server) handle(x *exchange) error {
 	rt := x.route
-	if v := x.r.Header["X-Prefect-Api-Version"]; len(v) > 0 {
-		x.strict = true
-		if !rt.anyVersion {
-			if err := checkVersion(v[0]); err != nil {
-				return err
-			}
-		}
+	v := x.r.Header["X-Prefect-Api-Version"]
+	x.strict = len(v) > 0
+	if err := s.origins.check(s, x.r); err != nil {
+		return err
 	}
-	if len(x.r.Header["Origin"]) > 0 {
-		x.Header()["Access-Control-Expose-Headers"] = exposed
+	if err := s.authenticate(x); err != nil {
+		return err
 	}
-	x.who, x.lease = authenticate(x.r)
-	if x.who.role < rt.role {
-		return &failure{
-			status: http.StatusForbidden, kind: api.KindForbidden, detail: "This needs the role " + rt.role.String() + ".",
-			hint: "Use a token with that role; this one has the role " + x.who.role.String() + ".",
+	if err := s.authorize(x); err != nil {
+		return err
+	}
+	if x.strict && !rt.anyVersion {
+		if err := checkVersion(v[0]); err != nil {
+			return err
 		}
 	}
 	if !rt.rawBody {
@@ -161,7 +143,17 @@ func (s *Server) handle(x *exchange) error {
 	if rt.timeout > 0 {
 		defer x.until(rt.timeout)()
 	}
-	return rt.handler(s, x)
+	if err := s.stayInScope(x); err != nil {
+		return err
+	}
+	if rt.recordFirst {
+		x.record("asked")
+	}
+	err := rt.handler(s, x)
+	if rt.recorded {
+		x.record(outcomeOf(err))
+	}
+	return err
 }
 
 var exposed = []string{"X-Request-Id, X-Sluice-Index, X-Sluice-Next-Cursor, Idempotency-Replayed, Retry-After"}

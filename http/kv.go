@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"bytes"
 	"net/http"
 
 	"github.com/sluice-dev/sluice/api"
@@ -46,6 +47,9 @@ func putBlob(_ *Server, x *exchange) error {
 	if findings != nil {
 		return unprocessable(findings)
 	}
+	if err := x.mayPutBlob(key, text); err != nil {
+		return err
+	}
 	version := newID()
 	chunks := (len(text) + blobChunkBytes - 1) / blobChunkBytes
 	for i := range chunks {
@@ -64,6 +68,27 @@ func putBlob(_ *Server, x *exchange) error {
 		x.at(index)
 	}
 	return x.null(http.StatusCreated)
+}
+
+// mayPutBlob keeps values as they are: flows' code is among them, and only a deployer changes what agents execute.
+func (x *exchange) mayPutBlob(key string, text []byte) error {
+	if x.who.role >= RoleDeployer {
+		return nil
+	}
+	view, _, err := x.server.reader.View(x.ctx, Linearizable, 0)
+	if err != nil {
+		return err
+	}
+	defer view.Close()
+	stored, err := view.BlobData(key)
+	if err != nil || stored == nil || bytes.Equal(stored, text) {
+		return err
+	}
+	x.server.metrics.refused.WithLabelValues(refusedRole).Inc()
+	return &failure{
+		status: http.StatusForbidden, kind: api.KindForbidden, detail: "The built-in store has another value under the key " + key + ", and to replace it needs the role deployer.",
+		hint: "Use a new key: a UUID.",
+	}
 }
 
 func readBlob(_ *Server, x *exchange) error {

@@ -13,6 +13,9 @@ import (
 type metrics struct {
 	durations *prometheus.HistogramVec
 	streams   *prometheus.CounterVec
+	refused   *prometheus.CounterVec
+	// unrecorded counts audit records that could not be stored.
+	unrecorded prometheus.Counter
 }
 
 func newMetrics(registry prometheus.Registerer) (*metrics, error) {
@@ -24,8 +27,14 @@ func newMetrics(registry prometheus.Registerer) (*metrics, error) {
 		streams: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "sluice_http_streams_total", Help: "HTTP long polls and event streams that ended, by route and status.",
 		}, []string{"method", "route", "status"}),
+		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "sluice_http_refused_total", Help: "HTTP requests refused for who sent them, by reason.",
+		}, []string{"reason"}),
+		unrecorded: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "sluice_http_audit_failures_total", Help: "Audit records that could not be stored; the log has them.",
+		}),
 	}
-	for _, c := range []prometheus.Collector{m.durations, m.streams} {
+	for _, c := range []prometheus.Collector{m.durations, m.streams, m.refused, m.unrecorded} {
 		if err := registry.Register(c); err != nil {
 			return nil, err
 		}

@@ -1,9 +1,6 @@
 package httpapi
 
-import (
-	"net/http"
-	"strings"
-)
+import "github.com/sluice-dev/sluice/fsm/row"
 
 // Role is what a caller may do; each role may do everything the ones before it may. What is secret is an exception: see
 // exchange.seesSecrets.
@@ -22,6 +19,12 @@ const (
 
 var roleNames = [...]string{"public", "viewer", "flow-run", "agent", "operator", "deployer", "admin"}
 
+// tokenRoles are the roles that tokens have, by the name in the API.
+var tokenRoles = map[row.TokenRole]Role{
+	row.TokenRole_VIEWER: RoleViewer, row.TokenRole_AGENT: RoleAgent, row.TokenRole_OPERATOR: RoleOperator,
+	row.TokenRole_DEPLOYER: RoleDeployer, row.TokenRole_ADMIN: RoleAdmin,
+}
+
 // String returns the role's name.
 func (r Role) String() string { return roleNames[r] }
 
@@ -33,25 +36,4 @@ func (x *exchange) seesSecrets() bool {
 		return true
 	}
 	return false
-}
-
-// actor is who makes a request.
-type actor struct {
-	name string
-	role Role
-}
-
-// local is the one actor there is: whoever reaches the address. Tokens with roles take its place when they exist.
-var local = actor{name: "local", role: RoleAdmin}
-
-// authenticate names the caller. It also takes the lease token out of the request, wherever the client put it.
-func authenticate(r *http.Request) (who actor, lease string) {
-	if v := r.Header["X-Sluice-Lease"]; len(v) > 0 {
-		lease = v[0]
-	} else if v := r.Header["Authorization"]; len(v) > 0 {
-		if token, ok := strings.CutPrefix(v[0], "Bearer lease:"); ok {
-			lease = token
-		}
-	}
-	return local, lease
 }

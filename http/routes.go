@@ -23,6 +23,10 @@ type route struct {
 	timeout    time.Duration // 0: the handler takes care of its time
 	stream     bool          // its duration says nothing
 	rawBody    bool          // the handler reads the body
+	reporting  bool          // tells of runs: leaves an audit record only when a person does it
+	// recorded leaves an audit record though it is no command; recordFirst before it is done.
+	recorded, recordFirst bool
+	scope                 scope // what the process of a flow run may write about; nil: it reads
 
 	durations durations
 }
@@ -77,6 +81,9 @@ func (rt *route) with(change func(*route)) *route {
 func streaming(rt *route)   { rt.stream, rt.timeout = true, 0 }
 func waiting(rt *route)     { rt.stream, rt.timeout = true, 0 }
 func rawBody(rt *route)     { rt.rawBody = true }
+func reporting(rt *route)   { rt.reporting = true }
+func audited(rt *route)     { rt.recorded = true }
+func recordFirst(rt *route) { rt.recordFirst = true }
 func unversioned(rt *route) { rt.anyVersion = true }
 func atRoot(rt *route)      { rt.root, rt.anyVersion = true, true }
 func largeBody(rt *route)   { rt.limit, rt.timeout = maxBlobBody, 5*time.Minute }

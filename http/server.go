@@ -30,6 +30,13 @@ type Config struct {
 	// Snapshots may be nil, as Cluster.
 	Snapshots Snapshots
 	Logger    *slog.Logger
+	// Tokens knows who may do what; nil is no authentication: whoever reaches the address may do everything.
+	Tokens Tokens
+	// AllowOrigins are the web origins, like https://sluice.example.com, whose pages may use this server beside its own; "*" is all.
+	AllowOrigins []string
+	// GuardHost answers only requests for localhost, addresses and the hosts of AllowOrigins: for an address on this machine
+	// without authentication, which a web page could otherwise reach under a name of its own.
+	GuardHost bool
 	// TLS serves HTTPS, in HTTP/2 to clients that speak it; it names a certificate or how to get one. nil is plain HTTP.
 	TLS *tls.Config
 	// Registry is where the HTTP layer registers its metrics and what /metrics shows: other packages register there too.
@@ -80,6 +87,10 @@ type Server struct {
 	cluster  Cluster
 
 	snapshots Snapshots
+	tokens    Tokens // nil: no authentication
+	origins   *origins
+	keys      goodKeys
+	used      tokenUses
 
 	logger   *slog.Logger
 	registry *prometheus.Registry
@@ -136,6 +147,10 @@ func New(c Config) (*Server, error) {
 	if s.metrics, err = newMetrics(c.Registry); err != nil {
 		return nil, fmt.Errorf("register HTTP metrics: %w", err)
 	}
+	if s.origins, err = newOrigins(c.AllowOrigins, c.GuardHost); err != nil {
+		return nil, fmt.Errorf("allow origins: %w", err)
+	}
+	s.tokens = c.Tokens
 	s.table = routes()
 	s.document = sync.OnceValues(Document)
 	s.build()

@@ -20,7 +20,11 @@ func newID() []byte {
 
 // envelope is a command by the caller.
 func (x *exchange) envelope() *command.Envelope {
-	return &command.Envelope{Actor: x.who.name, Seed: newID(), Idempotency: x.nextKey()}
+	e := &command.Envelope{Actor: x.who.name, Seed: newID(), Idempotency: x.nextKey()}
+	if !x.recorded { // a request of several commands leaves one record, with the first
+		e.Audit, x.recorded = x.auditEntry(), true
+	}
+	return e
 }
 
 // largestCommand leaves room for the envelope around a command.

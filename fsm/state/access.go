@@ -14,6 +14,12 @@ type (
 	AuditEdit = Edit[row.Audit, *row.Audit]
 )
 
+// Tokens are all tokens of one moment, those that ended too. Nobody changes them.
+type Tokens struct {
+	ByHash map[[32]byte]*row.Token
+	ByID   map[api.ID]*row.Token
+}
+
 func tokenKey(id []byte) []byte { return appendID(prefix(kindRow, tokens.number), id) }
 
 // Token returns the token with that id.
