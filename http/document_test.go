@@ -3,6 +3,9 @@ package httpapi
 import (
 	"encoding/json"
 	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -133,4 +136,60 @@ func TestTheServerShowsItsDocument(t *testing.T) {
 	if a.status != 200 || a.object(t)["openapi"] != "3.1.0" {
 		t.Errorf("%d %.200s", a.status, a.text)
 	}
+}
+
+// TestTheDocumentIsOpenAPI holds the document against the schema of OpenAPI 3.1 itself, which comes with a module of tools/go.mod.
+func TestTheDocumentIsOpenAPI(t *testing.T) {
+	t.Parallel()
+	document, err := Document()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command("go", "mod", "download", "-modfile=../tools/go.mod", "-json", "github.com/pb33f/libopenapi").Output()
+	if err != nil {
+		t.Fatalf("find the schema of OpenAPI: %v: %s", err, out)
+	}
+	var module struct{ Dir string }
+	if err := json.Unmarshal(out, &module); err != nil {
+		t.Fatal(err)
+	}
+	schema, err := os.ReadFile(filepath.Join(module.Dir, "datamodel", "schemas", "oas31-schema.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := contract.Validate(schema, document); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestTheDocumentHasNoStrayNames finds what YAML makes of a text with a comma or a colon that nobody quoted.
+func TestTheDocumentHasNoStrayNames(t *testing.T) {
+	t.Parallel()
+	text, err := Document()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var document any
+	if err := json.Unmarshal(text, &document); err != nil {
+		t.Fatal(err)
+	}
+	var walk func(at string, v any)
+	walk = func(at string, v any) {
+		switch v := v.(type) {
+		case map[string]any:
+			for name, member := range v {
+				if strings.ContainsAny(name, " ,:") {
+					t.Errorf("%s has the name %q: quote the text before it", at, name)
+				}
+				if name != "example" && name != "examples" {
+					walk(at+"/"+name, member)
+				}
+			}
+		case []any:
+			for _, member := range v {
+				walk(at, member)
+			}
+		}
+	}
+	walk("", document)
 }

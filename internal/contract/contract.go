@@ -473,3 +473,25 @@ func (c *Checker) compileAll(v map[string]any, pointer string) error {
 	}
 	return errors.Join(errs...)
 }
+
+// Validate holds a JSON text against a JSON Schema.
+func Validate(schema, text []byte) error {
+	parsed, err := jsonschema.UnmarshalJSON(bytes.NewReader(schema))
+	if err != nil {
+		return fmt.Errorf("read the schema: %w", err)
+	}
+	value, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
+	if err != nil {
+		return fmt.Errorf("read the text: %w", err)
+	}
+	const name = "file:///schema.json"
+	compiler := jsonschema.NewCompiler()
+	if err := compiler.AddResource(name, parsed); err != nil {
+		return fmt.Errorf("read the schema: %w", err)
+	}
+	compiled, err := compiler.Compile(name)
+	if err != nil {
+		return fmt.Errorf("read the schema: %w", err)
+	}
+	return compiled.Validate(value)
+}
