@@ -26,6 +26,9 @@ type DeploymentNative struct {
 	Entrypoint      *string         `json:"entrypoint"`       // where the code came from; shown only
 	// Retention is what differs from the cluster's, null for nothing.
 	Retention *DeploymentRetention `json:"retention"`
+	Policy
+	Schedules []ScheduleEntry `json:"schedules"` // all of them, the first one too
+	Revision  string          `json:"revision"`  // changes with the deployment; see if_revision
 }
 
 // Catchup says what happens to fires that were missed while no leader could make them.
@@ -57,6 +60,8 @@ type DeploymentCreate struct {
 	ParameterSchema  json.RawMessage      `json:"parameter_schema,omitempty"`
 	Entrypoint       *string              `json:"entrypoint,omitempty"`
 	Retention        *DeploymentRetention `json:"retention,omitempty"`
+	Policy
+	IfRevision *string `json:"if_revision,omitempty"` // refused when the stored one has another; "0": there must be none
 }
 
 // DeploymentFlowRunCreate is the body of POST /deployments/{id}/create_flow_run.
@@ -68,6 +73,7 @@ type DeploymentFlowRunCreate struct {
 	IdempotencyKey *string             `json:"idempotency_key,omitempty"`
 	FlowRunner     *FlowRunnerSettings `json:"flow_runner,omitempty"`
 	State          *StateCreate        `json:"state,omitempty"`
+	RunPolicy
 }
 
 // DeploymentSchedule is the body of POST /deployments/{id}/schedule.
@@ -99,6 +105,9 @@ func (d *Deployment) AppendJSON(b []byte) []byte {
 		b = appendRawField(b, "parameter_schema", n.ParameterSchema, "null")
 		b = appendStringPtrField(b, "entrypoint", n.Entrypoint)
 		b = appendRawField(b, "retention", n.retentionJSON(), "null")
+		b = n.Policy.appendJSON(b)
+		b = appendJSONField(b, "schedules", n.Schedules)
+		b = appendStringField(b, "revision", n.Revision)
 	}
 	return append(b, '}')
 }

@@ -50,6 +50,7 @@ type FlowRunNative struct {
 	Actor       *string `json:"actor"`       // who wrote the current state
 	Retries     int     `json:"retries"`     // how often somebody had it tried again
 	RerunOf     *ID     `json:"rerun_of"`    // the run that this one repeats
+	FlowRunPolicy
 }
 
 // FlowRunCreate is the body of POST /flow_runs/.
@@ -115,6 +116,7 @@ func (r *FlowRun) AppendJSON(b []byte) []byte {
 		b = appendStringPtrField(b, "actor", n.Actor)
 		b = appendIntField(b, "retries", n.Retries)
 		b = appendIDPtrField(b, "rerun_of", n.RerunOf)
+		b = n.FlowRunPolicy.appendJSON(b)
 	}
 	return append(b, '}')
 }

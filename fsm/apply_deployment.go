@@ -28,12 +28,7 @@ func (a *applier) putDeployment(c *command.PutDeployment) (*command.Result, erro
 	if stale := staleRevision(stored, c.IfRevision); stale != nil {
 		return stale, nil
 	}
-	next := &row.Deployment{
-		Name: c.Name, FlowId: c.FlowId, FlowData: c.FlowData, ScheduleJson: c.ScheduleJson, IsScheduleActive: c.IsScheduleActive,
-		ParametersJson: c.ParametersJson, Tags: c.Tags, FlowRunner: c.FlowRunner, Catchup: c.Catchup, CatchupLimit: c.CatchupLimit,
-		ParameterSchemaJson: c.ParameterSchemaJson, Entrypoint: c.Entrypoint, Policy: c.Policy,
-		Retention: c.Retention,
-	}
+	next := c.Over(stored)
 	if stored == nil {
 		next.Id, next.Created, next.Updated = c.Id, a.now, a.now
 		next.ScheduleRevision, next.ScheduleAnchor, next.ScheduleSince, next.Revision = a.index, a.now, a.now, a.revision(0)
@@ -44,18 +39,6 @@ func (a *applier) putDeployment(c *command.PutDeployment) (*command.Result, erro
 		}
 		return result, err
 	}
-	if !c.HasFlowRunner {
-		next.FlowRunner = stored.FlowRunner
-	}
-	if !c.HasPolicy {
-		next.Policy = stored.Policy
-	}
-	if !c.HasRetention {
-		next.Retention = stored.Retention
-	}
-	next.Id, next.Created, next.Updated = stored.Id, stored.Created, stored.Updated
-	next.ScheduleRevision, next.NextFire, next.ScheduleAnchor = stored.ScheduleRevision, stored.NextFire, stored.ScheduleAnchor
-	next.ScheduleSince, next.SchedulePaused, next.Schedules, next.Revision = stored.ScheduleSince, stored.SchedulePaused, stored.Schedules, stored.Revision
 	if c.KeepIfEqual && proto.Equal(stored, next) {
 		return ok(stored.Id), nil
 	}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"slices"
-	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -80,7 +79,7 @@ func (a *applier) scheduleRuns(c *command.ScheduleRuns) (*command.Result, error)
 
 // makeRun makes the run of a fire time unless there is one.
 func (a *applier) makeRun(d *row.Deployment, fire *command.ScheduleRuns_Fire, run *row.FlowRun, message string) (bool, error) {
-	key := fireKey(d.Id, run.ScheduleId, fire)
+	key := command.FireKey(d.Id, run.ScheduleId, fire)
 	stored, err := a.tx.FlowRunByIdempotencyKey(id16(d.FlowId), key)
 	if err != nil {
 		return false, err
@@ -94,21 +93,6 @@ func (a *applier) makeRun(d *row.Deployment, fire *command.ScheduleRuns_Fire, ru
 	s := a.newState(&command.ProposedState{Type: row.StateType_SCHEDULED, Message: &message,
 		Details: &row.StateDetails{ScheduledTime: fire.Time, ScheduledOffset: fire.Offset}}, 0)
 	return true, a.recordFlowRunState(a.tx.NewFlowRun(run), s)
-}
-
-// fireKey is the idempotency key of a scheduled run, in Orion's form: the fire time with the offset of the schedule's zone. A
-// further schedule's id stands before the time.
-func fireKey(deploymentID, scheduleID []byte, fire *command.ScheduleRuns_Fire) string {
-	at := time.UnixMicro(fire.Time).In(time.FixedZone("", int(fire.Offset)))
-	layout := "2006-01-02T15:04:05-07:00"
-	if fire.Time%1_000_000 != 0 {
-		layout = "2006-01-02T15:04:05.000000-07:00"
-	}
-	key := "scheduled " + id16(deploymentID).String() + " "
-	if len(scheduleID) != 0 {
-		key += id16(scheduleID).String() + " "
-	}
-	return key + at.Format(layout)
 }
 
 // backfillRuns makes runs of past fire times by hand. It works for paused schedules too, and never moves one.
@@ -199,8 +183,11 @@ func (a *applier) putFirstSchedule(save func() error, d *row.Deployment, c *comm
 	if c.HasActive {
 		paused = !c.Active
 	}
-	if len(text) == 0 {
+	switch {
+	case len(text) == 0:
 		return notFound("Schedule"), nil
+	case c.Create && len(d.ScheduleJson) != 0:
+		return conflict("the deployment has a first schedule meanwhile"), nil
 	}
 	if bytes.Equal(text, d.ScheduleJson) && paused == d.SchedulePaused {
 		return ok(d.Id), nil
@@ -210,7 +197,9 @@ func (a *applier) putFirstSchedule(save func() error, d *row.Deployment, c *comm
 	}
 	d.ScheduleJson, d.SchedulePaused = text, paused
 	d.ScheduleRevision, d.NextFire, d.ScheduleSince = a.revision(d.ScheduleRevision), 0, a.now
-	return ok(d.Id), a.scheduleChanged(save, d, nil)
+	result := ok(d.Id)
+	result.Created = c.Create
+	return result, a.scheduleChanged(save, d, nil)
 }
 
 // deleteSchedule removes one schedule, or all of them when the id is empty. The first one has the deployment's id.

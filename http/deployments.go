@@ -1,7 +1,6 @@
 package httpapi
 
 import (
-	"fmt"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -11,7 +10,6 @@ import (
 	"github.com/sluice-dev/sluice/fsm/row"
 	"github.com/sluice-dev/sluice/fsm/state"
 	"github.com/sluice-dev/sluice/http/internal/body"
-	"github.com/sluice-dev/sluice/scheduler/calendar"
 )
 
 func putDeployment(_ *Server, x *exchange) error {
@@ -24,12 +22,37 @@ func putDeployment(_ *Server, x *exchange) error {
 		return err
 	}
 	c.HasFlowRunner = c.FlowRunner != nil
-	c.KeepIfEqual, c.HasRetention = !x.strict, !x.strict
+	c.KeepIfEqual, c.HasRetention, c.HasPolicy, c.Policy = !x.strict, !x.strict, !x.strict, plainPolicy(c.Policy)
 	e := x.envelope()
 	e.Command = &command.Envelope_PutDeployment{PutDeployment: c}
-	return x.proposeObject(e, missing.flow, "", func(view *state.View, r *command.Result) error {
+	conflictText := ""
+	if c.IfRevision != nil {
+		conflictText = revisionConflict
+	}
+	return x.proposeObject(e, missing.flow, conflictText, func(view *state.View, r *command.Result) error {
 		d, err := view.Deployment(idOf(r.Id))
 		return x.answerDeployment(created(r), d, err)
+	})
+}
+
+// revisionConflict answers a change that was made for another revision.
+const revisionConflict = "The deployment is not the one the request was made for."
+
+// patchDeployment changes what the request names and answers the deployment.
+func patchDeployment(_ *Server, x *exchange) error {
+	id, err := x.pathID("id")
+	if err != nil {
+		return err
+	}
+	c := &command.PatchDeployment{Id: id[:]}
+	if err := decode(x, patchDeploymentSpec, c); err != nil {
+		return err
+	}
+	e := x.envelope()
+	e.Command = &command.Envelope_PatchDeployment{PatchDeployment: c}
+	return x.proposeObject(e, missing.deployment, revisionConflict, func(view *state.View, r *command.Result) error {
+		d, err := view.Deployment(idOf(r.Id))
+		return x.answerDeployment(200, d, err)
 	})
 }
 
@@ -93,7 +116,11 @@ func createDeploymentFlowRun(_ *Server, x *exchange) error {
 		return err
 	}
 	c := &command.CreateFlowRun{}
-	if err := decode(x, deploymentFlowRunSpec, c); err != nil {
+	spec := deploymentFlowRunSpec
+	if x.strict {
+		spec = orionDeploymentFlowRunSpec
+	}
+	if err := decode(x, spec, c); err != nil {
 		return err
 	}
 	c.Id, c.DeploymentId, c.FromDeployment = newID(), id[:], true
@@ -158,15 +185,12 @@ func (x *exchange) scheduleRuns(id api.ID, in scheduleRequest) (changed bool, er
 	}
 	d, err := view.Deployment(id)
 	view.Close()
-	if err != nil || d == nil || len(d.ScheduleJson) == 0 || !d.IsScheduleActive {
+	if err != nil || d == nil || len(d.ScheduleJson) == 0 || !d.IsScheduleActive || d.SchedulePaused {
 		return false, err
 	}
-	schedule, err := calendar.Parse(d.ScheduleJson)
-	if err == nil {
-		schedule, err = schedule.Anchored(time.UnixMicro(d.ScheduleAnchor))
-	}
-	if err != nil {
-		return false, fmt.Errorf("read the schedule of deployment %s: %w", id, err)
+	schedule, err := compiled(d, nil)
+	if err != nil || schedule == nil {
+		return false, err
 	}
 	dates := schedule.Dates(int(in.maxRuns), time.UnixMicro(in.start), time.UnixMicro(in.end))
 	for part := range slices.Chunk(dates, firesPerCommand) {

@@ -3,6 +3,7 @@ package httpapi
 import (
 	"bytes"
 	"encoding/json"
+	"strconv"
 	"time"
 
 	"github.com/sluice-dev/sluice/api"
@@ -163,6 +164,9 @@ func flowRunObject(r *row.FlowRun, now int64, strict bool) *api.FlowRun {
 		if r.Lease != nil {
 			n.LeaseOwner = textRef(r.Lease.Owner)
 		}
+		n.Priority, n.CrashRetries, n.CrashRetriesMax = *priorityRef(r.Policy), int(r.CrashRetries), int(r.Policy.GetCrashRetries())
+		n.QueueTimeout, n.RunTimeout = durationRef(r.Policy.GetQueueTimeout()), durationRef(r.Policy.GetRunTimeout())
+		n.Deadline, n.ScheduleID, n.Backfill = timeRef(r.Deadline), idRef(r.ScheduleId), r.Backfill
 		run.FlowRunNative = n
 	}
 	return run
@@ -213,6 +217,12 @@ func deploymentObject(r *row.Deployment, strict bool) (*api.Deployment, error) {
 		if n.CatchupLimit == 0 {
 			n.CatchupLimit = api.DefaultCatchupLimit
 		}
+		n.Policy, n.Revision = policyObject(r.Policy), strconv.FormatUint(r.Revision, 10)
+		schedules, err := scheduleEntries(r)
+		if err != nil {
+			return nil, err
+		}
+		n.Schedules = schedules
 		d.DeploymentNative = n
 	}
 	return d, nil

@@ -88,15 +88,22 @@ var createFlowRunSpec = body.Strict(
 	body.Nullable("state", stateSpec.Ref(), func(v *command.CreateFlowRun) **command.ProposedState { return &v.State }),
 )
 
-var deploymentFlowRunSpec = body.Strict(
-	body.Nullable("state", stateSpec.Ref(), func(v *command.CreateFlowRun) **command.ProposedState { return &v.State }),
-	body.Nullable("name", body.Text, func(v *command.CreateFlowRun) *string { return &v.Name }),
-	body.Optional("parameters", body.RawObject, func(v *command.CreateFlowRun) *[]byte { return &v.ParametersJson }),
-	body.Optional("context", body.RawObject, func(v *command.CreateFlowRun) *[]byte { return &v.ContextJson }),
-	body.Optional("tags", texts, func(v *command.CreateFlowRun) *[]string { return &v.Tags }),
-	body.Nullable("idempotency_key", body.TextRef, func(v *command.CreateFlowRun) **string { return &v.IdempotencyKey }),
-	body.Nullable("flow_runner", flowRunnerSpec.Ref(), func(v *command.CreateFlowRun) **row.FlowRunner { return &v.FlowRunner }),
-)
+// orionDeploymentFlowRunSpec is what Orion's clients may send.
+var orionDeploymentFlowRunSpec = body.Strict(deploymentFlowRunFields()...)
+
+var deploymentFlowRunSpec = body.Strict(deploymentFlowRunFields(runPolicyFields(policyOfRun)...)...)
+
+func deploymentFlowRunFields(more ...body.Field[command.CreateFlowRun]) []body.Field[command.CreateFlowRun] {
+	return append([]body.Field[command.CreateFlowRun]{
+		body.Nullable("state", stateSpec.Ref(), func(v *command.CreateFlowRun) **command.ProposedState { return &v.State }),
+		body.Nullable("name", body.Text, func(v *command.CreateFlowRun) *string { return &v.Name }),
+		body.Optional("parameters", body.RawObject, func(v *command.CreateFlowRun) *[]byte { return &v.ParametersJson }),
+		body.Optional("context", body.RawObject, func(v *command.CreateFlowRun) *[]byte { return &v.ContextJson }),
+		body.Optional("tags", texts, func(v *command.CreateFlowRun) *[]string { return &v.Tags }),
+		body.Nullable("idempotency_key", body.TextRef, func(v *command.CreateFlowRun) **string { return &v.IdempotencyKey }),
+		body.Nullable("flow_runner", flowRunnerSpec.Ref(), func(v *command.CreateFlowRun) **row.FlowRunner { return &v.FlowRunner }),
+	}, more...)
+}
 
 var updateFlowRunSpec = body.Strict(
 	body.Nullable("flow_version", body.TextRef, func(v *command.UpdateFlowRun) **string { return &v.FlowVersion }).
@@ -162,13 +169,46 @@ var createTaskRunSpec = body.Strict(
 
 var catchupKind = body.Enum([]string{"skip", "latest", "all"}, []row.Deployment_Catchup{row.Deployment_SKIP, row.Deployment_LATEST, row.Deployment_ALL})
 
-var putDeploymentSpec = body.Strict(putDeploymentFields(meantScheduleKind,
+var putDeploymentSpec = body.Strict(putDeploymentFields(meantScheduleKind, append([]body.Field[command.PutDeployment]{
 	body.Nullable("catchup", catchupKind, func(v *command.PutDeployment) *row.Deployment_Catchup { return &v.Catchup }),
 	body.Nullable("catchup_limit", int32Between(1, math.MaxInt32), func(v *command.PutDeployment) *int32 { return &v.CatchupLimit }),
 	body.Nullable("parameter_schema", body.RawObject, func(v *command.PutDeployment) *[]byte { return &v.ParameterSchemaJson }),
 	body.Nullable("entrypoint", body.Text, func(v *command.PutDeployment) *string { return &v.Entrypoint }),
 	body.Nullable("retention", deploymentRetentionSpec.Ref(), func(v *command.PutDeployment) **row.Retention { return &v.Retention }),
-)...).Defaults(defaultDeployment)
+	body.Nullable("if_revision", revisionKind, func(v *command.PutDeployment) **uint64 { return &v.IfRevision }),
+}, policyFields(policyOfPut)...)...)...).Defaults(defaultDeployment)
+
+// patchDeploymentSpec takes what is sent; null takes a field back to its default.
+var patchDeploymentSpec = body.Strict(append(patchPolicyFields(),
+	body.Nullable("schedule", meantScheduleKind, func(v *command.PatchDeployment) *[]byte { return &v.ScheduleJson }).
+		Marked(func(v *command.PatchDeployment) *bool { return &v.HasSchedule }),
+	body.Optional("is_schedule_active", body.Bool, func(v *command.PatchDeployment) *bool { return &v.IsScheduleActive }).
+		Marked(func(v *command.PatchDeployment) *bool { return &v.HasScheduleActive }),
+	body.Optional("parameters", body.RawObject, func(v *command.PatchDeployment) *[]byte { return &v.ParametersJson }).
+		Marked(func(v *command.PatchDeployment) *bool { return &v.HasParameters }),
+	body.Optional("tags", texts, func(v *command.PatchDeployment) *[]string { return &v.Tags }).
+		Marked(func(v *command.PatchDeployment) *bool { return &v.HasTags }),
+	body.Nullable("flow_runner", flowRunnerSpec.Ref(), func(v *command.PatchDeployment) **row.FlowRunner { return &v.FlowRunner }).
+		Marked(func(v *command.PatchDeployment) *bool { return &v.HasFlowRunner }),
+	body.Nullable("catchup", catchupKind, func(v *command.PatchDeployment) *row.Deployment_Catchup { return &v.Catchup }).
+		Marked(func(v *command.PatchDeployment) *bool { return &v.HasCatchup }),
+	body.Nullable("catchup_limit", int32Between(1, math.MaxInt32), func(v *command.PatchDeployment) *int32 { return &v.CatchupLimit }).
+		Marked(func(v *command.PatchDeployment) *bool { return &v.HasCatchupLimit }),
+	body.Nullable("if_revision", revisionKind, func(v *command.PatchDeployment) **uint64 { return &v.IfRevision }),
+)...)
+
+func patchPolicyFields() []body.Field[command.PatchDeployment] {
+	fields := policyFields(policyOfPatch)
+	for i, mark := range []func(*command.PatchDeployment) *bool{
+		func(v *command.PatchDeployment) *bool { return &v.HasConcurrencyLimit }, func(v *command.PatchDeployment) *bool { return &v.HasOnConflict },
+		func(v *command.PatchDeployment) *bool { return &v.HasOverlap }, func(v *command.PatchDeployment) *bool { return &v.HasDst },
+		func(v *command.PatchDeployment) *bool { return &v.HasOnCrash }, func(v *command.PatchDeployment) *bool { return &v.HasQueueTimeout },
+		func(v *command.PatchDeployment) *bool { return &v.HasRunTimeout }, func(v *command.PatchDeployment) *bool { return &v.HasPriority },
+	} {
+		fields[i] = fields[i].Marked(mark)
+	}
+	return fields
+}
 
 // putOrionDeploymentSpec is what Orion's clients may send.
 var putOrionDeploymentSpec = body.Strict(putDeploymentFields(scheduleKind)...).Defaults(defaultDeployment)

@@ -102,6 +102,9 @@ func shift(text string, recorded time.Time) string {
 var additive = map[string]bool{
 	"state_name": true, "work_queue_id": true, "agent_id": true, "agent_name": true, "lease_owner": true, "actor": true, "retries": true, "rerun_of": true,
 	"catchup": true, "catchup_limit": true, "parameter_schema": true, "entrypoint": true, "slots_in_use": true,
+	"concurrency_limit": true, "on_conflict": true, "overlap": true, "dst": true, "on_crash": true, "queue_timeout_seconds": true,
+	"run_timeout_seconds": true, "priority": true, "schedules": true, "revision": true, "crash_retries": true, "crash_retries_max": true,
+	"deadline": true, "schedule_id": true, "backfill": true,
 	"detail": true, "kind": true, "hint": true, "request_id": true,
 }
 

@@ -75,6 +75,12 @@ func Nullable[T, V any](name string, kind Kind[V], at func(*T) *V) Field[T] {
 	return field(name, nullable, kind, at)
 }
 
+// NullableInto is a nullable field whose members go into a part of the destination itself. The members that are not sent keep what
+// the part holds.
+func NullableInto[T, V any](name string, spec *Object[V], at func(*T) *V) Field[T] {
+	return Field[T]{name: name, presence: nullable, set: func(d *Decoder, n int, dst *T) bool { return spec.decode(d, n, at(dst)) }}
+}
+
 // Marked also notes in the destination that the field was sent, be it null.
 func (f Field[T]) Marked(at func(*T) *bool) Field[T] {
 	f.mark = at
