@@ -189,3 +189,8 @@ func (c *Client) CreateLogs(ctx context.Context, producer api.ID, sequence uint6
 func (c *Client) FilterLogs(ctx context.Context, filter api.LogFilterRequest) ([]api.Log, error) {
 	return query[[]api.Log](ctx, c, "/logs/filter", filter)
 }
+
+// TaskRun reads a task run.
+func (c *Client) TaskRun(ctx context.Context, id api.ID) (*api.TaskRun, error) {
+	return get[api.TaskRun](ctx, c, "/task_runs/"+id.String())
+}

@@ -152,7 +152,10 @@ func (m *memory) Lease(context.Context, api.ID, func(error)) (string, func(), er
 	return "", func() {}, nil
 }
 
-func (m *memory) Store(_ context.Context, data []byte) (*api.DataDocument, error) {
+func (m *memory) Store(_ context.Context, data []byte, small bool) (*api.DataDocument, error) {
+	if small {
+		return nil, nil
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	key := api.NewID().String()

@@ -34,15 +34,19 @@ func (c connection) result(ctx context.Context, d *Definition, out any) (*api.Da
 			return nil, fmt.Errorf("%w; flow.NoResult() is for results that are not to be stored", err)
 		}
 	}
-	inline := api.DataDocument{Encoding: api.EncodingJSON, Blob: string(blob)}
-	if len(blob) <= inlineLimit {
-		return &inline, nil
+	inline := &api.DataDocument{Encoding: api.EncodingJSON, Blob: string(blob)}
+	if d.Empty {
+		return inline, nil
 	}
 	whole, err := json.Marshal(inline)
 	if err != nil {
 		return nil, err
 	}
-	return c.Store(ctx, whole)
+	stored, err := c.Store(ctx, whole, len(blob) <= inlineLimit)
+	if err != nil || stored != nil {
+		return stored, err
+	}
+	return inline, nil
 }
 
 // recall reads a stored result.

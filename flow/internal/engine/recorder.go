@@ -22,8 +22,8 @@ type Recorder interface {
 	// ErrCancelled, from another goroutine. release stops the renewing.
 	Lease(ctx context.Context, run api.ID, ended func(error)) (token string, release func(), err error)
 
-	// Store keeps a result and returns what refers to it; Load is its inverse.
-	Store(ctx context.Context, data []byte) (*api.DataDocument, error)
+	// Store keeps a result and returns what refers to it; Load is its inverse. A small one may lie in its state: nil leaves it there.
+	Store(ctx context.Context, data []byte, small bool) (*api.DataDocument, error)
 	Load(ctx context.Context, document api.DataDocument) ([]byte, error)
 
 	// Log takes a line to be sent soon; it never blocks. Flush waits until all taken so far were sent, or ctx ends.

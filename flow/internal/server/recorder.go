@@ -1,0 +1,249 @@
+// Package server records runs at a Sluice server: through outages and changes of leaders, each report once.
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/sluice-dev/sluice/api"
+	"github.com/sluice-dev/sluice/api/client"
+	"github.com/sluice-dev/sluice/flow/internal/engine"
+	"github.com/sluice-dev/sluice/storage"
+)
+
+// firstContact is how long the first request waits for a server to be there at all: who starts a program wants to know soon. What
+// runs already waits as long as it takes.
+const firstContact = 5 * time.Second
+
+// Recorder reports to a server.
+type Recorder struct {
+	patient *client.Client // repeats until its context ends
+	hasty   *client.Client
+	logs    *shipper
+	leases  *keeper
+	home    string
+
+	mu    sync.Mutex
+	flows map[string]api.ID
+	store storage.Storage // of results; nil until it is needed
+	block *api.ID         // nil: the built-in store
+}
+
+// Config says where the server is.
+type Config struct {
+	Client client.Config // of which RetryFor is set here
+	// Home is the directory of Sluice's own files.
+	Home string
+	// Owner is who this process is, for people.
+	Owner string
+}
+
+// New returns a recorder; it does not connect.
+func New(c Config) (*Recorder, error) {
+	c.Client.RetryFor = -1
+	patient, err := client.New(c.Client)
+	if err != nil {
+		return nil, err
+	}
+	c.Client.RetryFor = firstContact
+	hasty, err := client.New(c.Client)
+	if err != nil {
+		return nil, err
+	}
+	return &Recorder{patient: patient, hasty: hasty, home: c.Home, flows: map[string]api.ID{}, logs: newShipper(patient), leases: newKeeper(patient, c.Owner)}, nil
+}
+
+// Client is the client the recorder reports with.
+func (r *Recorder) Client() *client.Client { return r.patient }
+
+// Close sends the last lines, until ctx ends, and ends what runs in the background.
+func (r *Recorder) Close(ctx context.Context) error {
+	r.leases.stop()
+	err := r.logs.stop(ctx)
+	r.patient.Close()
+	r.hasty.Close()
+	return err
+}
+
+// CreateFlowRun implements engine.Recorder.
+func (r *Recorder) CreateFlowRun(ctx context.Context, flow string, run api.FlowRunCreate) (*api.FlowRun, error) {
+	r.mu.Lock()
+	id, known := r.flows[flow]
+	r.mu.Unlock()
+	if !known {
+		made, err := r.hasty.CreateFlow(ctx, api.FlowCreate{Name: flow})
+		if err != nil {
+			return nil, err
+		}
+		id = made.ID
+		r.mu.Lock()
+		r.flows[flow] = id
+		r.mu.Unlock()
+	}
+	run.FlowID = id
+	return r.patient.CreateFlowRun(ctx, run)
+}
+
+// CreateTaskRun implements engine.Recorder.
+func (r *Recorder) CreateTaskRun(ctx context.Context, run api.TaskRunCreate) (*api.TaskRun, error) {
+	return r.patient.CreateTaskRun(ctx, run)
+}
+
+// State implements engine.Recorder.
+func (r *Recorder) State(ctx context.Context, kind engine.RunKind, id api.ID) (*api.State, error) {
+	var state *api.State
+	if kind == engine.FlowRuns {
+		run, err := r.patient.FlowRun(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		state = run.State
+	} else {
+		run, err := r.patient.TaskRun(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		state = run.State
+	}
+	if state == nil {
+		return nil, fmt.Errorf("run %s has no state", id)
+	}
+	return state, nil
+}
+
+// SetState implements engine.Recorder. A report whose answer was lost is not simply sent again, for two Running would be two attempts:
+// the run's state tells what became of it.
+func (r *Recorder) SetState(ctx context.Context, p engine.Proposal) (*api.OrchestrationResult, error) {
+	for {
+		body := api.SetState{State: p.State, Force: p.Force}
+		var answer *api.OrchestrationResult
+		var err error
+		if p.Kind == engine.FlowRuns {
+			answer, err = r.patient.SetFlowRunState(ctx, p.ID, body, p.Lease)
+		} else {
+			answer, err = r.patient.SetTaskRunState(ctx, p.ID, body, p.Lease)
+		}
+		lost := err != nil && (api.KindOf(err) == api.KindUnknownOutcome || api.KindOf(err) == api.KindUnreachable)
+		if err != nil && !lost || ctx.Err() != nil {
+			return nil, errors.Join(err, context.Cause(ctx))
+		}
+		if !lost && answer.Status != api.Abort {
+			return answer, nil
+		}
+		now, err := r.State(ctx, p.Kind, p.ID)
+		if err != nil {
+			return nil, err
+		}
+		if found := outcome(p, now); found != nil {
+			return found, nil
+		}
+		if !lost {
+			return answer, nil
+		}
+	}
+}
+
+// outcome tells whether the state that a run has is what became of a proposal. Only the owner of a run proposes states: one other than
+// that before the proposal is its outcome, unless it is of those the server sets by itself.
+func outcome(p engine.Proposal, now *api.State) *api.OrchestrationResult {
+	if p.Before == nil || now.ID == *p.Before {
+		return nil
+	}
+	name := p.State.Type.DefaultName()
+	if p.State.Name != nil {
+		name = *p.State.Name
+	}
+	switch {
+	case now.Type == p.State.Type && (now.Name == name || now.Name == api.NameRetrying || now.Name == api.NameRerunning):
+		return &api.OrchestrationResult{Status: api.Accept, State: now}
+	case now.Name == api.NameAwaitingRetry && p.State.Type == api.Failed, now.Name == api.NameCached && p.State.Type == api.Running:
+		return &api.OrchestrationResult{Status: api.Reject, State: now}
+	}
+	return nil
+}
+
+// Lease implements engine.Recorder.
+func (r *Recorder) Lease(ctx context.Context, run api.ID, ended func(error)) (string, func(), error) {
+	return r.leases.take(ctx, run, ended)
+}
+
+// Log implements engine.Recorder.
+func (r *Recorder) Log(line api.LogCreate) { r.logs.add(line) }
+
+// Flush implements engine.Recorder.
+func (r *Recorder) Flush(ctx context.Context) { r.logs.flush(ctx) }
+
+// Store implements engine.Recorder: results go to the default storage if there is one.
+func (r *Recorder) Store(ctx context.Context, data []byte, small bool) (*api.DataDocument, error) {
+	store, block, err := r.storage(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if block == nil && small {
+		return nil, nil
+	}
+	key, err := store.Write(ctx, data)
+	if err != nil {
+		return nil, err
+	}
+	document, err := storage.Reference{BlockID: block, Key: key}.Document()
+	return &document, err
+}
+
+// Load implements engine.Recorder.
+func (r *Recorder) Load(ctx context.Context, document api.DataDocument) ([]byte, error) {
+	reference, err := storage.ParseReference(document)
+	if err != nil {
+		return nil, err
+	}
+	if reference.BlockID == nil {
+		return storage.BuiltIn(r.patient).Read(ctx, reference.Key)
+	}
+	block, err := r.patient.Block(ctx, *reference.BlockID)
+	if err != nil {
+		return nil, err
+	}
+	store, err := storage.Open(block, storage.Places{Home: r.home})
+	if err != nil {
+		return nil, err
+	}
+	return store.Read(ctx, reference.Key)
+}
+
+func (r *Recorder) storage(ctx context.Context) (storage.Storage, *api.ID, error) {
+	r.mu.Lock()
+	store, block := r.store, r.block
+	r.mu.Unlock()
+	if store != nil {
+		return store, block, nil
+	}
+	found, err := r.patient.DefaultStorage(ctx)
+	if err != nil {
+		return nil, nil, fmt.Errorf("read the default storage: %w", err)
+	}
+	if found == nil {
+		store = storage.BuiltIn(r.patient)
+	} else if store, err = storage.Open(found, storage.Places{Home: r.home}); err != nil {
+		return nil, nil, err
+	} else {
+		block = &found.ID
+	}
+	r.mu.Lock()
+	r.store, r.block = store, block
+	r.mu.Unlock()
+	return store, block, nil
+}
+
+// Owner is who this process is, for people: "leo on host (pid 123)".
+func Owner() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "a host without a name"
+	}
+	return fmt.Sprintf("%s on %s (pid %d)", filepath.Base(os.Args[0]), host, os.Getpid())
+}
