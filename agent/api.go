@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/sluice-dev/sluice/api"
+	"github.com/sluice-dev/sluice/storage"
 )
 
 // API is what an agent asks of the server; *client.Client has it. Its calls may
@@ -17,6 +18,7 @@ type API interface {
 	FlowRun(ctx context.Context, id api.ID) (*api.FlowRun, error)
 	SetFlowRunState(ctx context.Context, id api.ID, state api.SetState, lease string) (*api.OrchestrationResult, error)
 	CreateLogs(ctx context.Context, producer api.ID, sequence uint64, logs []api.LogCreate) error
+	storage.Source // code of flows that are programs
 }
 
 // Clock tells the time; tests turn it by hand.

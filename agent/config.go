@@ -38,6 +38,8 @@ type Config struct {
 	// SpoolDir holds output until the server has it. Agents may share one; what a
 	// killed agent left is shipped by the next that uses the folder.
 	SpoolDir string
+	// Home holds programs of flows, in its folder "programs", and what a Local Storage without a path holds; empty means SpoolDir.
+	Home string
 	// OutputLimit is how many bytes of one flow run's output may wait in SpoolDir;
 	// 0 means 64 MiB. What comes beyond it is dropped and counted in the log.
 	OutputLimit int64
@@ -106,6 +108,7 @@ func (c *Config) complete() error {
 	}
 	setDefault(&c.Limit, 16)
 	setDefault(&c.Python, "python3")
+	setDefault(&c.Home, c.SpoolDir)
 	setDefault(&c.Grace, 10*time.Second)
 	setDefault(&c.DrainTimeout, 30*time.Second)
 	setDefault(&c.ReportTimeout, 10*time.Second)

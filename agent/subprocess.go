@@ -14,18 +14,24 @@ import (
 
 	"github.com/sluice-dev/sluice/agent/console"
 	"github.com/sluice-dev/sluice/agent/process"
+	"github.com/sluice-dev/sluice/agent/program"
 	"github.com/sluice-dev/sluice/api"
+	"github.com/sluice-dev/sluice/storage"
 )
 
 // subprocess executes flow runs as processes beside the agent.
 type subprocess struct {
 	config   *Config
+	programs *program.Cache
 	launcher *process.Launcher
 	log      *slog.Logger
 }
 
 func newSubprocess(config *Config, launcher *process.Launcher) *subprocess {
-	return &subprocess{config: config, launcher: launcher,
+	load := func(ctx context.Context, document api.DataDocument) ([]byte, error) {
+		return storage.Load(ctx, config.API, document, storage.Places{Home: config.Home})
+	}
+	return &subprocess{config: config, launcher: launcher, programs: &program.Cache{Dir: filepath.Join(config.Home, "programs"), Load: load},
 		log: config.Logger.With(console.LoggerKey, "sluice.flow_runner.subprocess")}
 }
 
@@ -59,8 +65,13 @@ func isCommand(deployment *api.Deployment) bool {
 	return deployment != nil && deployment.FlowData.Encoding == api.EncodingCommand
 }
 
+// isProgram reports whether a job is a program of its own, which reports for itself.
+func isProgram(deployment *api.Deployment) bool {
+	return deployment != nil && deployment.FlowData.Encoding == api.EncodingProgram
+}
+
 func (s *subprocess) Run(ctx context.Context, job Job) (process.Exit, error) {
-	spec, err := s.spec(job)
+	spec, err := s.spec(ctx, job)
 	if err != nil {
 		return process.Exit{}, err
 	}
@@ -92,7 +103,7 @@ func (s *subprocess) Run(ctx context.Context, job Job) (process.Exit, error) {
 }
 
 // spec says what to start for a job.
-func (s *subprocess) spec(job Job) (process.Spec, error) {
+func (s *subprocess) spec(ctx context.Context, job Job) (process.Spec, error) {
 	config, err := readSubprocessConfig(job.FlowRun)
 	if err != nil {
 		return process.Spec{}, err
@@ -125,14 +136,25 @@ func (s *subprocess) spec(job Job) (process.Spec, error) {
 		}
 	}
 	var command []string
-	if isCommand(job.Deployment) {
+	switch {
+	case isProgram(job.Deployment):
+		described, err := program.Parse(job.Deployment.FlowData)
+		if err != nil {
+			return process.Spec{}, err
+		}
+		path, err := s.programs.Path(ctx, described)
+		if err != nil {
+			return process.Spec{}, err
+		}
+		command = []string{path, "exec", job.FlowRun.ID.String()}
+	case isCommand(job.Deployment):
 		if command, err = readCommand(job.Deployment.FlowData.Blob); err != nil {
 			return process.Spec{}, err
 		}
 		if err := env.setParameters(job.FlowRun.Parameters); err != nil {
 			return process.Spec{}, err
 		}
-	} else {
+	default:
 		if s.config.PythonPath != "" {
 			env.prepend("PYTHONPATH", s.config.PythonPath)
 		}

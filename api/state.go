@@ -67,6 +67,7 @@ const (
 	EncodingStore        = "sluice-store"   // blob is a key of the built-in store
 	EncodingCommand      = "sluice-command" // blob is a JSON list: a plain command
 	EncodingFlow         = "sluice-flow"    // blob is source text
+	EncodingProgram      = "sluice-program" // blob is a Program as JSON
 	EncodingBlockStorage = "blockstorage"   // blob names a storage block and data in it
 	EncodingJSON         = "json"
 	EncodingPickle       = "pickle" // base64

@@ -72,7 +72,7 @@ func (a *app) startAgent(ctx context.Context, o agentOptions, address string) (*
 	}
 	running, err := agent.New(agent.Config{
 		Name: o.Name, Version: version(), WorkQueueIDs: queues, Limit: o.Limit, DrainTimeout: o.Drain, APIURL: address, APICAFile: authority, Python: interpreter, PythonPath: sdk,
-		SpoolDir: filepath.Join(a.home(), "spool"), API: c, Logger: slog.New(console.New(a.out, console.Options{Level: level, Format: console.Format(a.logFormat)})), Output: a.out,
+		Home: a.home(), SpoolDir: filepath.Join(a.home(), "spool"), API: c, Logger: slog.New(console.New(a.out, console.Options{Level: level, Format: console.Format(a.logFormat)})), Output: a.out,
 	})
 	if err != nil {
 		return nil, err

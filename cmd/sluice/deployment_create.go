@@ -23,7 +23,7 @@ func newDeploymentCreate(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "create FILE",
 		Short: "Create deployments from a specification",
-		Long: `Create the deployments that a Python file (DeploymentSpec objects) or a YAML file describes. Flow code is put into the
+		Long: `Create the deployments that a Python file (DeploymentSpec objects), a YAML file or a Go program describes. Flow code is put into the
 default storage, or into the built-in store. A deployment that exists is replaced; one that is the same already is not
 touched.
 
@@ -39,8 +39,11 @@ With command instead of flow_location the deployment runs a plain command, its p
 environment:
 
     name: hello
-    command: [sh, -c, "echo Hello $SLUICE_PARAM_NAME"]`,
-		Example: "  sluice deployment create leo_deployment.py\n  sluice deployment create deployments.yaml -o json",
+    command: [sh, -c, "echo Hello $SLUICE_PARAM_NAME"]
+
+A Go program is one whose main function is flow.Main: its file, or the folder of its code, which is built first. Agents run
+that very file, so build it for their machines (GOOS, GOARCH).`,
+		Example: "  sluice deployment create leo_deployment.py\n  sluice deployment create deployments.yaml -o json\n  sluice deployment create ./leo",
 		Args:    cobra.ExactArgs(1),
 		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 			return []string{"py", "yaml", "yml"}, cobra.ShellCompDirectiveFilterFileExt
@@ -113,7 +116,8 @@ const (
 
 // loadSpecs reads the specs of a file; the flows of those that have any are loaded by Python.
 func (a *app) loadSpecs(ctx context.Context, path string) ([]spec, error) {
-	if _, err := os.Stat(path); err != nil {
+	info, err := os.Stat(path)
+	if err != nil {
 		if errors.Is(err, os.ErrNotExist) {
 			return nil, notFoundf("", "there is no file '%s'", path)
 		}
@@ -126,7 +130,10 @@ func (a *app) loadSpecs(ctx context.Context, path string) ([]spec, error) {
 	case ".yaml", ".yml":
 		a.say("Loading deployment specifications from yaml file at '%s'...", path)
 	default:
-		return nil, usagef("'%s' is neither a Python file (.py) nor a YAML file (.yaml, .yml)", path)
+		if info.IsDir() || info.Mode()&0o111 != 0 {
+			return a.loadProgram(ctx, path, info.IsDir())
+		}
+		return nil, usagef("'%s' is neither a Python file (.py), a YAML file (.yaml, .yml), nor a program of the Go SDK or its folder", path)
 	}
 	specs, err := readYAMLSpecs(path)
 	if err != nil {
@@ -202,6 +209,8 @@ type deploymentCreator struct {
 	client *client.Client
 	store  storage.Storage
 	block  *api.ID // nil for the built-in store
+
+	programs map[string]api.DataDocument // where programs lie, by hash
 }
 
 // openStore finds the storage that code is put into, once.
@@ -288,6 +297,9 @@ func (d *deploymentCreator) code(ctx context.Context, s *spec, existing *api.Dep
 			return api.DataDocument{}, err
 		}
 		return api.DataDocument{Encoding: api.EncodingCommand, Blob: strings.TrimSpace(string(command))}, nil
+	}
+	if s.Program != nil {
+		return d.programCode(ctx, s, existing)
 	}
 	if err := d.openStore(ctx); err != nil {
 		return api.DataDocument{}, err

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 	"time"
 
@@ -15,8 +17,10 @@ import (
 
 	"github.com/sluice-dev/sluice/agent"
 	flowprocess "github.com/sluice-dev/sluice/agent/process"
+	"github.com/sluice-dev/sluice/agent/program"
 	"github.com/sluice-dev/sluice/api"
 	"github.com/sluice-dev/sluice/api/client"
+	"github.com/sluice-dev/sluice/storage"
 )
 
 // stopGrace is how long a plain command may take to stop after SIGTERM.
@@ -45,6 +49,9 @@ Python flows are run by python3, or by the interpreter that SLUICE_PYTHON names.
 			if d.FlowData.Encoding == api.EncodingCommand {
 				return executeCommand(ctx, a, c, d)
 			}
+			if d.FlowData.Encoding == api.EncodingProgram {
+				return executeProgram(ctx, a, c, d)
+			}
 			return executePython(ctx, a, d)
 		}),
 	})
@@ -67,6 +74,36 @@ func executePython(ctx context.Context, a *app, d *namedDeployment) error {
 	switch {
 	case err != nil:
 		return fmt.Errorf("start %s: %w", interpreter, err)
+	case ctx.Err() != nil:
+		return interrupted(fmt.Errorf("interrupted"))
+	case code != 0:
+		return &failure{code: engineCode(code), err: fmt.Errorf("the flow run of '%s' did not complete", d.title()), silent: true}
+	}
+	return nil
+}
+
+// executeProgram fetches a program of the Go SDK and has it run its flow.
+func executeProgram(ctx context.Context, a *app, c *client.Client, d *namedDeployment) error {
+	described, err := program.Parse(d.FlowData)
+	if err != nil {
+		return err
+	}
+	cache := program.Cache{Dir: filepath.Join(a.home(), "programs"), Load: func(ctx context.Context, document api.DataDocument) ([]byte, error) {
+		return storage.Load(ctx, c, document, a.places())
+	}}
+	path, err := cache.Path(ctx, described)
+	if err != nil {
+		return err
+	}
+	command := exec.Command(path, "run", described.Flow, "--params", "-")
+	if command.Env, err = a.pythonEnvironment(); err != nil {
+		return err
+	}
+	command.Stdin, command.Stdout, command.Stderr = bytes.NewReader(d.Parameters), a.out, a.err
+	code, err := a.runForeground(ctx, command)
+	switch {
+	case err != nil:
+		return fmt.Errorf("start the program: %w", err)
 	case ctx.Err() != nil:
 		return interrupted(fmt.Errorf("interrupted"))
 	case code != 0:

@@ -22,6 +22,7 @@ type spec struct {
 	FlowLocation    string                   `json:"flow_location,omitempty"`
 	FlowText        string                   `json:"flow_text,omitempty"`
 	Command         []string                 `json:"-"` // a plain command instead of a flow
+	Program         *builtProgram            `json:"-"` // a program of the Go SDK instead of a Python flow
 	Parameters      json.RawMessage          `json:"parameters,omitempty"`
 	Tags            []string                 `json:"tags,omitempty"`
 	Schedule        *api.Schedule            `json:"schedule,omitempty"`

@@ -197,22 +197,7 @@ func (r *Recorder) Store(ctx context.Context, data []byte, small bool) (*api.Dat
 
 // Load implements engine.Recorder.
 func (r *Recorder) Load(ctx context.Context, document api.DataDocument) ([]byte, error) {
-	reference, err := storage.ParseReference(document)
-	if err != nil {
-		return nil, err
-	}
-	if reference.BlockID == nil {
-		return storage.BuiltIn(r.patient).Read(ctx, reference.Key)
-	}
-	block, err := r.patient.Block(ctx, *reference.BlockID)
-	if err != nil {
-		return nil, err
-	}
-	store, err := storage.Open(block, storage.Places{Home: r.home})
-	if err != nil {
-		return nil, err
-	}
-	return store.Read(ctx, reference.Key)
+	return storage.Load(ctx, r.patient, document, storage.Places{Home: r.home})
 }
 
 func (r *Recorder) storage(ctx context.Context) (storage.Storage, *api.ID, error) {
