@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/sluice-dev/sluice/fsm/kv"
 	"github.com/sluice-dev/sluice/fsm/row"
@@ -161,7 +163,8 @@ func (tx *Tx) sum(number byte, f runFacts, times int64) {
 
 // flushSums writes the buckets that changed.
 func (tx *Tx) flushSums() error {
-	for key, delta := range tx.sums {
+	for _, key := range slices.Sorted(maps.Keys(tx.sums)) {
+		delta := tx.sums[key]
 		if *delta == (bucketSums{}) {
 			continue
 		}
