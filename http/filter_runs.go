@@ -2,7 +2,6 @@ package httpapi
 
 import (
 	"bytes"
-	"cmp"
 	"math"
 	"slices"
 
@@ -89,16 +88,21 @@ func (m *matcher) listFlowRuns(q *query) ([]*row.FlowRun, error) {
 		return nil, nil
 	}
 	p, err := m.planRuns(q)
-	switch {
-	case err != nil:
+	if err != nil {
 		return nil, err
+	}
+	return m.executeRuns(q, p)
+}
+
+func (m *matcher) executeRuns(q *query, p plan) ([]*row.FlowRun, error) {
+	switch {
 	case p.walked:
 		return m.walkRuns(q, p)
 	case p.covered && p.order.by == byID:
 		return m.collectIDs(q, p)
 	}
 	t := top[*row.FlowRun]{want: q.want(), order: p.order.compare}
-	err = p.source.walk(m, false, func(r *row.FlowRun) (bool, error) {
+	err := p.source.walk(m, false, func(r *row.FlowRun) (bool, error) {
 		good, err := m.flowRun(r)
 		if good {
 			t.add(r)
@@ -196,141 +200,6 @@ func (m *matcher) countFlowRuns() (n int64, err error) {
 	}
 	err = best.walk(m, false, func(r *row.FlowRun) (bool, error) {
 		good, err := m.flowRun(r)
-		if good {
-			n++
-		}
-		return true, m.next(err)
-	})
-	return n, err
-}
-
-func filterTaskRuns(_ *Server, x *exchange) error {
-	q, err := x.query(taskRunsQuerySpec, "ID_DESC")
-	if err != nil {
-		return err
-	}
-	view, err := x.view()
-	if err != nil {
-		return err
-	}
-	defer view.Close()
-	m := newMatcher(x, view, q.filters)
-	runs, err := m.listTaskRuns(q)
-	if err != nil {
-		return err
-	}
-	now := x.now()
-	return list(x, runs, func(b []byte, r *row.TaskRun) ([]byte, error) {
-		return taskRunObject(r, now, x.strict).AppendJSON(b), nil
-	})
-}
-
-func (m *matcher) listTaskRuns(q *query) ([]*row.TaskRun, error) {
-	if q.limit == 0 {
-		return nil, nil
-	}
-	walk, ordered, err := m.taskRunSource()
-	if err != nil {
-		return nil, err
-	}
-	var page []*row.TaskRun
-	t := top[*row.TaskRun]{want: q.want(), order: taskRunOrder(q.sort)}
-	stream := ordered && q.sort == "ID_DESC"
-	err = walk(func(r *row.TaskRun) (bool, error) {
-		good, err := m.taskRun(r)
-		if err != nil || !good {
-			return true, m.next(err)
-		}
-		if stream {
-			return takeFrom(&q.page, &page, r), m.alive()
-		}
-		t.add(r)
-		return true, m.alive()
-	})
-	if err != nil || stream {
-		return page, err
-	}
-	t.trim()
-	return cut(&q.page, t.rows), nil
-}
-
-// taskRunSource goes through the flow runs when the filter says something about them, else through all task runs, newest first.
-func (m *matcher) taskRunSource() (walk func(func(*row.TaskRun) (bool, error)) error, ordered bool, err error) {
-	if m.taskRuns != nil && m.taskRuns.id.any != nil {
-		return func(fn func(*row.TaskRun) (bool, error)) error {
-			for _, id := range m.taskRuns.id.any.list {
-				t, err := m.view.TaskRun(id)
-				if err != nil {
-					return err
-				}
-				if t == nil {
-					continue
-				}
-				if more, err := fn(t); err != nil || !more {
-					return err
-				}
-			}
-			return nil
-		}, false, nil
-	}
-	all := func(fn func(*row.TaskRun) (bool, error)) error { return m.view.EachTaskRun(true, fn) }
-	if m.flowRuns == nil && m.flows == nil && m.deployments == nil {
-		return all, true, nil
-	}
-	total, err := m.countAll()
-	if err != nil {
-		return nil, false, err
-	}
-	source, err := m.flowRunSource()
-	if err != nil {
-		return nil, false, err
-	}
-	if source.cost > 100 && source.cost > total/4 {
-		return all, true, nil
-	}
-	one := m.flowRuns != nil && m.flowRuns.id.any != nil && len(m.flowRuns.id.any.list) == 1
-	return func(fn func(*row.TaskRun) (bool, error)) error {
-		stopped := false
-		return source.walk(m, true, func(r *row.FlowRun) (bool, error) {
-			if good, err := m.runWithoutTasks(r); err != nil || !good {
-				return true, m.next(err)
-			}
-			err := m.view.TaskRunsOfFlowRun(idOf(r.Id), true, func(t *row.TaskRun) (bool, error) {
-				more, err := fn(t)
-				stopped = !more
-				return more, err
-			})
-			return !stopped, err
-		})
-	}, one, nil
-}
-
-func taskRunOrder(sort string) func(a, b *row.TaskRun) int {
-	return func(a, b *row.TaskRun) int {
-		c := 0
-		switch sort {
-		case "EXPECTED_START_TIME_ASC":
-			c = byTime(a.ExpectedStartTime, b.ExpectedStartTime)
-		case "EXPECTED_START_TIME_DESC":
-			c = byTime(b.ExpectedStartTime, a.ExpectedStartTime)
-		case "NEXT_SCHEDULED_START_TIME_ASC":
-			c = byTime(a.NextScheduledStartTime, b.NextScheduledStartTime)
-		case "END_TIME_DESC":
-			c = byTime(b.EndTime, a.EndTime)
-		}
-		return cmp.Or(c, newestFirst(a.Id, b.Id))
-	}
-}
-
-var countTaskRuns = counts((*matcher).countTaskRuns)
-
-func (m *matcher) countTaskRuns() (n int64, err error) {
-	walk, _, err := m.taskRunSource()
-	if err != nil {
-		return 0, err
-	}
-	err = walk(func(r *row.TaskRun) (bool, error) {
-		good, err := m.taskRun(r)
 		if good {
 			n++
 		}

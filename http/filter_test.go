@@ -5,10 +5,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/sluice-dev/sluice/api"
 )
 
 type object = map[string]any
@@ -18,6 +22,7 @@ type world struct {
 	*stack
 	r                               *rand.Rand
 	flows, deployments, runs, tasks []object
+	queues, logs                    []object
 }
 
 func (w *world) pick(list []string) string { return list[w.r.IntN(len(list))] }
@@ -36,7 +41,13 @@ var (
 	worldTags  = []string{"red", "green", "blue"}
 	worldNames = []string{"ape", "bee", "cat", "dog"}
 	worldTypes = []string{"SCHEDULED", "PENDING", "RUNNING", "COMPLETED", "FAILED", "CANCELLED"}
+	// worldStates are names of states; "" is the type's.
+	worldStates = []string{"", "", "", "Late", "Crashed", "Completed"}
 )
+
+// runIndexes are the names of all ways to find flow runs.
+var runIndexes = []string{"state_type", "name", "end_time", "expected_start", "state_type, due", "state_type_time", "id", "parent_task_run", "task run's id", "deployment",
+	"deployment_time", "flow", "flow_time", "tag_time", "queue_time", "state_name", "start_time", "due"}
 
 func newWorld(t *testing.T, seed uint64) *world {
 	w := &world{stack: newStack(t, oneNode), r: rand.New(rand.NewPCG(seed, 1))}
@@ -49,11 +60,14 @@ func newWorld(t *testing.T, seed uint64) *world {
 			"is_schedule_active": i%2 == 0,
 		}))
 	}
+	for i, tags := range [][]string{{"red"}, {"green"}, {}} {
+		w.queues = append(w.queues, w.must(201, "POST", "/api/work_queues/", object{"name": fmt.Sprintf("queue%d", i), "filter": object{"tags": tags}}))
+	}
 	now := time.Now()
 	for i := range 60 {
 		body := object{
 			"name": w.pick(worldNames), "flow_id": w.flows[w.r.IntN(3)]["id"], "tags": w.some(worldTags),
-			"state": object{"type": w.pick(worldTypes), "state_details": object{"scheduled_time": now.Add(time.Duration(w.r.IntN(7)-3) * time.Hour)}},
+			"state": object{"type": w.pick(worldTypes), "name": w.pick(worldStates), "state_details": object{"scheduled_time": now.Add(time.Duration(w.r.IntN(7)-3) * time.Hour)}},
 		}
 		if d := w.deployments[w.r.IntN(4)]; w.r.IntN(2) == 0 {
 			body["deployment_id"], body["flow_id"] = d["id"], d["flow_id"]
@@ -68,16 +82,37 @@ func newWorld(t *testing.T, seed uint64) *world {
 		for k := range w.r.IntN(3) {
 			w.tasks = append(w.tasks, w.must(201, "POST", "/api/task_runs/", object{
 				"flow_run_id": run["id"], "name": w.pick(worldNames), "task_key": "k", "dynamic_key": fmt.Sprint(k), "tags": w.some(worldTags),
-				"state": object{"type": w.pick(worldTypes)},
+				"state": object{"type": w.pick(worldTypes), "name": w.pick(worldStates)},
 			}))
 		}
 		if i%4 == 0 {
 			w.do("POST", "/api/flow_runs/"+run["id"].(string)+"/set_state", object{"state": object{"type": "COMPLETED"}, "force": true})
 		}
 	}
+	w.claim()
+	var lines []object
+	for range 80 {
+		line := object{"name": "n", "level": w.r.IntN(6) * 10, "message": w.pick(worldNames), "timestamp": now.Add(time.Duration(w.r.IntN(7)-3) * time.Hour)}
+		run := w.all("flow_runs")[w.r.IntN(60)]
+		if line["flow_run_id"] = run["id"]; w.r.IntN(2) == 0 && len(w.tasks) > 0 {
+			line["task_run_id"] = w.tasks[w.r.IntN(len(w.tasks))]["id"]
+		}
+		lines = append(lines, line)
+	}
+	w.must(201, "POST", "/api/logs/", lines)
+	w.logs = w.all("logs")
 	// Later writes change earlier objects (subflows mirror their state on task runs): read all of them again.
 	w.runs, w.tasks = w.all("flow_runs"), w.all("task_runs")
 	return w
+}
+
+// claim has an agent take some of the due runs from each queue.
+func (w *world) claim() {
+	agent := api.NewID().String()
+	w.must(201, "POST", "/api/agents/", object{"id": agent, "name": "a"})
+	for _, q := range w.queues {
+		w.must(200, "POST", "/api/agents/"+agent+"/claim", object{"work_queue_ids": []any{q["id"]}, "limit": 2, "wait_seconds": 0, "claim_id": api.NewID().String()})
+	}
 }
 
 func (w *world) all(kind string) []object {
@@ -141,7 +176,7 @@ func (w *world) stateFilter() object {
 		f["type"] = object{"any_": w.some(worldTypes)}
 	}
 	if w.r.IntN(2) == 0 {
-		f["name"] = object{"any_": w.some([]string{"Scheduled", "Running", "Completed", "Failed"})}
+		f["name"] = object{"any_": w.some([]string{"Scheduled", "Running", "Completed", "Failed", "Late", "Crashed"})}
 	}
 	return f
 }
@@ -202,6 +237,7 @@ func (w *world) randomFilters() object {
 		w.maybe(r, "start_time", w.times(true))
 		w.maybe(r, "expected_start_time", w.times(false))
 		w.maybe(r, "next_scheduled_start_time", w.times(false))
+		w.maybe(r, "work_queue_id", w.nullOr(func() []string { return w.ids(w.queues) }))
 		w.maybe(r, "parent_task_run_id", w.nullOr(func() []string { return w.ids(w.tasks) }))
 		w.maybe(r, "flow_runner_type", w.anyOf(w.names([]string{"subprocess", "universal"})))
 		f["flow_runs"] = r
@@ -245,6 +281,14 @@ func holds(criterion any, value any) bool {
 		case "is_null_":
 			list, isList := value.([]any)
 			if arg.(bool) != (value == nil || isList && len(list) == 0) {
+				return false
+			}
+		case "ge_":
+			if value.(float64) < float64(arg.(int)) {
+				return false
+			}
+		case "le_":
+			if value.(float64) > float64(arg.(int)) {
 				return false
 			}
 		case "eq_", "exists_":
@@ -342,6 +386,11 @@ func (w *world) expected(kind string, f object) []object {
 		}
 	}
 	switch kind {
+	case "logs":
+		lf, _ := f["logs"].(object)
+		keep(w.logs, func(l object) bool { return fits(lf, l) })
+	case "work_queues":
+		keep(w.queues, func(object) bool { return true })
 	case "flow_runs":
 		keep(w.runs, func(r object) bool { return w.runFits(f, r, true, true) })
 	case "task_runs":
@@ -369,24 +418,55 @@ func (w *world) expected(kind string, f object) []object {
 // sortKeys say by which field a sort goes; nulls come first ascending and last descending.
 var sortKeys = map[string]string{
 	"EXPECTED_START_TIME": "expected_start_time", "NAME": "name", "NEXT_SCHEDULED_START_TIME": "next_scheduled_start_time", "END_TIME": "end_time",
-	"ID": "id", "CREATED": "created", "UPDATED": "updated",
+	"ID": "id", "CREATED": "created", "UPDATED": "updated", "TIMESTAMP": "timestamp", "FLOW_RUN_ID": "flow_run_id", "TASK_RUN_ID": "task_run_id",
+}
+
+// filterCases is how many random filters are tried, and the seed of the world they are tried on.
+func filterCases(t *testing.T) (cases int, seed uint64) {
+	cases, seed = 1000, uint64(time.Now().UnixNano())
+	for name, set := range map[string]func(uint64){
+		"SLUICE_FILTER_CASES": func(n uint64) { cases = int(n) },
+		"SLUICE_SEED":         func(n uint64) { seed = n },
+	} {
+		text := os.Getenv(name)
+		if text == "" {
+			continue
+		}
+		n, err := strconv.ParseUint(text, 10, 64)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		set(n)
+	}
+	t.Logf("%d filters, SLUICE_SEED=%d", cases, seed)
+	return cases, seed
 }
 
 func TestFiltersAgreeWithANaiveEvaluation(t *testing.T) {
 	t.Parallel()
-	seed := uint64(time.Now().UnixNano())
-	t.Logf("seed %d", seed)
+	cases, seed := filterCases(t)
 	w := newWorld(t, seed)
 	sorts := map[string][]string{
 		"flow_runs":   {"", "ID_DESC", "EXPECTED_START_TIME_ASC", "EXPECTED_START_TIME_DESC", "NAME_ASC", "NAME_DESC", "NEXT_SCHEDULED_START_TIME_ASC", "END_TIME_DESC"},
 		"task_runs":   {"", "ID_DESC", "EXPECTED_START_TIME_ASC", "EXPECTED_START_TIME_DESC", "NEXT_SCHEDULED_START_TIME_ASC", "END_TIME_DESC"},
 		"flows":       {"", "CREATED_DESC", "UPDATED_DESC", "NAME_ASC", "NAME_DESC"},
 		"deployments": {""},
+		"logs":        {"", "TIMESTAMP_ASC", "TIMESTAMP_DESC", "LEVEL_ASC", "LEVEL_DESC", "FLOW_RUN_ID_ASC", "FLOW_RUN_ID_DESC", "TASK_RUN_ID_ASC", "TASK_RUN_ID_DESC"},
+		"work_queues": {""},
 	}
-	sizes := map[int]int{}
-	for range 1500 {
-		kind := w.pick([]string{"flow_runs", "flow_runs", "task_runs", "flows", "deployments"})
+	sizes, plans := map[int]int{}, map[string]int{}
+	for range cases {
+		kind := w.pick([]string{"flow_runs", "flow_runs", "flow_runs", "task_runs", "task_runs", "flows", "deployments", "logs", "work_queues"})
 		f := w.randomFilters()
+		switch kind {
+		case "logs":
+			f = object{}
+			if w.r.IntN(5) > 0 {
+				f["logs"] = w.logFilter()
+			}
+		case "work_queues":
+			f = object{}
+		}
 		sort := w.pick(sorts[kind])
 		body := object{}
 		for k, v := range f {
@@ -412,20 +492,100 @@ func TestFiltersAgreeWithANaiveEvaluation(t *testing.T) {
 			t.Fatalf("%s/filter %s: %d objects, want %d", kind, shown, len(got), n)
 		}
 		checkOrder(t, kind, sort, string(shown), want, got, offset)
+		if kind == "logs" || kind == "work_queues" {
+			continue
+		}
 		if n := w.do("POST", "/api/"+kind+"/count", f); n.text != fmt.Sprint(len(want)) {
 			t.Fatalf("%s/count %s: %s, want %d", kind, shown, n.text, len(want))
+		}
+		if kind == "flow_runs" && limit > 0 {
+			w.checkPlans(string(shown), got, plans)
 		}
 	}
 	if sizes[0] == 0 || sizes[3] == 0 {
 		t.Errorf("sizes of the answers are %v: the filters say too little", sizes)
 	}
+	for _, name := range runIndexes {
+		if plans[name] == 0 {
+			t.Errorf("the index %q was never tried: %v", name, plans)
+		}
+	}
+}
+
+// checkPlans makes a list of flow runs in every way there is, not only in the cheapest.
+func (w *world) checkPlans(body string, want []object, plans map[string]int) {
+	w.t.Helper()
+	view, _, err := w.server.reader.View(w.t.Context(), Linearizable, 0)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer view.Close()
+	decoded := func() *query {
+		q := &query{page: newPage(), sort: "ID_DESC"}
+		if findings := flowRunsQuerySpec.Decode([]byte(body), q); findings != nil {
+			w.t.Fatalf("%s: %v", body, findings)
+		}
+		return q
+	}
+	q := decoded()
+	m := &matcher{ctx: w.t.Context(), view: view, filters: q.filters, flowsSeen: map[api.ID]bool{}, deploymentsSeen: map[api.ID]bool{}, runs: map[api.ID]bool{}}
+	all, err := m.flowRunSources()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	o, asks := runOrders[q.sort], m.asks()
+	for i := range all {
+		s := &all[i]
+		covered := asks&^s.covers == 0
+		ways := []plan{{s, o, false, covered}, {s, o, false, false}}
+		if s.order == o.by {
+			ways = append(ways, plan{s, o, true, covered}, plan{s, o, true, false})
+		}
+		for _, p := range ways {
+			plans[s.name]++
+			got, err := m.executeRuns(decoded(), p)
+			if err != nil {
+				w.t.Fatal(err)
+			}
+			same := len(got) == len(want)
+			for k := range got {
+				same = same && idOf(got[k].Id).String() == want[k]["id"]
+			}
+			if !same {
+				w.t.Fatalf("flow_runs/filter %s: %d runs by %s (walked %t, covered %t), the answer had %d or others", body, len(got), s.name, p.walked, p.covered, len(want))
+			}
+		}
+		if s.exact && s.count != nil {
+			if n, err := s.count(); err != nil || n != s.cost {
+				w.t.Fatalf("flow_runs/filter %s: %s has %d keys, %v; the counters say %d", body, s.name, n, err, s.cost)
+			}
+		}
+	}
+}
+
+func (w *world) logFilter() object {
+	f := object{}
+	w.maybe(f, "level", func() object {
+		c := object{}
+		if w.r.IntN(2) == 0 {
+			c["ge_"] = w.r.IntN(6) * 10
+		}
+		if w.r.IntN(2) == 0 {
+			c["le_"] = w.r.IntN(6) * 10
+		}
+		return c
+	})
+	w.maybe(f, "timestamp", w.times(false))
+	w.maybe(f, "flow_run_id", w.anyOf(func() []string { return w.ids(w.runs) }))
+	w.maybe(f, "task_run_id", w.anyOf(func() []string { return w.ids(w.tasks) }))
+	return f
 }
 
 // checkOrder compares the sort keys at each place, and that nothing foreign or double is there.
 func checkOrder(t *testing.T, kind, sort, shown string, want, got []object, offset int) {
 	t.Helper()
 	if sort == "" {
-		sort = map[string]string{"flow_runs": "ID_DESC", "task_runs": "ID_DESC"}[kind]
+		sort = map[string]string{"flow_runs": "ID_DESC", "task_runs": "ID_DESC", "logs": "TIMESTAMP_ASC"}[kind]
 	}
 	if sort == "" {
 		sort = "NAME_ASC"
@@ -436,6 +596,12 @@ func checkOrder(t *testing.T, kind, sort, shown string, want, got []object, offs
 	want = slices.Clone(want)
 	slices.SortStableFunc(want, func(a, b object) int {
 		c := cmp.Compare(key(a), key(b))
+		if kind == "logs" && name == "LEVEL" {
+			c = cmp.Compare(a["level"].(float64), b["level"].(float64))
+		}
+		if kind == "flow_runs" {
+			c = cmp.Or(c, cmp.Compare(a["id"].(string), b["id"].(string))) // ties go by id
+		}
 		if descending {
 			c = -c
 		}
@@ -449,6 +615,9 @@ func checkOrder(t *testing.T, kind, sort, shown string, want, got []object, offs
 		seen[o["id"]] = true
 		if key(o) != key(want[offset+i]) {
 			t.Fatalf("%s/filter %s: object %d has key %q, want %q", kind, shown, i, key(o), key(want[offset+i]))
+		}
+		if kind == "flow_runs" && o["id"] != want[offset+i]["id"] {
+			t.Fatalf("%s/filter %s: object %d is %s, want %s", kind, shown, i, o["id"], want[offset+i]["id"])
 		}
 	}
 }
