@@ -135,6 +135,8 @@ type ExplainItem struct {
 	Code    string `json:"code"`
 	Message string `json:"message"`
 	Unblock string `json:"unblock"`
+	// Command is the next command to type, "" when there is none.
+	Command string `json:"command,omitempty"`
 }
 
 // The codes of ExplainItem.
@@ -146,6 +148,9 @@ const (
 	ExplainQueuePaused            = "queue_paused"
 	ExplainQueueFull              = "queue_full"
 	ExplainNoLiveAgent            = "no_live_agent"
+	ExplainAgentsFull             = "agents_full"
+	ExplainTagLimitFull           = "tag_limit_full"
+	ExplainDeploymentFull         = "deployment_full"
 	ExplainReady                  = "ready"
 	ExplainOwned                  = "owned"
 	ExplainOwnerWithoutExpiry     = "owner_without_expiry"

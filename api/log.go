@@ -55,3 +55,9 @@ func (l *Log) AppendJSON(b []byte) []byte {
 
 // MarshalJSON encodes the log.
 func (l Log) MarshalJSON() ([]byte, error) { return l.AppendJSON(make([]byte, 0, 512)), nil }
+
+// LogPage is the answer of GET /flow_runs/{id}/logs.
+type LogPage struct {
+	Logs       []Log   `json:"logs"`
+	NextCursor *string `json:"next_cursor"` // where the list goes on; null at its end
+}

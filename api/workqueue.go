@@ -108,3 +108,25 @@ func (l ConcurrencyLimit) MarshalJSON() ([]byte, error) {
 	}
 	return json.Marshal(plain(l))
 }
+
+// QueueSlots is the answer of GET /work_queues/{id}/slots: who occupies a work queue, whether it has a limit or not.
+type QueueSlots struct {
+	WorkQueueID      ID          `json:"work_queue_id"`
+	ConcurrencyLimit *int        `json:"concurrency_limit"`
+	InUse            int         `json:"in_use"`
+	Slots            []QueueSlot `json:"slots"`
+	NextCursor       *string     `json:"next_cursor"` // where the list goes on; null at its end
+}
+
+// QueueSlot is one slot of a work queue and the flow run that holds it.
+type QueueSlot struct {
+	FlowRunID    ID        `json:"flow_run_id"`
+	FlowRunName  string    `json:"flow_run_name"`
+	DeploymentID *ID       `json:"deployment_id"`
+	StateType    StateType `json:"state_type"`
+	StateName    string    `json:"state_name"`
+	Since        Time      `json:"since"`
+	AgentID      *ID       `json:"agent_id"`
+	AgentName    *string   `json:"agent_name"`
+	LeaseOwner   *string   `json:"lease_owner"`
+}

@@ -17,12 +17,30 @@ type situation struct {
 	queues  []queueSituation // all of them
 	now     time.Time
 	renewed time.Time // when the run's lease was last renewed; zero: not known
+	// deployment is what limits the run beside its queues; nil: nothing.
+	deployment *limitSituation
+	// tags are full limits that task runs of the run wait for.
+	tags []limitSituation
+}
+
+// limitSituation is one limit and who occupies it.
+type limitSituation struct {
+	name    string
+	limit   int
+	inUse   int
+	holders []string // some of them, for people
+	overlap bool     // it concerns the runs of schedules alone, one at a time
+	waits   string   // the task run that waits, for a limit on a tag
 }
 
 type queueSituation struct {
 	queue      *row.WorkQueue
 	inUse      int
 	liveAgents []string // names of agents that serve it
+	// free says that one of them asks for work, or might: not all are known to be busy.
+	free    bool
+	busy    int      // how many runs they execute
+	holders []string // runs that occupy its slots, some of them
 }
 
 // explain says why a run is where it is and what would change that. It is pure.
@@ -31,9 +49,15 @@ func explain(s situation) api.Explanation {
 	e := api.Explanation{FlowRunID: idOf(run.Id), StateType: stateTypeOf(run.GetState().GetType()), StateName: run.GetState().GetName(), Reasons: []api.ExplainItem{}}
 	switch {
 	case terminal(run.GetState().GetType()):
-		e.Reasons = append(e.Reasons, item(api.ExplainTerminal, "The run has ended: "+describe(run.State)+".", "Start a new run of its deployment."))
+		e.Reasons = append(e.Reasons, item(api.ExplainTerminal, "The run has ended: "+describe(run.State)+".", "Make a new run with the same parameters.",
+			"sluice flow-run rerun "+e.FlowRunID.String()))
+		if run.State.Type != row.StateType_COMPLETED && len(run.DeploymentId) > 0 {
+			e.Reasons[0].Unblock = "Try it again, or make a new run with the same parameters (sluice flow-run rerun)."
+			e.Reasons[0].Command = "sluice flow-run retry " + e.FlowRunID.String()
+		}
 	case run.Lease != nil:
-		e.Reasons = append(e.Reasons, s.owned())
+		e.Reasons = append(s.tagLimits(), s.owned())
+		e.Waiting = len(e.Reasons) > 1
 	case run.GetState().GetType() == row.StateType_SCHEDULED:
 		e.Waiting = true
 		e.Reasons = s.scheduled()
@@ -45,14 +69,56 @@ func explain(s situation) api.Explanation {
 	default:
 		e.Reasons = append(e.Reasons, item(api.ExplainOwnerWithoutExpiry,
 			fmt.Sprintf("The run is %s, reported by a client that holds no lease. Nobody would notice if that client had died.", run.GetState().GetName()),
-			"If the client is gone, cancel the run with `sluice flow-run cancel`."))
+			"If the client is gone, cancel the run with `sluice flow-run cancel`.", "sluice flow-run cancel "+e.FlowRunID.String()))
+		if waits := s.tagLimits(); len(waits) > 0 {
+			e.Waiting, e.Reasons = true, append(waits, e.Reasons...)
+		}
 	}
 	e.Summary = e.Reasons[0].Message
 	return e
 }
 
-func item(code, message, unblock string) api.ExplainItem {
-	return api.ExplainItem{Code: code, Message: message, Unblock: unblock}
+// item makes a reason; the command is the next one to type, if there is one.
+func item(code, message, unblock string, command ...string) api.ExplainItem {
+	return api.ExplainItem{Code: code, Message: message, Unblock: unblock, Command: strings.Join(command, "")}
+}
+
+// tagLimits tells the limits that task runs of a run that goes on wait for.
+func (s situation) tagLimits() (reasons []api.ExplainItem) {
+	for _, l := range s.tags {
+		reasons = append(reasons, item(api.ExplainTagLimitFull,
+			fmt.Sprintf("Task run '%s' waits for the concurrency limit on tag '%s': %d of %d slots are in use%s.", l.waits, l.name, l.inUse, l.limit, heldBy(l.holders, l.inUse)),
+			fmt.Sprintf("Wait until one of them ends, or raise the limit: sluice concurrency-limit create %s N", argument(l.name)),
+			fmt.Sprintf("sluice concurrency-limit inspect %s", argument(l.name))))
+	}
+	return reasons
+}
+
+// heldBy names some of those who occupy slots.
+func heldBy(holders []string, all int) string {
+	if len(holders) == 0 {
+		return ""
+	}
+	text := ", by '" + strings.Join(holders, "', '") + "'"
+	if more := all - len(holders); more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	return text
+}
+
+// limited tells which limit beside those of the queues keeps the run, nil when none does. Limits of further kinds belong here.
+func (s situation) limited() []api.ExplainItem {
+	l := s.deployment
+	if l == nil || l.inUse < l.limit {
+		return nil
+	}
+	text, remedy := fmt.Sprintf("Its deployment '%s' may have %d runs at a time, and has %d%s.", l.name, l.limit, l.inUse, heldBy(l.holders, l.inUse)),
+		"Wait until one of them ends, or raise the deployment's concurrency limit."
+	if l.overlap {
+		text = fmt.Sprintf("Runs that the schedules of its deployment '%s' make must not overlap, and one goes on%s.", l.name, heldBy(l.holders, l.inUse))
+		remedy = "Wait until it ends, or allow the runs to overlap."
+	}
+	return []api.ExplainItem{item(api.ExplainDeploymentFull, text, remedy, "sluice flow-run ls --state Running --deployment "+idOf(s.run.DeploymentId).String())}
 }
 
 func describe(s *row.State) string {
@@ -86,7 +152,8 @@ func (s situation) scheduled() []api.ExplainItem {
 		if s.run.GetState().GetName() == orchestration.NameAwaitingRetry {
 			code, text = api.ExplainRetryScheduled, "The run is tried again at %s, in %s."
 		}
-		reasons = append(reasons, item(code, fmt.Sprintf(text, api.At(due), due.Sub(s.now).Round(time.Second)), "Wait until then, or start another run now with `sluice deployment run`."))
+		reasons = append(reasons, item(code, fmt.Sprintf(text, api.At(due), due.Sub(s.now).Round(time.Second)), "Wait until then, or start another run now with `sluice flow-run rerun`.",
+			"sluice flow-run rerun "+idOf(s.run.Id).String()))
 	}
 	blocked := s.blocked()
 	if waiting && len(blocked) == 1 && blocked[0].Code == api.ExplainReady {
@@ -101,23 +168,29 @@ func (s situation) blocked() []api.ExplainItem {
 		return []api.ExplainItem{item(api.ExplainNoDeployment, "The run belongs to no deployment, and work queues serve runs of deployments only.",
 			"Create a deployment of the flow and run that.")}
 	}
-	var reasons []api.ExplainItem
+	reasons := s.limited()
+	limited := len(reasons) > 0
 	var near []string
+	var nearest nearestQueue
 	matching := 0
 	for _, q := range s.queues {
 		if !orchestration.Matches(q.queue.Filter, s.run) {
 			near = append(near, fmt.Sprintf("'%s' wants %s", q.queue.Name, wants(q.queue.Filter)))
+			nearest.offer(q.queue, s.run)
 			continue
 		}
 		matching++
 		reason := s.queueReason(q)
 		if reason.Code == api.ExplainReady {
+			if limited {
+				return reasons[:1]
+			}
 			return []api.ExplainItem{reason}
 		}
 		reasons = append(reasons, reason)
 	}
 	if matching == 0 {
-		return []api.ExplainItem{noQueue(s.run, near)}
+		return append(reasons, noQueue(s.run, near, nearest))
 	}
 	return reasons
 }
@@ -126,12 +199,17 @@ func (s situation) queueReason(q queueSituation) api.ExplainItem {
 	name := q.queue.Name
 	switch {
 	case q.queue.IsPaused:
-		return item(api.ExplainQueuePaused, fmt.Sprintf("Work queue '%s' is paused.", name), "sluice work-queue resume "+argument(name))
+		return item(api.ExplainQueuePaused, fmt.Sprintf("Work queue '%s' is paused.", name), "sluice work-queue resume "+argument(name), "sluice work-queue resume "+argument(name))
 	case !orchestration.HasRoom(q.queue, q.inUse):
-		return item(api.ExplainQueueFull, fmt.Sprintf("Work queue '%s' is full: %d of %d slots are in use.", name, q.inUse, *q.queue.ConcurrencyLimit),
-			fmt.Sprintf("Wait until one of its runs ends, or raise the limit: sluice work-queue set-concurrency-limit %s N", argument(name)))
+		return item(api.ExplainQueueFull, fmt.Sprintf("Work queue '%s' is full: %d of %d slots are in use%s.", name, q.inUse, *q.queue.ConcurrencyLimit, heldBy(q.holders, q.inUse)),
+			fmt.Sprintf("Wait until one of its runs ends, or raise the limit: sluice work-queue set-concurrency-limit %s N", argument(name)),
+			"sluice work-queue slots "+argument(name))
 	case len(q.liveAgents) == 0:
 		return item(api.ExplainNoLiveAgent, fmt.Sprintf("No live agent serves work queue '%s'. (Agents of Orion are not counted: they do not register.)", name),
+			"sluice agent start "+argument(name), "sluice agent start "+argument(name))
+	case !q.free:
+		return item(api.ExplainAgentsFull, fmt.Sprintf("Every agent of work queue '%s' is busy and asks for no more: %s, with %d runs.", name, quoted(q.liveAgents), q.busy),
+			"Wait until one of their runs ends, start another agent, or one with a larger --limit: sluice agent start "+argument(name),
 			"sluice agent start "+argument(name))
 	}
 	return item(api.ExplainReady, fmt.Sprintf("The run is ready: work queue '%s' has room and is served by %s.", name, quoted(q.liveAgents)), "Nothing is needed.")
@@ -168,7 +246,43 @@ func quoted(names []string) string {
 	return "'" + strings.Join(names, "', '") + "'" + rest
 }
 
-func noQueue(run *row.FlowRun, near []string) api.ExplainItem {
+// nearestQueue is the queue that lacks the least to take a run.
+type nearestQueue struct {
+	queue *row.WorkQueue
+	fails []string
+}
+
+// offer keeps the queue of which the fewest criteria fail.
+func (n *nearestQueue) offer(q *row.WorkQueue, run *row.FlowRun) {
+	fails := failing(q.Filter, run)
+	if n.queue == nil || len(fails) < len(n.fails) {
+		n.queue, n.fails = q, fails
+	}
+}
+
+// failing lists, one by one, what of a filter a run does not meet.
+func failing(f *row.QueueFilter, run *row.FlowRun) (fails []string) {
+	if f.GetHasTags() {
+		for _, tag := range f.Tags {
+			if !slices.Contains(run.Tags, tag) {
+				fails = append(fails, "the run lacks the tag '"+tag+"'")
+			}
+		}
+	}
+	if f.GetHasDeploymentIds() && !slices.ContainsFunc(f.DeploymentIds, func(id []byte) bool { return string(id) == string(run.DeploymentId) }) {
+		fails = append(fails, "its deployment is not one of the queue's")
+	}
+	if f.GetHasFlowRunnerTypes() && (run.FlowRunner == nil || run.FlowRunner.Type == nil || !slices.Contains(f.FlowRunnerTypes, *run.FlowRunner.Type)) {
+		has := "none"
+		if run.FlowRunner != nil && run.FlowRunner.Type != nil {
+			has = "'" + *run.FlowRunner.Type + "'"
+		}
+		fails = append(fails, "its flow runner is "+has)
+	}
+	return fails
+}
+
+func noQueue(run *row.FlowRun, near []string, nearest nearestQueue) api.ExplainItem {
 	text := "No work queue takes the run: there is none at all."
 	if len(near) > 0 {
 		rest := ""
@@ -177,12 +291,15 @@ func noQueue(run *row.FlowRun, near []string) api.ExplainItem {
 			near = near[:mostNamed]
 		}
 		text = "No work queue takes the run: " + strings.Join(near, "; ") + rest + "."
+		if len(nearest.fails) > 0 {
+			text += " The nearest is '" + nearest.queue.Name + "': " + strings.Join(nearest.fails, ", and ") + "."
+		}
 	}
 	example := "sluice work-queue create NAME"
 	if len(run.Tags) > 0 {
 		example += " --tag " + word(run.Tags[len(run.Tags)-1])
 	}
-	return item(api.ExplainNoQueueMatches, text, "Create a work queue whose filter matches, for example: "+example)
+	return item(api.ExplainNoQueueMatches, text, "Create a work queue whose filter matches, for example: "+example, example)
 }
 
 // wants describes a filter.
@@ -217,31 +334,7 @@ func explainFlowRun(s *Server, x *exchange) error {
 		return err
 	}
 	defer view.Close()
-	run, err := view.FlowRun(id)
-	if err != nil {
-		return err
-	}
-	if run == nil {
-		return notFound(missing.flowRun)
-	}
-	in := situation{run: run, now: s.now(), renewed: presence.Renewed[id]}
-	agents := map[api.ID][]string{}
-	err = view.EachAgent(func(a *row.Agent) (bool, error) {
-		if presence.Agents[idOf(a.Id)].Live {
-			for _, q := range a.WorkQueueIds {
-				agents[idOf(q)] = append(agents[idOf(q)], a.Name)
-			}
-		}
-		return true, nil
-	})
-	if err != nil {
-		return err
-	}
-	err = view.EachWorkQueue(func(q *row.WorkQueue) (bool, error) {
-		used, err := view.SlotsInUse(idOf(q.Id))
-		in.queues = append(in.queues, queueSituation{queue: q, inUse: used, liveAgents: agents[idOf(q.Id)]})
-		return true, err
-	})
+	in, err := s.situation(view, id, presence)
 	if err != nil {
 		return err
 	}

@@ -31,6 +31,10 @@ func TestExplain(t *testing.T) {
 	paused, full := queue("paused", "dev"), queue("full", "dev")
 	paused.IsPaused, full.ConcurrencyLimit = true, &one
 	agents := []string{"a2", "a1"}
+	serves := func(q *row.WorkQueue, used int) queueSituation {
+		return queueSituation{queue: q, inUse: used, liveAgents: agents, free: true, holders: []string{"tan-lion"}}
+	}
+	busy := queueSituation{queue: queue("q", "dev"), liveAgents: agents, busy: 4}
 	cases := []struct {
 		name    string
 		run     *row.FlowRun
@@ -49,25 +53,32 @@ func TestExplain(t *testing.T) {
 		{"a run of a client without a lease", run(row.StateType_RUNNING, "Running", nil), nil, time.Time{}, "owner_without_expiry", []string{"holds no lease"}, false},
 		{"a run created Pending", run(row.StateType_PENDING, "Pending", func(r *row.FlowRun) { r.State.Timestamp = r.Created }), nil, time.Time{}, "pending_without_schedule", []string{"no agent takes"}, true},
 		{"a run whose time has not come", run(row.StateType_SCHEDULED, "Scheduled", func(r *row.FlowRun) { r.NextScheduledStartTime = us(90 * time.Second) }),
-			[]queueSituation{{queue("q", "dev"), 0, agents}}, time.Time{}, "not_due", []string{"in 1m30s"}, true},
+			[]queueSituation{serves(queue("q", "dev"), 0)}, time.Time{}, "not_due", []string{"in 1m30s"}, true},
 		{"what will keep it when its time has come is told too", run(row.StateType_SCHEDULED, "Scheduled", func(r *row.FlowRun) { r.NextScheduledStartTime = us(90 * time.Second) }),
-			[]queueSituation{{paused, 0, agents}}, time.Time{}, "not_due queue_paused", nil, true},
+			[]queueSituation{serves(paused, 0)}, time.Time{}, "not_due queue_paused", nil, true},
 		{"a retry", run(row.StateType_SCHEDULED, "AwaitingRetry", func(r *row.FlowRun) { r.NextScheduledStartTime = us(time.Second) }),
-			[]queueSituation{{queue("q"), 0, agents}}, time.Time{}, "retry_scheduled", nil, true},
+			[]queueSituation{serves(queue("q"), 0)}, time.Time{}, "retry_scheduled", nil, true},
 		{"a run without a deployment", run(row.StateType_SCHEDULED, "Late", func(r *row.FlowRun) { r.DeploymentId = nil }), nil, time.Time{}, "no_deployment", nil, true},
 		{"no queue at all", run(row.StateType_SCHEDULED, "Late", nil), nil, time.Time{}, "no_queue_matches", []string{"none at all", "--tag dev"}, true},
-		{"queues that want something else", run(row.StateType_SCHEDULED, "Late", nil), []queueSituation{{queue("prod", "prod"), 0, agents}}, time.Time{},
+		{"queues that want something else", run(row.StateType_SCHEDULED, "Late", nil), []queueSituation{serves(queue("prod", "prod"), 0)}, time.Time{},
 			"no_queue_matches", []string{"'prod' wants all tags of 'prod'"}, true},
-		{"a paused queue and a full one", run(row.StateType_SCHEDULED, "Late", nil), []queueSituation{{paused, 0, agents}, {full, 1, agents}}, time.Time{},
+		{"a paused queue and a full one", run(row.StateType_SCHEDULED, "Late", nil), []queueSituation{serves(paused, 0), serves(full, 1)}, time.Time{},
 			"queue_paused queue_full", []string{"'paused' is paused", "1 of 1 slots"}, true},
-		{"no agent", run(row.StateType_SCHEDULED, "Late", nil), []queueSituation{{full, 0, nil}}, time.Time{}, "no_live_agent", []string{"sluice agent start full"}, true},
+		{"no agent", run(row.StateType_SCHEDULED, "Late", nil), []queueSituation{{queue: full}}, time.Time{}, "no_live_agent", []string{"sluice agent start full"}, true},
 		{"commands with names that a shell would act on", run(row.StateType_SCHEDULED, "Late", nil), []queueSituation{
-			{queue("my queue; echo pwned", "dev"), 0, nil}, {queue("it's $(id)", "dev"), 0, nil}, {queue("-o", "dev"), 0, nil}, {queue("", "dev"), 0, nil}}, time.Time{},
+			{queue: queue("my queue; echo pwned", "dev")}, {queue: queue("it's $(id)", "dev")}, {queue: queue("-o", "dev")}, {queue: queue("", "dev")}}, time.Time{},
 			"no_live_agent no_live_agent no_live_agent no_live_agent",
 			[]string{"sluice agent start 'my queue; echo pwned'", `sluice agent start 'it'\''s $(id)'`, "sluice agent start -- -o", "sluice agent start ''"}, true},
 		{"a command with a tag that a shell would act on", run(row.StateType_SCHEDULED, "Late", func(r *row.FlowRun) { r.Tags = []string{"a|b"} }), nil, time.Time{},
 			"no_queue_matches", []string{"--tag 'a|b'"}, true},
-		{"one queue that works is enough", run(row.StateType_SCHEDULED, "Late", nil), []queueSituation{{paused, 0, nil}, {queue("q", "dev"), 0, agents}}, time.Time{},
+		{"agents that are all busy", run(row.StateType_SCHEDULED, "Late", nil), []queueSituation{busy}, time.Time{},
+			"agents_full", []string{"'a1', 'a2', with 4 runs", "sluice agent start q"}, true},
+		{"a full queue and who holds it", run(row.StateType_SCHEDULED, "Late", nil), []queueSituation{serves(full, 1)}, time.Time{},
+			"queue_full", []string{"in use, by 'tan-lion'.", "sluice work-queue slots full"}, true},
+		{"the criterion of the nearest queue that fails", run(row.StateType_SCHEDULED, "Late", nil),
+			[]queueSituation{serves(queue("far", "x", "y"), 0), serves(queue("near", "dev", "gpu"), 0)}, time.Time{},
+			"no_queue_matches", []string{"The nearest is 'near': the run lacks the tag 'gpu'."}, true},
+		{"one queue that works is enough", run(row.StateType_SCHEDULED, "Late", nil), []queueSituation{{queue: paused}, serves(queue("q", "dev"), 0)}, time.Time{},
 			"ready", []string{"'a1', 'a2'"}, true},
 	}
 	for _, c := range cases {
@@ -77,7 +88,7 @@ func TestExplain(t *testing.T) {
 			var codes, all []string
 			for _, r := range e.Reasons {
 				codes = append(codes, r.Code)
-				all = append(all, r.Message, r.Unblock)
+				all = append(all, r.Message, r.Unblock, r.Command)
 			}
 			if got := strings.Join(codes, " "); got != c.codes {
 				t.Errorf("codes %q, want %q", got, c.codes)

@@ -83,6 +83,7 @@ type Renewed struct {
 type AgentPresence struct {
 	LastSeen time.Time // zero: not since the present leader took over
 	Live     bool
+	Asking   bool // a claim of it waits for work
 }
 
 // Presence is what the leader remembers of heartbeats.

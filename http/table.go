@@ -31,6 +31,8 @@ func routes() []*route {
 		post("/flow_runs/{id}/retry", RoleOperator, retryFlowRun),
 		post("/flow_runs/{id}/rerun", RoleOperator, rerunFlowRun),
 		get("/flow_runs/{id}/explain", RoleViewer, explainFlowRun),
+		get("/flow_runs/{id}/logs", RoleViewer, searchLogs),
+		get("/flow_runs/{id}/logs/download", RoleViewer, downloadLogs).with(streaming),
 		get("/flow_runs/{id}/stream", RoleViewer, streamFlowRun).with(streaming),
 		get("/flow_run_states", RoleViewer, readFlowRunStates),
 		get("/flow_run_states/{id}", RoleViewer, readFlowRunState),
@@ -86,6 +88,7 @@ func routes() []*route {
 		get("/work_queues/{id}", RoleViewer, readWorkQueue),
 		patch("/work_queues/{id}", RoleOperator, updateWorkQueue),
 		del("/work_queues/{id}", RoleOperator, deleteWorkQueue),
+		get("/work_queues/{id}/slots", RoleViewer, readQueueSlots),
 		post("/work_queues/{id}/get_runs", RoleAgent, workQueueRuns),
 
 		post("/blocks", RoleDeployer, createBlock),

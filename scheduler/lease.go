@@ -49,6 +49,7 @@ type Renewed struct {
 type AgentPresence struct {
 	LastSeen time.Time
 	Live     bool
+	Asking   bool // a claim of it waits for work
 }
 
 // Presence is what the leader remembers of heartbeats. It is forgotten with the epoch.

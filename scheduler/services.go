@@ -151,7 +151,14 @@ func (s *Services) Presence(_ context.Context, flowRuns ...api.ID) (Presence, er
 	if now == nil {
 		return Presence{}, ErrEpochOver
 	}
-	return now.leases.presence(flowRuns), nil
+	p := now.leases.presence(flowRuns)
+	for id := range now.dispatcher.asking() {
+		if seen, known := p.Agents[id]; known {
+			seen.Asking = true
+			p.Agents[id] = seen
+		}
+	}
+	return p, nil
 }
 
 // Stats says how much waits, for metrics; nil while this node does not lead.

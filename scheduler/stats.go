@@ -139,3 +139,16 @@ func (h *dueHeap) Pop() any {
 	*h = old[:len(old)-1]
 	return r
 }
+
+// asking returns the agents that have a claim waiting. One that has none while runs are due is busy with others.
+func (d *dispatcher) asking() map[api.ID]struct{} {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	agents := make(map[api.ID]struct{}, len(d.demands))
+	for _, dm := range d.demands {
+		if !dm.finished() {
+			agents[dm.AgentID] = struct{}{}
+		}
+	}
+	return agents
+}

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"net/http"
+	"net/url"
 
 	"github.com/sluice-dev/sluice/api"
 )
@@ -63,4 +64,13 @@ func (c *Client) RetryFlowRun(ctx context.Context, id api.ID, retry api.FlowRunR
 // RerunFlowRun makes a new run with the parameters of another. It is repeated on an unknown outcome only with a key.
 func (c *Client) RerunFlowRun(ctx context.Context, id api.ID, rerun api.FlowRunRerun) (*api.FlowRun, error) {
 	return post[api.FlowRun](ctx, c, call{path: "/flow_runs/" + id.String() + "/rerun", body: rerun, harmless: rerun.IdempotencyKey != nil})
+}
+
+// QueueSlots lists the flow runs that occupy a work queue, from a cursor on ("" is the beginning).
+func (c *Client) QueueSlots(ctx context.Context, id api.ID, cursor string) (*api.QueueSlots, error) {
+	path := "/work_queues/" + id.String() + "/slots"
+	if cursor != "" {
+		path += "?cursor=" + url.QueryEscape(cursor)
+	}
+	return get[api.QueueSlots](ctx, c, path)
 }

@@ -186,10 +186,17 @@ func newRunInspect(a *app) *cobra.Command {
 	return runArgument(a, &cobra.Command{
 		Use:     "inspect RUN",
 		Short:   "Show a flow run as JSON",
-		Long:    "Show everything about a flow run as JSON, or in the format of -o.",
+		Long:    "Show everything about a flow run as JSON, or in the format of -o; without -o also, on stderr, why it waits.",
 		Example: "  sluice flow-run inspect tan-lion",
-		RunE: onRun(a, func(_ context.Context, _ *client.Client, run *api.FlowRun) error {
-			return a.printObject(run, run.ID.String(), run.Name)
+		RunE: onRun(a, func(ctx context.Context, c *client.Client, run *api.FlowRun) error {
+			if err := a.printObject(run, run.ID.String(), run.Name); err != nil || a.quiet || a.structured() {
+				return err
+			}
+			// For people, beside the object: why nothing happens.
+			if explanation, err := c.ExplainFlowRun(ctx, run.ID); err == nil && explanation.Waiting {
+				a.noteWhy(explanation)
+			}
+			return nil
 		}),
 	})
 }
@@ -220,4 +227,12 @@ func newRunExplain(a *app) *cobra.Command {
 			return a.printDone(explanation, run.ID.String(), run.Name, b.String())
 		}),
 	})
+}
+
+// noteWhy tells people why a run waits and the next command to type.
+func (a *app) noteWhy(e *api.Explanation) {
+	a.note("waiting: %s", e.Summary)
+	if len(e.Reasons) > 0 && e.Reasons[0].Command != "" {
+		a.note("try: %s", e.Reasons[0].Command)
+	}
 }

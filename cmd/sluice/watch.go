@@ -109,6 +109,42 @@ type following struct {
 	timeout      time.Duration
 }
 
+// waitBeforeWhy is how long a run that is watched may wait before it is said why, and between two looks.
+const waitBeforeWhy = 5 * time.Second
+
+// explainWhileItWaits tells on stderr why a run waits, and again when the reason changes, until the returned function is called or
+// the run has an owner. Nothing else tells that an agent is missing: no event says that nothing happens.
+func (a *app) explainWhileItWaits(ctx context.Context, c *client.Client, id api.ID) (end func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		tick := time.NewTicker(waitBeforeWhy)
+		defer tick.Stop()
+		told := ""
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+			}
+			e, err := c.ExplainFlowRun(ctx, id)
+			if err != nil {
+				continue // the stream says what is wrong
+			}
+			code := ""
+			if len(e.Reasons) > 0 {
+				code = e.Reasons[0].Code
+			}
+			if e.Waiting && code != told {
+				a.noteWhy(e)
+			}
+			told = code
+		}
+	}()
+	return func() { cancel(); <-done }
+}
+
 // errWatchTimeout ends the watching, not the run.
 var errWatchTimeout = errors.New("the time given for watching is over")
 
@@ -135,6 +171,10 @@ func (a *app) followRun(ctx context.Context, run *api.FlowRun, f following) erro
 		skip = max(0, len(logs)-f.tail)
 	}
 	var last *api.State
+	if f.states && !a.structured() && !a.quiet {
+		explained := a.explainWhileItWaits(watchCtx, c, run.ID)
+		defer explained()
+	}
 	err = c.StreamFlowRun(watchCtx, run.ID, f.logs, "", func(event client.Event) error {
 		switch event.Kind {
 		case api.EventLog:

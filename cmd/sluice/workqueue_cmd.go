@@ -19,7 +19,7 @@ func newWorkQueueCommand(a *app) *cobra.Command {
 		"Work queues collect the flow runs that their filters match; agents claim runs from them.",
 		"  sluice work-queue create --tag tutorial tutorial_queue\n  sluice work-queue ls",
 		newQueueCreate(a), newQueueEdit(a), newQueueList(a), newQueueInspect(a), newQueueSwitch(a, true), newQueueSwitch(a, false),
-		newQueueDelete(a), newQueuePreview(a), newQueueSetLimit(a), newQueueClearLimit(a))
+		newQueueDelete(a), newQueuePreview(a), newQueueReadRuns(a), newQueueSlots(a), newQueueSetLimit(a), newQueueClearLimit(a))
 }
 
 // queueArgument completes the names of queues for the only argument.
@@ -376,37 +376,114 @@ func newQueuePreview(a *app) *cobra.Command {
 		if err != nil {
 			return fmt.Errorf("preview work queue '%s': %w", queue.Name, err)
 		}
-		return printList(a, list[api.FlowRun]{
-			caption: "(**) denotes a late run",
-			columns: []column[api.FlowRun]{
-				{header: "Scheduled Start Time", right: true, sgr: sgrYellow, cell: func(r api.FlowRun, people bool) string {
-					if r.NextScheduledStartTime == nil {
-						return ""
+		return printList(a, dueList(runs, now))
+	})
+	return command
+}
+
+func newQueueReadRuns(a *app) *cobra.Command {
+	var limit int
+	command := queueArgument(a, &cobra.Command{
+		Use:     "read-runs QUEUE",
+		Short:   "Show the runs of a work queue that are due now",
+		Long:    "Show the runs a work queue would give out now, as many as its limit leaves room for. Nothing is claimed.",
+		Example: "  sluice work-queue read-runs tutorial_queue",
+	})
+	command.Flags().IntVar(&limit, "limit", api.MaxPage, "how many at most")
+	command.RunE = onQueue(a, func(ctx context.Context, c *client.Client, queue *api.WorkQueue, _ []string) error {
+		runs, err := c.WorkQueueRuns(ctx, queue.ID, api.GetRuns{Limit: &limit})
+		if err != nil {
+			return fmt.Errorf("read the runs of work queue '%s': %w", queue.Name, err)
+		}
+		return printList(a, dueList(runs, time.Now()))
+	})
+	return command
+}
+
+func newQueueSlots(a *app) *cobra.Command {
+	command := queueArgument(a, &cobra.Command{
+		Use:     "slots QUEUE",
+		Short:   "Show which flow runs occupy a work queue",
+		Long:    "Show which flow runs occupy a work queue: those of its runs that are Pending or Running, and who executes them.",
+		Example: "  sluice work-queue slots tutorial_queue",
+	})
+	command.RunE = onQueue(a, func(ctx context.Context, c *client.Client, queue *api.WorkQueue, _ []string) error {
+		var slots []api.QueueSlot
+		limit, cursor := "no limit", ""
+		for {
+			page, err := c.QueueSlots(ctx, queue.ID, cursor)
+			if err != nil {
+				return fmt.Errorf("read the slots of work queue '%s': %w", queue.Name, err)
+			}
+			slots = append(slots, page.Slots...)
+			if page.ConcurrencyLimit != nil {
+				limit = fmt.Sprintf("the limit is %d", *page.ConcurrencyLimit)
+			}
+			if page.NextCursor == nil {
+				break
+			}
+			cursor = *page.NextCursor
+		}
+		now := time.Now()
+		return printList(a, list[api.QueueSlot]{
+			title:   "Slots of " + queue.Name,
+			caption: fmt.Sprintf("%d in use; %s", len(slots), limit),
+			columns: []column[api.QueueSlot]{
+				{header: "Run ID", right: true, sgr: sgrCyan, cell: func(s api.QueueSlot, _ bool) string { return s.FlowRunID.String() }},
+				{header: "Name", fold: true, sgr: sgrGreen, cell: func(s api.QueueSlot, _ bool) string { return s.FlowRunName }},
+				{header: "State", cell: func(s api.QueueSlot, _ bool) string { return s.StateName }},
+				{header: "Since", sgr: sgrYellow, cell: func(s api.QueueSlot, people bool) string {
+					if people {
+						return since(s.Since.Time, now)
 					}
-					if !people {
-						return r.NextScheduledStartTime.String()
-					}
-					shown := r.NextScheduledStartTime.Local().Format("2006-01-02 15:04:05 MST") + " (" + since(r.NextScheduledStartTime.Time, now) + ")"
-					if r.NextScheduledStartTime.Before(now) {
-						shown += " (**)"
-					}
-					return shown
+					return s.Since.String()
 				}},
-				{header: "Run ID", sgr: sgrCyan, cell: func(r api.FlowRun, _ bool) string { return r.ID.String() }},
-				{header: "Name", fold: true, sgr: sgrGreen, cell: func(r api.FlowRun, _ bool) string { return r.Name }},
-				{header: "Deployment ID", sgr: sgrBlue, cell: func(r api.FlowRun, _ bool) string {
-					if r.DeploymentID == nil {
-						return ""
+				{header: "Owner", fold: true, sgr: sgrBlue, cell: func(s api.QueueSlot, _ bool) string {
+					if s.LeaseOwner == nil {
+						return "no lease"
 					}
-					return r.DeploymentID.String()
+					return *s.LeaseOwner
 				}},
 			},
-			items: runs,
-			id:    func(r api.FlowRun) string { return r.ID.String() },
-			name:  func(r api.FlowRun) string { return r.Name },
+			items: slots,
+			id:    func(s api.QueueSlot) string { return s.FlowRunID.String() },
+			name:  func(s api.QueueSlot) string { return s.FlowRunName },
 		})
 	})
 	return command
+}
+
+// dueList shows runs by when they are to start.
+func dueList(runs []api.FlowRun, now time.Time) list[api.FlowRun] {
+	return list[api.FlowRun]{
+		caption: "(**) denotes a late run",
+		columns: []column[api.FlowRun]{
+			{header: "Scheduled Start Time", right: true, sgr: sgrYellow, cell: func(r api.FlowRun, people bool) string {
+				if r.NextScheduledStartTime == nil {
+					return ""
+				}
+				if !people {
+					return r.NextScheduledStartTime.String()
+				}
+				shown := r.NextScheduledStartTime.Local().Format("2006-01-02 15:04:05 MST") + " (" + since(r.NextScheduledStartTime.Time, now) + ")"
+				if r.NextScheduledStartTime.Before(now) {
+					shown += " (**)"
+				}
+				return shown
+			}},
+			{header: "Run ID", sgr: sgrCyan, cell: func(r api.FlowRun, _ bool) string { return r.ID.String() }},
+			{header: "Name", fold: true, sgr: sgrGreen, cell: func(r api.FlowRun, _ bool) string { return r.Name }},
+			{header: "Deployment ID", sgr: sgrBlue, cell: func(r api.FlowRun, _ bool) string {
+				if r.DeploymentID == nil {
+					return ""
+				}
+				return r.DeploymentID.String()
+			}},
+		},
+		items: runs,
+		id:    func(r api.FlowRun) string { return r.ID.String() },
+		name:  func(r api.FlowRun) string { return r.Name },
+	}
 }
 
 // since says how long ago or ahead a moment is: "3 minutes ago", "in 2 hours".

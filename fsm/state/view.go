@@ -107,6 +107,18 @@ func (v *View) Slots(limitID api.ID) ([]api.ID, error) {
 	return ids, err
 }
 
+// EachSlot walks the slots of a limit that are in use, by the id of the run, behind one if `behind` is not nil.
+func (v *View) EachSlot(limitID api.ID, behind *api.ID, fn func(*row.Slot) (bool, error)) error {
+	lower, upper := placed(appendID(prefix(kindRow, slots.number), limitID[:]), behind, false)
+	return walk(v.r, lower, upper, false, func(_, value []byte) (bool, error) {
+		s, err := slots.decode(value)
+		if err != nil {
+			return false, err
+		}
+		return fn(s)
+	})
+}
+
 // Agent returns an agent by id.
 func (v *View) Agent(id api.ID) (*row.Agent, error) {
 	return agents.get(v.r, appendID(prefix(kindRow, agents.number), id[:]))
@@ -183,6 +195,34 @@ func (v *View) LogSegmentsAfter(flowRunID api.ID, index uint64, ordinal uint32, 
 	under := appendID(prefix(kindRow, logSegments.number), flowRunID[:])
 	lower := appendUint64(appendUint64(append([]byte(nil), under...), index), uint64(ordinal)+1)
 	return walk(v.r, lower, after(under), false, func(_, value []byte) (bool, error) {
+		segment, err := logSegments.decode(value)
+		if err != nil {
+			return false, err
+		}
+		return fn(segment)
+	})
+}
+
+// LogPlace is a batch of a flow run's logs.
+type LogPlace struct {
+	Index   uint64
+	Ordinal uint32
+}
+
+// WalkLogSegments walks the log batches of one flow run in the order they were accepted, or the other way round, beginning with the
+// one at `from`, nil is the first.
+func (v *View) WalkLogSegments(flowRunID api.ID, from *LogPlace, reverse bool, fn func(*row.LogSegment) (bool, error)) error {
+	under := appendID(prefix(kindRow, logSegments.number), flowRunID[:])
+	lower, upper := under, after(under)
+	if from != nil {
+		at := appendUint64(appendUint64(append([]byte(nil), under...), from.Index), uint64(from.Ordinal))
+		if reverse {
+			upper = append(at, 0)
+		} else {
+			lower = at
+		}
+	}
+	return walk(v.r, lower, upper, reverse, func(_, value []byte) (bool, error) {
 		segment, err := logSegments.decode(value)
 		if err != nil {
 			return false, err

@@ -55,6 +55,7 @@ type agentPresence struct {
 	ID       api.ID    `json:"id"`
 	LastSeen time.Time `json:"seen"`
 	Live     bool      `json:"live"`
+	Asking   bool      `json:"asking,omitempty"`
 }
 
 type renewedLease struct {
@@ -175,7 +176,7 @@ func (s *services) presence(ctx context.Context, flowRuns []api.ID) (scheduler.P
 	}
 	p = scheduler.Presence{Agents: map[api.ID]scheduler.AgentPresence{}, Renewed: map[api.ID]time.Time{}}
 	for _, x := range a.Agents {
-		p.Agents[x.ID] = scheduler.AgentPresence{LastSeen: x.LastSeen, Live: x.Live}
+		p.Agents[x.ID] = scheduler.AgentPresence{LastSeen: x.LastSeen, Live: x.Live, Asking: x.Asking}
 	}
 	for _, x := range a.Renewed {
 		p.Renewed[x.ID] = x.At
@@ -194,7 +195,7 @@ func (s *services) servePresence(ctx context.Context, body []byte) ([]byte, erro
 	}
 	var a presenceAnswer
 	for id, x := range p.Agents {
-		a.Agents = append(a.Agents, agentPresence{id, x.LastSeen, x.Live})
+		a.Agents = append(a.Agents, agentPresence{id, x.LastSeen, x.Live, x.Asking})
 	}
 	for id, at := range p.Renewed {
 		a.Renewed = append(a.Renewed, renewedLease{id, at})

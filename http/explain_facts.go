@@ -1,0 +1,148 @@
+package httpapi
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/sluice-dev/sluice/api"
+	"github.com/sluice-dev/sluice/fsm/orchestration"
+	"github.com/sluice-dev/sluice/fsm/row"
+	"github.com/sluice-dev/sluice/fsm/state"
+)
+
+// situation gathers what decides whether a run goes on.
+func (s *Server) situation(view *state.View, id api.ID, presence Presence) (situation, error) {
+	run, err := view.FlowRun(id)
+	if err != nil {
+		return situation{}, err
+	}
+	if run == nil {
+		return situation{}, notFound(missing.flowRun)
+	}
+	in := situation{run: run, now: s.now(), renewed: presence.Renewed[id]}
+	switch {
+	case terminal(run.GetState().GetType()):
+		return in, nil
+	case run.GetState().GetType() == row.StateType_RUNNING:
+		in.tags, err = fullTags(view, id)
+		return in, err
+	}
+	held := map[api.ID]int{}
+	err = view.LeasedFlowRuns(func(r *row.FlowRun) (bool, error) {
+		held[idOf(r.Lease.OwnerId)]++
+		return true, nil
+	})
+	if err != nil {
+		return in, err
+	}
+	serving := map[api.ID][]*row.Agent{}
+	err = view.EachAgent(func(a *row.Agent) (bool, error) {
+		if presence.Agents[idOf(a.Id)].Live {
+			for _, q := range a.WorkQueueIds {
+				serving[idOf(q)] = append(serving[idOf(q)], a)
+			}
+		}
+		return true, nil
+	})
+	if err != nil {
+		return in, err
+	}
+	err = view.EachWorkQueue(func(q *row.WorkQueue) (bool, error) {
+		used, err := view.SlotsInUse(idOf(q.Id))
+		one := queueSituation{queue: q, inUse: used}
+		for _, a := range serving[idOf(q.Id)] {
+			one.liveAgents = append(one.liveAgents, a.Name)
+			one.busy += held[idOf(a.Id)]
+			// One that neither asks nor executes anything is between two questions.
+			one.free = one.free || presence.Agents[idOf(a.Id)].Asking || held[idOf(a.Id)] == 0
+		}
+		if err == nil && q.ConcurrencyLimit != nil && !orchestration.HasRoom(q, used) {
+			one.holders, err = runsHolding(view, idOf(q.Id))
+		}
+		in.queues = append(in.queues, one)
+		return true, err
+	})
+	if err != nil {
+		return in, err
+	}
+	in.deployment, err = deploymentLimit(view, run)
+	return in, err
+}
+
+// runsHolding names some of the flow runs that occupy a limit.
+func runsHolding(view *state.View, limit api.ID) (names []string, err error) {
+	err = view.EachSlot(limit, nil, func(slot *row.Slot) (bool, error) {
+		run, err := view.FlowRun(idOf(slot.RunId))
+		if err == nil && run != nil {
+			names = append(names, run.Name)
+		}
+		return len(names) < mostNamed, err
+	})
+	return names, err
+}
+
+// deploymentLimit is the limit of the run's deployment that keeps it, nil when none does.
+func deploymentLimit(view *state.View, run *row.FlowRun) (*limitSituation, error) {
+	if len(run.DeploymentId) == 0 {
+		return nil, nil
+	}
+	d, err := view.Deployment(idOf(run.DeploymentId))
+	if err != nil || d == nil {
+		return nil, err
+	}
+	for _, g := range orchestration.Gates(d.Id, d.Policy) {
+		if g.Overlap && !run.AutoScheduled {
+			continue
+		}
+		used, err := view.SlotsInUse(g.ID)
+		if err != nil {
+			return nil, err
+		}
+		if used >= g.Limit {
+			holders, err := runsHolding(view, g.ID)
+			return &limitSituation{name: d.Name, limit: g.Limit, inUse: used, holders: holders, overlap: g.Overlap}, err
+		}
+	}
+	return nil, nil
+}
+
+// mostTaskRuns bounds how many task runs of a run are looked at.
+const mostTaskRuns = 500
+
+// fullTags finds the full limits that task runs of a run wait for.
+func fullTags(view *state.View, id api.ID) ([]limitSituation, error) {
+	full := map[string]*limitSituation{}
+	err := view.EachConcurrencyLimit(func(l *row.ConcurrencyLimit) (bool, error) {
+		used, err := view.SlotsInUse(idOf(l.Id))
+		if err == nil && used >= int(l.Limit) {
+			full[l.Tag] = &limitSituation{name: l.Tag, limit: int(l.Limit), inUse: used}
+			err = view.EachSlot(idOf(l.Id), nil, func(slot *row.Slot) (bool, error) {
+				task, err := view.TaskRun(idOf(slot.RunId))
+				if err == nil && task != nil {
+					full[l.Tag].holders = append(full[l.Tag].holders, task.Name)
+				}
+				return len(full[l.Tag].holders) < mostNamed, err
+			})
+		}
+		return true, err
+	})
+	if err != nil || len(full) == 0 {
+		return nil, err
+	}
+	var found []limitSituation
+	looked := 0
+	err = view.TaskRunsOfFlowRun(id, true, func(t *row.TaskRun) (bool, error) {
+		looked++
+		if t.GetState().GetType() == row.StateType_PENDING {
+			for _, tag := range t.Tags {
+				if l := full[tag]; l != nil && l.waits == "" {
+					l.waits = t.Name
+					found = append(found, *l)
+				}
+			}
+		}
+		return looked < mostTaskRuns, nil
+	})
+	slices.SortFunc(found, func(a, b limitSituation) int { return cmp.Compare(a.name, b.name) })
+	return found, err
+}
