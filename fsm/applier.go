@@ -205,6 +205,18 @@ func (a *applier) perform() (*command.Result, error) {
 		return a.prune(c.Prune)
 	case *command.Envelope_PruneCache:
 		return a.pruneCache(c.PruneCache)
+	case *command.Envelope_CreateWebhook:
+		return a.createWebhook(c.CreateWebhook)
+	case *command.Envelope_UpdateWebhook:
+		return a.updateWebhook(c.UpdateWebhook)
+	case *command.Envelope_DeleteWebhook:
+		return a.deleteWebhook(c.DeleteWebhook.Id)
+	case *command.Envelope_TestWebhook:
+		return a.testWebhook(c.TestWebhook)
+	case *command.Envelope_Redeliver:
+		return a.redeliver(c.Redeliver)
+	case *command.Envelope_SettleDeliveries:
+		return a.settleDeliveries(c.SettleDeliveries)
 	default:
 		return nil, command.ErrUnknownCommand
 	}
@@ -282,6 +294,8 @@ type cache struct {
 	queuesLoaded bool
 	limits       map[string]*row.ConcurrencyLimit // by tag
 	limitsLoaded bool
+	webhooks     []*row.Webhook // that are not paused
+	hooksLoaded  bool
 	policies     map[api.ID]*row.Policy // of deployments looked at lately
 }
 

@@ -248,6 +248,9 @@ func (a *applier) recordFlowRunState(e *state.FlowRunEdit, s *row.State) error {
 		}
 	}
 	a.emit(watch.Event{Topic: watch.TopicFlowRun, FlowRun: run})
+	if err := a.tellWebhooks(run); err != nil {
+		return err
+	}
 	if len(run.ParentTaskRunId) != 0 {
 		return a.mirrorSubflow(run, s)
 	}

@@ -55,6 +55,9 @@ type View interface {
 	CountFinishedRuns(deploymentID api.ID) (int64, error)
 	CountRunsWithLogs(deploymentID api.ID) (int64, error)
 	CountFlowRuns(t row.StateType) (int64, error)
+	EachWebhook(fn func(*row.Webhook) (more bool, err error)) error
+	// WaitingDeliveries walks what waits in the outbox for a webhook, the oldest first.
+	WaitingDeliveries(webhookID api.ID, fn func(*row.Delivery) (more bool, err error)) error
 	// ExpiredCacheEntries reports whether an entry of the task cache expired before that time.
 	ExpiredCacheEntries(before int64) (bool, error)
 
@@ -120,6 +123,8 @@ type Observer interface {
 	Pruned(reason PruneReason, table string, rows, bytes int64)
 	// RetentionSwept says that retention has looked at everything that might go, and whether it holds back for a jump of the time.
 	RetentionSwept(held bool)
+	// WebhookAttempt says what came of an attempt to deliver a message, and how long it took.
+	WebhookAttempt(outcome string, took time.Duration)
 }
 
 // noObserver is used when none is configured.
@@ -133,6 +138,7 @@ func (noObserver) RunsMade(int)              {}
 
 func (noObserver) Pruned(PruneReason, string, int64, int64) {}
 func (noObserver) RetentionSwept(bool)                      {}
+func (noObserver) WebhookAttempt(string, time.Duration)     {}
 
 // Epoch is one leader's reign.
 type Epoch struct {

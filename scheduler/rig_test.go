@@ -43,6 +43,7 @@ type rig struct {
 	log      *slog.Logger         // of the next epoch
 	services *Services
 	observed observed
+	deliver  Deliverer // of the first epoch
 
 	mu     sync.Mutex // guards what follows
 	index  uint64
@@ -93,6 +94,8 @@ func (o *observed) Pruned(reason PruneReason, table string, rows, _ int64) {
 	}
 	o.pruned[reason][table] += rows
 }
+
+func (o *observed) WebhookAttempt(string, time.Duration) {}
 
 func (o *observed) RetentionSwept(held bool) {
 	o.mu.Lock()
@@ -277,7 +280,7 @@ func (r *rig) lead() error {
 	_, index := r.apply(&command.Envelope{Command: &command.Envelope_LeaderEpoch{LeaderEpoch: &command.LeaderEpoch{Term: term, NodeId: "n1", ClusterId: "c"}}})
 	if r.services == nil {
 		services, err := New(Config{View: func() (View, error) { return r.machine.View() }, Events: r.machine.Events(), Clock: r.clock, Elapsed: r.elapsed,
-			Observer: &r.observed, LeaseTTL: r.leaseTTL, ChooseRuns: chooseByPrefix, Logger: r.log})
+			Observer: &r.observed, Deliver: r.deliver, LeaseTTL: r.leaseTTL, ChooseRuns: chooseByPrefix, Logger: r.log})
 		if err != nil {
 			r.t.Fatal(err)
 		}

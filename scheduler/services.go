@@ -29,6 +29,8 @@ type Config struct {
 	Observer Observer
 	// RetentionEvery is how often retention looks for what may go. Default one minute.
 	RetentionEvery time.Duration
+	// Deliver makes the attempts to deliver webhooks' messages; nil: they wait.
+	Deliver Deliverer
 	// ChooseRuns finds the runs of jobs; nil: a job with a filter fails.
 	ChooseRuns RunChooser
 	// Logger; nil discards.
@@ -207,13 +209,14 @@ type session struct {
 	purge        *purge
 	retire       *retire
 	retention    *retention
+	webhooks     *webhooks
 	jobs         *jobs
 }
 
 // begin rebuilds all services from the state as it is now.
 func (s *Services) begin(epoch Epoch) (*session, error) {
 	// Listening begins before the view is taken, so that nothing falls between them.
-	events := s.cfg.Events.Subscribe(watch.TopicFlowRun | watch.TopicDeployment | watch.TopicWorkQueue | watch.TopicAgent | watch.TopicJob)
+	events := s.cfg.Events.Subscribe(watch.TopicFlowRun | watch.TopicDeployment | watch.TopicWorkQueue | watch.TopicAgent | watch.TopicWebhook | watch.TopicJob)
 	view, err := s.cfg.View()
 	if err != nil {
 		return nil, fmt.Errorf("open a view: %w", err)
@@ -239,7 +242,7 @@ func (s *Services) begin(epoch Epoch) (*session, error) {
 		now.late.wake.set()
 		now.deadlines.wake.set()
 	}
-	return now, errors.Join(now.materializer.rebuild(view), now.leases.rebuild(view), now.dispatcher.rebuild(view))
+	return now, errors.Join(now.materializer.rebuild(view), now.leases.rebuild(view), now.dispatcher.rebuild(view), now.webhooks.rebuild(view))
 }
 
 // run serves until ctx ends or events were missed; then nothing of it runs any more.
@@ -247,7 +250,7 @@ func (n *session) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var all sync.WaitGroup
-	for _, service := range []func(context.Context) error{n.follow, n.materializer.run, n.dispatcher.run, n.leases.run, n.late.run, n.deadlines.run, n.purge.run, n.retire.run, n.retention.run, n.jobs.run} {
+	for _, service := range []func(context.Context) error{n.follow, n.materializer.run, n.dispatcher.run, n.leases.run, n.late.run, n.deadlines.run, n.purge.run, n.retire.run, n.retention.run, n.webhooks.run, n.jobs.run} {
 		all.Go(func() { cancel(service(ctx)) })
 	}
 	all.Wait()
@@ -285,6 +288,8 @@ func (n *session) follow(ctx context.Context) error {
 			n.dispatcher.observeQueue(e.WorkQueue, e.Deleted)
 		case watch.TopicJob:
 			n.jobs.observe(e.Job)
+		case watch.TopicWebhook:
+			n.webhooks.observe(e.Webhook, e.Delivery, e.Deleted)
 		case watch.TopicAgent:
 			if e.Deleted {
 				n.leases.forget(id16(e.Agent.Id))

@@ -27,6 +27,7 @@ var sampleFlow string
 // runDev runs a node, an agent and a sample deployment until ctx ends.
 func runDev(ctx context.Context, a *app, o serverOptions) error {
 	o.InternalAddr, o.GossipAddr = "127.0.0.1:0", ""
+	o.WebhookPrivate = true // it is for trying things on one machine
 	s, err := startInPlace(ctx, a, o)
 	if err != nil {
 		return err

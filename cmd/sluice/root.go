@@ -72,6 +72,7 @@ func newRootCommand(a *app) *cobra.Command {
 		newWorkQueueCommand(a),
 		newFlowRunCommand(a), newJobCommand(a),
 		newRetentionCommand(a),
+		newWebhookCommand(a),
 		newFlowRunCommand(a),
 		newStorageCommand(a),
 		newSecretsCommand(a),

@@ -42,6 +42,7 @@ type serverOptions struct {
 	DrainDelay      time.Duration // how long a stopping node serves on
 	Snapshots       node.SnapshotSchedule
 	Retention       node.RetentionDefaults
+	WebhookPrivate  bool // webhooks may reach private and loopback addresses
 	Membership      cluster.MembershipPolicy
 	Logger          *slog.Logger
 	Clock           cluster.Clock           // nil is the machine's
@@ -71,11 +72,12 @@ func (o *serverOptions) register(a *app, flags *pflag.FlagSet) {
 	flags.Int64Var(&o.DiskLowWater, "disk-low-water", 256<<20, "free bytes of the disk below which logs are refused, at half of it new runs, at a quarter every write; not much below 64 MiB, which the store may take at once")
 	flags.StringVar(&o.Secrets.File, "secrets-key-file", "", "file with the keys that encrypt secrets in blocks, 32 bytes in base64 a line, the same on all nodes; read again when it changes (default "+node.SecretsFile+" in the data directory; a single node makes it)")
 	bindSetting(flags, "data-dir", "http-addr", "disk-low-water", "secrets-key-file")
+	flags.BoolVar(&o.WebhookPrivate, "webhook-allow-private", false, "let webhooks reach private and loopback addresses, the same on all nodes (dev always does)")
 	o.Retention = node.RetentionDefaults{RunsMaxAge: node.DefaultRetention, LogsMaxAge: node.DefaultRetention}
 	flags.Var((*ageFlag)(&o.Retention.RunsMaxAge), "retention-runs-max-age", "how long a new cluster keeps finished runs, until `sluice retention set` says otherwise")
 	flags.Var((*ageFlag)(&o.Retention.LogsMaxAge), "retention-logs-max-age", "how long a new cluster keeps logs, likewise")
 	flags.DurationVar(&o.Retention.Every, "retention-interval", time.Minute, "how often the leader looks for what may go")
-	bindSetting(flags, "retention-runs-max-age", "retention-logs-max-age", "retention-interval")
+	bindSetting(flags, "webhook-allow-private", "retention-runs-max-age", "retention-logs-max-age", "retention-interval")
 }
 
 func (o *serverOptions) registerCluster(flags *pflag.FlagSet) {

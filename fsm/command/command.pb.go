@@ -187,7 +187,7 @@ func (x Result_Code) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Result_Code.Descriptor instead.
 func (Result_Code) EnumDescriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{52, 0}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{57, 0}
 }
 
 type StateResult_Status int32
@@ -239,7 +239,7 @@ func (x StateResult_Status) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use StateResult_Status.Descriptor instead.
 func (StateResult_Status) EnumDescriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{54, 0}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{59, 0}
 }
 
 // Envelope is one command with what every command carries. Session, sequence and the leader's time stamp stand in the
@@ -317,6 +317,12 @@ type Envelope struct {
 	//	*Envelope_NoteRetentionTime
 	//	*Envelope_Prune
 	//	*Envelope_PruneCache
+	//	*Envelope_CreateWebhook
+	//	*Envelope_UpdateWebhook
+	//	*Envelope_DeleteWebhook
+	//	*Envelope_TestWebhook
+	//	*Envelope_Redeliver
+	//	*Envelope_SettleDeliveries
 	Command isEnvelope_Command `protobuf_oneof:"command"`
 	// What the record of this write says beside actor, time and outcome; absent: the write leaves none.
 	Audit         *Audit `protobuf:"bytes,129,opt,name=audit,proto3" json:"audit,omitempty"`
@@ -970,6 +976,60 @@ func (x *Envelope) GetPruneCache() *PruneCache {
 	return nil
 }
 
+func (x *Envelope) GetCreateWebhook() *CreateWebhook {
+	if x != nil {
+		if x, ok := x.Command.(*Envelope_CreateWebhook); ok {
+			return x.CreateWebhook
+		}
+	}
+	return nil
+}
+
+func (x *Envelope) GetUpdateWebhook() *UpdateWebhook {
+	if x != nil {
+		if x, ok := x.Command.(*Envelope_UpdateWebhook); ok {
+			return x.UpdateWebhook
+		}
+	}
+	return nil
+}
+
+func (x *Envelope) GetDeleteWebhook() *Delete {
+	if x != nil {
+		if x, ok := x.Command.(*Envelope_DeleteWebhook); ok {
+			return x.DeleteWebhook
+		}
+	}
+	return nil
+}
+
+func (x *Envelope) GetTestWebhook() *TestWebhook {
+	if x != nil {
+		if x, ok := x.Command.(*Envelope_TestWebhook); ok {
+			return x.TestWebhook
+		}
+	}
+	return nil
+}
+
+func (x *Envelope) GetRedeliver() *Redeliver {
+	if x != nil {
+		if x, ok := x.Command.(*Envelope_Redeliver); ok {
+			return x.Redeliver
+		}
+	}
+	return nil
+}
+
+func (x *Envelope) GetSettleDeliveries() *SettleDeliveries {
+	if x != nil {
+		if x, ok := x.Command.(*Envelope_SettleDeliveries); ok {
+			return x.SettleDeliveries
+		}
+	}
+	return nil
+}
+
 func (x *Envelope) GetAudit() *Audit {
 	if x != nil {
 		return x.Audit
@@ -1233,6 +1293,30 @@ type Envelope_PruneCache struct {
 	PruneCache *PruneCache `protobuf:"bytes,163,opt,name=prune_cache,json=pruneCache,proto3,oneof"`
 }
 
+type Envelope_CreateWebhook struct {
+	CreateWebhook *CreateWebhook `protobuf:"bytes,164,opt,name=create_webhook,json=createWebhook,proto3,oneof"`
+}
+
+type Envelope_UpdateWebhook struct {
+	UpdateWebhook *UpdateWebhook `protobuf:"bytes,165,opt,name=update_webhook,json=updateWebhook,proto3,oneof"`
+}
+
+type Envelope_DeleteWebhook struct {
+	DeleteWebhook *Delete `protobuf:"bytes,166,opt,name=delete_webhook,json=deleteWebhook,proto3,oneof"`
+}
+
+type Envelope_TestWebhook struct {
+	TestWebhook *TestWebhook `protobuf:"bytes,167,opt,name=test_webhook,json=testWebhook,proto3,oneof"`
+}
+
+type Envelope_Redeliver struct {
+	Redeliver *Redeliver `protobuf:"bytes,168,opt,name=redeliver,proto3,oneof"`
+}
+
+type Envelope_SettleDeliveries struct {
+	SettleDeliveries *SettleDeliveries `protobuf:"bytes,169,opt,name=settle_deliveries,json=settleDeliveries,proto3,oneof"`
+}
+
 func (*Envelope_LeaderEpoch) isEnvelope_Command() {}
 
 func (*Envelope_BuildIndex) isEnvelope_Command() {}
@@ -1358,6 +1442,18 @@ func (*Envelope_NoteRetentionTime) isEnvelope_Command() {}
 func (*Envelope_Prune) isEnvelope_Command() {}
 
 func (*Envelope_PruneCache) isEnvelope_Command() {}
+
+func (*Envelope_CreateWebhook) isEnvelope_Command() {}
+
+func (*Envelope_UpdateWebhook) isEnvelope_Command() {}
+
+func (*Envelope_DeleteWebhook) isEnvelope_Command() {}
+
+func (*Envelope_TestWebhook) isEnvelope_Command() {}
+
+func (*Envelope_Redeliver) isEnvelope_Command() {}
+
+func (*Envelope_SettleDeliveries) isEnvelope_Command() {}
 
 // Audit is what a request tells of itself.
 type Audit struct {
@@ -5181,6 +5277,325 @@ func (x *Prune) GetKept() int64 {
 	return 0
 }
 
+type CreateWebhook struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Url           string                 `protobuf:"bytes,3,opt,name=url,proto3" json:"url,omitempty"`
+	SealedSecret  []byte                 `protobuf:"bytes,4,opt,name=sealed_secret,json=sealedSecret,proto3" json:"sealed_secret,omitempty"`
+	Filter        *row.WebhookFilter     `protobuf:"bytes,5,opt,name=filter,proto3" json:"filter,omitempty"`
+	Paused        bool                   `protobuf:"varint,6,opt,name=paused,proto3" json:"paused,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateWebhook) Reset() {
+	*x = CreateWebhook{}
+	mi := &file_fsm_command_command_proto_msgTypes[50]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateWebhook) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateWebhook) ProtoMessage() {}
+
+func (x *CreateWebhook) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_command_command_proto_msgTypes[50]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateWebhook.ProtoReflect.Descriptor instead.
+func (*CreateWebhook) Descriptor() ([]byte, []int) {
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{50}
+}
+
+func (x *CreateWebhook) GetId() []byte {
+	if x != nil {
+		return x.Id
+	}
+	return nil
+}
+
+func (x *CreateWebhook) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *CreateWebhook) GetUrl() string {
+	if x != nil {
+		return x.Url
+	}
+	return ""
+}
+
+func (x *CreateWebhook) GetSealedSecret() []byte {
+	if x != nil {
+		return x.SealedSecret
+	}
+	return nil
+}
+
+func (x *CreateWebhook) GetFilter() *row.WebhookFilter {
+	if x != nil {
+		return x.Filter
+	}
+	return nil
+}
+
+func (x *CreateWebhook) GetPaused() bool {
+	if x != nil {
+		return x.Paused
+	}
+	return false
+}
+
+type UpdateWebhook struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Name          *string                `protobuf:"bytes,2,opt,name=name,proto3,oneof" json:"name,omitempty"`
+	Url           *string                `protobuf:"bytes,3,opt,name=url,proto3,oneof" json:"url,omitempty"`
+	SealedSecret  []byte                 `protobuf:"bytes,4,opt,name=sealed_secret,json=sealedSecret,proto3" json:"sealed_secret,omitempty"` // empty: stays
+	Filter        *row.WebhookFilter     `protobuf:"bytes,5,opt,name=filter,proto3" json:"filter,omitempty"`                                 // absent: stays
+	Paused        *bool                  `protobuf:"varint,6,opt,name=paused,proto3,oneof" json:"paused,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpdateWebhook) Reset() {
+	*x = UpdateWebhook{}
+	mi := &file_fsm_command_command_proto_msgTypes[51]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpdateWebhook) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpdateWebhook) ProtoMessage() {}
+
+func (x *UpdateWebhook) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_command_command_proto_msgTypes[51]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpdateWebhook.ProtoReflect.Descriptor instead.
+func (*UpdateWebhook) Descriptor() ([]byte, []int) {
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{51}
+}
+
+func (x *UpdateWebhook) GetId() []byte {
+	if x != nil {
+		return x.Id
+	}
+	return nil
+}
+
+func (x *UpdateWebhook) GetName() string {
+	if x != nil && x.Name != nil {
+		return *x.Name
+	}
+	return ""
+}
+
+func (x *UpdateWebhook) GetUrl() string {
+	if x != nil && x.Url != nil {
+		return *x.Url
+	}
+	return ""
+}
+
+func (x *UpdateWebhook) GetSealedSecret() []byte {
+	if x != nil {
+		return x.SealedSecret
+	}
+	return nil
+}
+
+func (x *UpdateWebhook) GetFilter() *row.WebhookFilter {
+	if x != nil {
+		return x.Filter
+	}
+	return nil
+}
+
+func (x *UpdateWebhook) GetPaused() bool {
+	if x != nil && x.Paused != nil {
+		return *x.Paused
+	}
+	return false
+}
+
+// TestWebhook puts a message into the outbox that tells of no run.
+type TestWebhook struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	DeliveryId    []byte                 `protobuf:"bytes,2,opt,name=delivery_id,json=deliveryId,proto3" json:"delivery_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TestWebhook) Reset() {
+	*x = TestWebhook{}
+	mi := &file_fsm_command_command_proto_msgTypes[52]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TestWebhook) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TestWebhook) ProtoMessage() {}
+
+func (x *TestWebhook) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_command_command_proto_msgTypes[52]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TestWebhook.ProtoReflect.Descriptor instead.
+func (*TestWebhook) Descriptor() ([]byte, []int) {
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{52}
+}
+
+func (x *TestWebhook) GetId() []byte {
+	if x != nil {
+		return x.Id
+	}
+	return nil
+}
+
+func (x *TestWebhook) GetDeliveryId() []byte {
+	if x != nil {
+		return x.DeliveryId
+	}
+	return nil
+}
+
+// Redeliver puts a delivery that was made or given up back into the outbox.
+type Redeliver struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	WebhookId     []byte                 `protobuf:"bytes,1,opt,name=webhook_id,json=webhookId,proto3" json:"webhook_id,omitempty"`
+	DeliveryId    []byte                 `protobuf:"bytes,2,opt,name=delivery_id,json=deliveryId,proto3" json:"delivery_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Redeliver) Reset() {
+	*x = Redeliver{}
+	mi := &file_fsm_command_command_proto_msgTypes[53]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Redeliver) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Redeliver) ProtoMessage() {}
+
+func (x *Redeliver) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_command_command_proto_msgTypes[53]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Redeliver.ProtoReflect.Descriptor instead.
+func (*Redeliver) Descriptor() ([]byte, []int) {
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{53}
+}
+
+func (x *Redeliver) GetWebhookId() []byte {
+	if x != nil {
+		return x.WebhookId
+	}
+	return nil
+}
+
+func (x *Redeliver) GetDeliveryId() []byte {
+	if x != nil {
+		return x.DeliveryId
+	}
+	return nil
+}
+
+// SettleDeliveries records what came of attempts.
+type SettleDeliveries struct {
+	state         protoimpl.MessageState      `protogen:"open.v1"`
+	Outcomes      []*SettleDeliveries_Outcome `protobuf:"bytes,1,rep,name=outcomes,proto3" json:"outcomes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SettleDeliveries) Reset() {
+	*x = SettleDeliveries{}
+	mi := &file_fsm_command_command_proto_msgTypes[54]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SettleDeliveries) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SettleDeliveries) ProtoMessage() {}
+
+func (x *SettleDeliveries) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_command_command_proto_msgTypes[54]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SettleDeliveries.ProtoReflect.Descriptor instead.
+func (*SettleDeliveries) Descriptor() ([]byte, []int) {
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{54}
+}
+
+func (x *SettleDeliveries) GetOutcomes() []*SettleDeliveries_Outcome {
+	if x != nil {
+		return x.Outcomes
+	}
+	return nil
+}
+
 // PruneCache forgets entries of the task cache that expired before `before`, at most `limit`.
 type PruneCache struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -5192,7 +5607,7 @@ type PruneCache struct {
 
 func (x *PruneCache) Reset() {
 	*x = PruneCache{}
-	mi := &file_fsm_command_command_proto_msgTypes[50]
+	mi := &file_fsm_command_command_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5204,7 +5619,7 @@ func (x *PruneCache) String() string {
 func (*PruneCache) ProtoMessage() {}
 
 func (x *PruneCache) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[50]
+	mi := &file_fsm_command_command_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5217,7 +5632,7 @@ func (x *PruneCache) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PruneCache.ProtoReflect.Descriptor instead.
 func (*PruneCache) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{50}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *PruneCache) GetBefore() int64 {
@@ -5246,7 +5661,7 @@ type PutSavedSearch struct {
 
 func (x *PutSavedSearch) Reset() {
 	*x = PutSavedSearch{}
-	mi := &file_fsm_command_command_proto_msgTypes[51]
+	mi := &file_fsm_command_command_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5258,7 +5673,7 @@ func (x *PutSavedSearch) String() string {
 func (*PutSavedSearch) ProtoMessage() {}
 
 func (x *PutSavedSearch) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[51]
+	mi := &file_fsm_command_command_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5271,7 +5686,7 @@ func (x *PutSavedSearch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutSavedSearch.ProtoReflect.Descriptor instead.
 func (*PutSavedSearch) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{51}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *PutSavedSearch) GetId() []byte {
@@ -5313,7 +5728,7 @@ type Result struct {
 
 func (x *Result) Reset() {
 	*x = Result{}
-	mi := &file_fsm_command_command_proto_msgTypes[52]
+	mi := &file_fsm_command_command_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5325,7 +5740,7 @@ func (x *Result) String() string {
 func (*Result) ProtoMessage() {}
 
 func (x *Result) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[52]
+	mi := &file_fsm_command_command_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5338,7 +5753,7 @@ func (x *Result) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Result.ProtoReflect.Descriptor instead.
 func (*Result) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{52}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *Result) GetCode() Result_Code {
@@ -5418,7 +5833,7 @@ type Pruned struct {
 
 func (x *Pruned) Reset() {
 	*x = Pruned{}
-	mi := &file_fsm_command_command_proto_msgTypes[53]
+	mi := &file_fsm_command_command_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5430,7 +5845,7 @@ func (x *Pruned) String() string {
 func (*Pruned) ProtoMessage() {}
 
 func (x *Pruned) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[53]
+	mi := &file_fsm_command_command_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5443,7 +5858,7 @@ func (x *Pruned) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pruned.ProtoReflect.Descriptor instead.
 func (*Pruned) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{53}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *Pruned) GetRemoved() []*Pruned_Removed {
@@ -5494,7 +5909,7 @@ type StateResult struct {
 
 func (x *StateResult) Reset() {
 	*x = StateResult{}
-	mi := &file_fsm_command_command_proto_msgTypes[54]
+	mi := &file_fsm_command_command_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5506,7 +5921,7 @@ func (x *StateResult) String() string {
 func (*StateResult) ProtoMessage() {}
 
 func (x *StateResult) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[54]
+	mi := &file_fsm_command_command_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5519,7 +5934,7 @@ func (x *StateResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateResult.ProtoReflect.Descriptor instead.
 func (*StateResult) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{54}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *StateResult) GetStatus() StateResult_Status {
@@ -5575,7 +5990,7 @@ type CreateToken struct {
 
 func (x *CreateToken) Reset() {
 	*x = CreateToken{}
-	mi := &file_fsm_command_command_proto_msgTypes[55]
+	mi := &file_fsm_command_command_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5587,7 +6002,7 @@ func (x *CreateToken) String() string {
 func (*CreateToken) ProtoMessage() {}
 
 func (x *CreateToken) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[55]
+	mi := &file_fsm_command_command_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5600,7 +6015,7 @@ func (x *CreateToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateToken.ProtoReflect.Descriptor instead.
 func (*CreateToken) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{55}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *CreateToken) GetId() []byte {
@@ -5669,7 +6084,7 @@ type RevokeToken struct {
 
 func (x *RevokeToken) Reset() {
 	*x = RevokeToken{}
-	mi := &file_fsm_command_command_proto_msgTypes[56]
+	mi := &file_fsm_command_command_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5681,7 +6096,7 @@ func (x *RevokeToken) String() string {
 func (*RevokeToken) ProtoMessage() {}
 
 func (x *RevokeToken) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[56]
+	mi := &file_fsm_command_command_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5694,7 +6109,7 @@ func (x *RevokeToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeToken.ProtoReflect.Descriptor instead.
 func (*RevokeToken) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{56}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *RevokeToken) GetId() []byte {
@@ -5713,7 +6128,7 @@ type RecordAudit struct {
 
 func (x *RecordAudit) Reset() {
 	*x = RecordAudit{}
-	mi := &file_fsm_command_command_proto_msgTypes[57]
+	mi := &file_fsm_command_command_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5725,7 +6140,7 @@ func (x *RecordAudit) String() string {
 func (*RecordAudit) ProtoMessage() {}
 
 func (x *RecordAudit) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[57]
+	mi := &file_fsm_command_command_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5738,7 +6153,7 @@ func (x *RecordAudit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordAudit.ProtoReflect.Descriptor instead.
 func (*RecordAudit) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{57}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{62}
 }
 
 // TidyAccess removes up to `limit` of the oldest audit records that are older than audit_before or beyond the newest audit_keep, and
@@ -5755,7 +6170,7 @@ type TidyAccess struct {
 
 func (x *TidyAccess) Reset() {
 	*x = TidyAccess{}
-	mi := &file_fsm_command_command_proto_msgTypes[58]
+	mi := &file_fsm_command_command_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5767,7 +6182,7 @@ func (x *TidyAccess) String() string {
 func (*TidyAccess) ProtoMessage() {}
 
 func (x *TidyAccess) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[58]
+	mi := &file_fsm_command_command_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5780,7 +6195,7 @@ func (x *TidyAccess) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TidyAccess.ProtoReflect.Descriptor instead.
 func (*TidyAccess) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{58}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *TidyAccess) GetAuditBefore() int64 {
@@ -5821,7 +6236,7 @@ type UseTokens struct {
 
 func (x *UseTokens) Reset() {
 	*x = UseTokens{}
-	mi := &file_fsm_command_command_proto_msgTypes[59]
+	mi := &file_fsm_command_command_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5833,7 +6248,7 @@ func (x *UseTokens) String() string {
 func (*UseTokens) ProtoMessage() {}
 
 func (x *UseTokens) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[59]
+	mi := &file_fsm_command_command_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5846,7 +6261,7 @@ func (x *UseTokens) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UseTokens.ProtoReflect.Descriptor instead.
 func (*UseTokens) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{59}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *UseTokens) GetUses() []*UseTokens_Use {
@@ -5868,7 +6283,7 @@ type ScheduleRuns_Fire struct {
 
 func (x *ScheduleRuns_Fire) Reset() {
 	*x = ScheduleRuns_Fire{}
-	mi := &file_fsm_command_command_proto_msgTypes[60]
+	mi := &file_fsm_command_command_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5880,7 +6295,7 @@ func (x *ScheduleRuns_Fire) String() string {
 func (*ScheduleRuns_Fire) ProtoMessage() {}
 
 func (x *ScheduleRuns_Fire) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[60]
+	mi := &file_fsm_command_command_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5935,7 +6350,7 @@ type ClaimRuns_Wish struct {
 
 func (x *ClaimRuns_Wish) Reset() {
 	*x = ClaimRuns_Wish{}
-	mi := &file_fsm_command_command_proto_msgTypes[61]
+	mi := &file_fsm_command_command_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5947,7 +6362,7 @@ func (x *ClaimRuns_Wish) String() string {
 func (*ClaimRuns_Wish) ProtoMessage() {}
 
 func (x *ClaimRuns_Wish) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[61]
+	mi := &file_fsm_command_command_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5994,7 +6409,7 @@ type ClaimRuns_Pick struct {
 
 func (x *ClaimRuns_Pick) Reset() {
 	*x = ClaimRuns_Pick{}
-	mi := &file_fsm_command_command_proto_msgTypes[62]
+	mi := &file_fsm_command_command_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6006,7 +6421,7 @@ func (x *ClaimRuns_Pick) String() string {
 func (*ClaimRuns_Pick) ProtoMessage() {}
 
 func (x *ClaimRuns_Pick) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[62]
+	mi := &file_fsm_command_command_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6048,7 +6463,7 @@ type ExpireLeases_Expired struct {
 
 func (x *ExpireLeases_Expired) Reset() {
 	*x = ExpireLeases_Expired{}
-	mi := &file_fsm_command_command_proto_msgTypes[63]
+	mi := &file_fsm_command_command_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6060,7 +6475,7 @@ func (x *ExpireLeases_Expired) String() string {
 func (*ExpireLeases_Expired) ProtoMessage() {}
 
 func (x *ExpireLeases_Expired) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[63]
+	mi := &file_fsm_command_command_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6115,7 +6530,7 @@ type ResealBlocks_One struct {
 
 func (x *ResealBlocks_One) Reset() {
 	*x = ResealBlocks_One{}
-	mi := &file_fsm_command_command_proto_msgTypes[64]
+	mi := &file_fsm_command_command_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6127,7 +6542,7 @@ func (x *ResealBlocks_One) String() string {
 func (*ResealBlocks_One) ProtoMessage() {}
 
 func (x *ResealBlocks_One) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[64]
+	mi := &file_fsm_command_command_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6174,7 +6589,7 @@ type WriteLogs_Run struct {
 
 func (x *WriteLogs_Run) Reset() {
 	*x = WriteLogs_Run{}
-	mi := &file_fsm_command_command_proto_msgTypes[65]
+	mi := &file_fsm_command_command_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6186,7 +6601,7 @@ func (x *WriteLogs_Run) String() string {
 func (*WriteLogs_Run) ProtoMessage() {}
 
 func (x *WriteLogs_Run) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[65]
+	mi := &file_fsm_command_command_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6226,7 +6641,7 @@ type AdvanceJob_Target struct {
 
 func (x *AdvanceJob_Target) Reset() {
 	*x = AdvanceJob_Target{}
-	mi := &file_fsm_command_command_proto_msgTypes[66]
+	mi := &file_fsm_command_command_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6238,7 +6653,7 @@ func (x *AdvanceJob_Target) String() string {
 func (*AdvanceJob_Target) ProtoMessage() {}
 
 func (x *AdvanceJob_Target) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[66]
+	mi := &file_fsm_command_command_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6268,6 +6683,130 @@ func (x *AdvanceJob_Target) GetStateTimestamp() int64 {
 	return 0
 }
 
+type SettleDeliveries_Outcome struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	WebhookId     []byte                 `protobuf:"bytes,1,opt,name=webhook_id,json=webhookId,proto3" json:"webhook_id,omitempty"`
+	Index         uint64                 `protobuf:"varint,2,opt,name=index,proto3" json:"index,omitempty"`
+	Ordinal       uint32                 `protobuf:"varint,3,opt,name=ordinal,proto3" json:"ordinal,omitempty"`
+	Attempts      int32                  `protobuf:"varint,4,opt,name=attempts,proto3" json:"attempts,omitempty"` // with this one
+	Delivered     bool                   `protobuf:"varint,5,opt,name=delivered,proto3" json:"delivered,omitempty"`
+	GiveUp        bool                   `protobuf:"varint,6,opt,name=give_up,json=giveUp,proto3" json:"give_up,omitempty"`
+	NextAttempt   int64                  `protobuf:"varint,7,opt,name=next_attempt,json=nextAttempt,proto3" json:"next_attempt,omitempty"`
+	ResponseCode  int32                  `protobuf:"varint,8,opt,name=response_code,json=responseCode,proto3" json:"response_code,omitempty"`
+	Error         string                 `protobuf:"bytes,9,opt,name=error,proto3" json:"error,omitempty"`
+	Duration      int64                  `protobuf:"varint,10,opt,name=duration,proto3" json:"duration,omitempty"`
+	Pause         string                 `protobuf:"bytes,11,opt,name=pause,proto3" json:"pause,omitempty"` // why the webhook is paused, "" when it is not
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SettleDeliveries_Outcome) Reset() {
+	*x = SettleDeliveries_Outcome{}
+	mi := &file_fsm_command_command_proto_msgTypes[72]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SettleDeliveries_Outcome) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SettleDeliveries_Outcome) ProtoMessage() {}
+
+func (x *SettleDeliveries_Outcome) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_command_command_proto_msgTypes[72]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SettleDeliveries_Outcome.ProtoReflect.Descriptor instead.
+func (*SettleDeliveries_Outcome) Descriptor() ([]byte, []int) {
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{54, 0}
+}
+
+func (x *SettleDeliveries_Outcome) GetWebhookId() []byte {
+	if x != nil {
+		return x.WebhookId
+	}
+	return nil
+}
+
+func (x *SettleDeliveries_Outcome) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *SettleDeliveries_Outcome) GetOrdinal() uint32 {
+	if x != nil {
+		return x.Ordinal
+	}
+	return 0
+}
+
+func (x *SettleDeliveries_Outcome) GetAttempts() int32 {
+	if x != nil {
+		return x.Attempts
+	}
+	return 0
+}
+
+func (x *SettleDeliveries_Outcome) GetDelivered() bool {
+	if x != nil {
+		return x.Delivered
+	}
+	return false
+}
+
+func (x *SettleDeliveries_Outcome) GetGiveUp() bool {
+	if x != nil {
+		return x.GiveUp
+	}
+	return false
+}
+
+func (x *SettleDeliveries_Outcome) GetNextAttempt() int64 {
+	if x != nil {
+		return x.NextAttempt
+	}
+	return 0
+}
+
+func (x *SettleDeliveries_Outcome) GetResponseCode() int32 {
+	if x != nil {
+		return x.ResponseCode
+	}
+	return 0
+}
+
+func (x *SettleDeliveries_Outcome) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+func (x *SettleDeliveries_Outcome) GetDuration() int64 {
+	if x != nil {
+		return x.Duration
+	}
+	return 0
+}
+
+func (x *SettleDeliveries_Outcome) GetPause() string {
+	if x != nil {
+		return x.Pause
+	}
+	return ""
+}
+
 type Pruned_Removed struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Table         string                 `protobuf:"bytes,1,opt,name=table,proto3" json:"table,omitempty"`
@@ -6279,7 +6818,7 @@ type Pruned_Removed struct {
 
 func (x *Pruned_Removed) Reset() {
 	*x = Pruned_Removed{}
-	mi := &file_fsm_command_command_proto_msgTypes[67]
+	mi := &file_fsm_command_command_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6291,7 +6830,7 @@ func (x *Pruned_Removed) String() string {
 func (*Pruned_Removed) ProtoMessage() {}
 
 func (x *Pruned_Removed) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[67]
+	mi := &file_fsm_command_command_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6304,7 +6843,7 @@ func (x *Pruned_Removed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pruned_Removed.ProtoReflect.Descriptor instead.
 func (*Pruned_Removed) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{53, 0}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{58, 0}
 }
 
 func (x *Pruned_Removed) GetTable() string {
@@ -6338,7 +6877,7 @@ type UseTokens_Use struct {
 
 func (x *UseTokens_Use) Reset() {
 	*x = UseTokens_Use{}
-	mi := &file_fsm_command_command_proto_msgTypes[68]
+	mi := &file_fsm_command_command_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6350,7 +6889,7 @@ func (x *UseTokens_Use) String() string {
 func (*UseTokens_Use) ProtoMessage() {}
 
 func (x *UseTokens_Use) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[68]
+	mi := &file_fsm_command_command_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6363,7 +6902,7 @@ func (x *UseTokens_Use) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UseTokens_Use.ProtoReflect.Descriptor instead.
 func (*UseTokens_Use) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{59, 0}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{64, 0}
 }
 
 func (x *UseTokens_Use) GetId() []byte {
@@ -6384,7 +6923,7 @@ var File_fsm_command_command_proto protoreflect.FileDescriptor
 
 const file_fsm_command_command_proto_rawDesc = "" +
 	"\n" +
-	"\x19fsm/command/command.proto\x12\x11sluice.command.v1\x1a\x11fsm/row/row.proto\"\xd8%\n" +
+	"\x19fsm/command/command.proto\x12\x11sluice.command.v1\x1a\x11fsm/row/row.proto\"\x8f)\n" +
 	"\bEnvelope\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x1c\n" +
 	"\tnamespace\x18\x02 \x01(\tR\tnamespace\x12\x14\n" +
@@ -6471,7 +7010,13 @@ const file_fsm_command_command_proto_rawDesc = "" +
 	"\x13note_retention_time\x18\xa1\x01 \x01(\v2$.sluice.command.v1.NoteRetentionTimeH\x00R\x11noteRetentionTime\x121\n" +
 	"\x05prune\x18\xa2\x01 \x01(\v2\x18.sluice.command.v1.PruneH\x00R\x05prune\x12A\n" +
 	"\vprune_cache\x18\xa3\x01 \x01(\v2\x1d.sluice.command.v1.PruneCacheH\x00R\n" +
-	"pruneCache\x12/\n" +
+	"pruneCache\x12J\n" +
+	"\x0ecreate_webhook\x18\xa4\x01 \x01(\v2 .sluice.command.v1.CreateWebhookH\x00R\rcreateWebhook\x12J\n" +
+	"\x0eupdate_webhook\x18\xa5\x01 \x01(\v2 .sluice.command.v1.UpdateWebhookH\x00R\rupdateWebhook\x12C\n" +
+	"\x0edelete_webhook\x18\xa6\x01 \x01(\v2\x19.sluice.command.v1.DeleteH\x00R\rdeleteWebhook\x12D\n" +
+	"\ftest_webhook\x18\xa7\x01 \x01(\v2\x1e.sluice.command.v1.TestWebhookH\x00R\vtestWebhook\x12=\n" +
+	"\tredeliver\x18\xa8\x01 \x01(\v2\x1c.sluice.command.v1.RedeliverH\x00R\tredeliver\x12S\n" +
+	"\x11settle_deliveries\x18\xa9\x01 \x01(\v2#.sluice.command.v1.SettleDeliveriesH\x00R\x10settleDeliveries\x12/\n" +
 	"\x05audit\x18\x81\x01 \x01(\v2\x18.sluice.command.v1.AuditR\x05auditB\t\n" +
 	"\acommand\"\xb9\x01\n" +
 	"\x05Audit\x12\x19\n" +
@@ -6875,7 +7420,49 @@ const file_fsm_command_command_proto_rawDesc = "" +
 	"\x06Reason\x12\a\n" +
 	"\x03AGE\x10\x00\x12\t\n" +
 	"\x05COUNT\x10\x01\x12\t\n" +
-	"\x05TOTAL\x10\x02\":\n" +
+	"\x05TOTAL\x10\x02\"\xb8\x01\n" +
+	"\rCreateWebhook\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\fR\x02id\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x10\n" +
+	"\x03url\x18\x03 \x01(\tR\x03url\x12#\n" +
+	"\rsealed_secret\x18\x04 \x01(\fR\fsealedSecret\x124\n" +
+	"\x06filter\x18\x05 \x01(\v2\x1c.sluice.row.v1.WebhookFilterR\x06filter\x12\x16\n" +
+	"\x06paused\x18\x06 \x01(\bR\x06paused\"\xe3\x01\n" +
+	"\rUpdateWebhook\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\fR\x02id\x12\x17\n" +
+	"\x04name\x18\x02 \x01(\tH\x00R\x04name\x88\x01\x01\x12\x15\n" +
+	"\x03url\x18\x03 \x01(\tH\x01R\x03url\x88\x01\x01\x12#\n" +
+	"\rsealed_secret\x18\x04 \x01(\fR\fsealedSecret\x124\n" +
+	"\x06filter\x18\x05 \x01(\v2\x1c.sluice.row.v1.WebhookFilterR\x06filter\x12\x1b\n" +
+	"\x06paused\x18\x06 \x01(\bH\x02R\x06paused\x88\x01\x01B\a\n" +
+	"\x05_nameB\x06\n" +
+	"\x04_urlB\t\n" +
+	"\a_paused\">\n" +
+	"\vTestWebhook\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\fR\x02id\x12\x1f\n" +
+	"\vdelivery_id\x18\x02 \x01(\fR\n" +
+	"deliveryId\"K\n" +
+	"\tRedeliver\x12\x1d\n" +
+	"\n" +
+	"webhook_id\x18\x01 \x01(\fR\twebhookId\x12\x1f\n" +
+	"\vdelivery_id\x18\x02 \x01(\fR\n" +
+	"deliveryId\"\x99\x03\n" +
+	"\x10SettleDeliveries\x12G\n" +
+	"\boutcomes\x18\x01 \x03(\v2+.sluice.command.v1.SettleDeliveries.OutcomeR\boutcomes\x1a\xbb\x02\n" +
+	"\aOutcome\x12\x1d\n" +
+	"\n" +
+	"webhook_id\x18\x01 \x01(\fR\twebhookId\x12\x14\n" +
+	"\x05index\x18\x02 \x01(\x04R\x05index\x12\x18\n" +
+	"\aordinal\x18\x03 \x01(\rR\aordinal\x12\x1a\n" +
+	"\battempts\x18\x04 \x01(\x05R\battempts\x12\x1c\n" +
+	"\tdelivered\x18\x05 \x01(\bR\tdelivered\x12\x17\n" +
+	"\agive_up\x18\x06 \x01(\bR\x06giveUp\x12!\n" +
+	"\fnext_attempt\x18\a \x01(\x03R\vnextAttempt\x12#\n" +
+	"\rresponse_code\x18\b \x01(\x05R\fresponseCode\x12\x14\n" +
+	"\x05error\x18\t \x01(\tR\x05error\x12\x1a\n" +
+	"\bduration\x18\n" +
+	" \x01(\x03R\bduration\x12\x14\n" +
+	"\x05pause\x18\v \x01(\tR\x05pause\":\n" +
 	"\n" +
 	"PruneCache\x12\x16\n" +
 	"\x06before\x18\x01 \x01(\x03R\x06before\x12\x14\n" +
@@ -6970,94 +7557,101 @@ func file_fsm_command_command_proto_rawDescGZIP() []byte {
 }
 
 var file_fsm_command_command_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_fsm_command_command_proto_msgTypes = make([]protoimpl.MessageInfo, 69)
+var file_fsm_command_command_proto_msgTypes = make([]protoimpl.MessageInfo, 75)
 var file_fsm_command_command_proto_goTypes = []any{
-	(Prune_What)(0),              // 0: sluice.command.v1.Prune.What
-	(Prune_Reason)(0),            // 1: sluice.command.v1.Prune.Reason
-	(Result_Code)(0),             // 2: sluice.command.v1.Result.Code
-	(StateResult_Status)(0),      // 3: sluice.command.v1.StateResult.Status
-	(*Envelope)(nil),             // 4: sluice.command.v1.Envelope
-	(*Audit)(nil),                // 5: sluice.command.v1.Audit
-	(*Idempotency)(nil),          // 6: sluice.command.v1.Idempotency
-	(*LeaderEpoch)(nil),          // 7: sluice.command.v1.LeaderEpoch
-	(*BuildIndex)(nil),           // 8: sluice.command.v1.BuildIndex
-	(*RaiseVersion)(nil),         // 9: sluice.command.v1.RaiseVersion
-	(*Checkpoint)(nil),           // 10: sluice.command.v1.Checkpoint
-	(*Delete)(nil),               // 11: sluice.command.v1.Delete
-	(*CreateFlow)(nil),           // 12: sluice.command.v1.CreateFlow
-	(*UpdateFlow)(nil),           // 13: sluice.command.v1.UpdateFlow
-	(*ProposedState)(nil),        // 14: sluice.command.v1.ProposedState
-	(*CreateFlowRun)(nil),        // 15: sluice.command.v1.CreateFlowRun
-	(*UpdateFlowRun)(nil),        // 16: sluice.command.v1.UpdateFlowRun
-	(*SetState)(nil),             // 17: sluice.command.v1.SetState
-	(*CancelFlowRun)(nil),        // 18: sluice.command.v1.CancelFlowRun
-	(*StartLease)(nil),           // 19: sluice.command.v1.StartLease
-	(*CreateTaskRun)(nil),        // 20: sluice.command.v1.CreateTaskRun
-	(*PutDeployment)(nil),        // 21: sluice.command.v1.PutDeployment
-	(*PatchDeployment)(nil),      // 22: sluice.command.v1.PatchDeployment
-	(*ResolveConflicts)(nil),     // 23: sluice.command.v1.ResolveConflicts
-	(*EnforceDeadlines)(nil),     // 24: sluice.command.v1.EnforceDeadlines
-	(*PutSchedule)(nil),          // 25: sluice.command.v1.PutSchedule
-	(*DeleteSchedule)(nil),       // 26: sluice.command.v1.DeleteSchedule
-	(*BackfillRuns)(nil),         // 27: sluice.command.v1.BackfillRuns
-	(*SetScheduleActive)(nil),    // 28: sluice.command.v1.SetScheduleActive
-	(*ScheduleRuns)(nil),         // 29: sluice.command.v1.ScheduleRuns
-	(*CreateWorkQueue)(nil),      // 30: sluice.command.v1.CreateWorkQueue
-	(*UpdateWorkQueue)(nil),      // 31: sluice.command.v1.UpdateWorkQueue
-	(*RegisterAgent)(nil),        // 32: sluice.command.v1.RegisterAgent
-	(*ClaimRuns)(nil),            // 33: sluice.command.v1.ClaimRuns
-	(*ExpireLeases)(nil),         // 34: sluice.command.v1.ExpireLeases
-	(*MarkLate)(nil),             // 35: sluice.command.v1.MarkLate
-	(*PurgeClaims)(nil),          // 36: sluice.command.v1.PurgeClaims
-	(*CreateBlockSpec)(nil),      // 37: sluice.command.v1.CreateBlockSpec
-	(*CreateBlock)(nil),          // 38: sluice.command.v1.CreateBlock
-	(*UpdateBlock)(nil),          // 39: sluice.command.v1.UpdateBlock
-	(*ResealBlocks)(nil),         // 40: sluice.command.v1.ResealBlocks
-	(*SetDefaultStorage)(nil),    // 41: sluice.command.v1.SetDefaultStorage
-	(*PutConcurrencyLimit)(nil),  // 42: sluice.command.v1.PutConcurrencyLimit
-	(*WriteLogs)(nil),            // 43: sluice.command.v1.WriteLogs
-	(*PutBlobChunk)(nil),         // 44: sluice.command.v1.PutBlobChunk
-	(*DeleteBlob)(nil),           // 45: sluice.command.v1.DeleteBlob
-	(*RetryFlowRun)(nil),         // 46: sluice.command.v1.RetryFlowRun
-	(*RerunFlowRun)(nil),         // 47: sluice.command.v1.RerunFlowRun
-	(*CreateJob)(nil),            // 48: sluice.command.v1.CreateJob
-	(*AdvanceJob)(nil),           // 49: sluice.command.v1.AdvanceJob
-	(*CancelJob)(nil),            // 50: sluice.command.v1.CancelJob
-	(*SetRetention)(nil),         // 51: sluice.command.v1.SetRetention
-	(*NoteRetentionTime)(nil),    // 52: sluice.command.v1.NoteRetentionTime
-	(*Prune)(nil),                // 53: sluice.command.v1.Prune
-	(*PruneCache)(nil),           // 54: sluice.command.v1.PruneCache
-	(*PutSavedSearch)(nil),       // 55: sluice.command.v1.PutSavedSearch
-	(*Result)(nil),               // 56: sluice.command.v1.Result
-	(*Pruned)(nil),               // 57: sluice.command.v1.Pruned
-	(*StateResult)(nil),          // 58: sluice.command.v1.StateResult
-	(*CreateToken)(nil),          // 59: sluice.command.v1.CreateToken
-	(*RevokeToken)(nil),          // 60: sluice.command.v1.RevokeToken
-	(*RecordAudit)(nil),          // 61: sluice.command.v1.RecordAudit
-	(*TidyAccess)(nil),           // 62: sluice.command.v1.TidyAccess
-	(*UseTokens)(nil),            // 63: sluice.command.v1.UseTokens
-	(*ScheduleRuns_Fire)(nil),    // 64: sluice.command.v1.ScheduleRuns.Fire
-	(*ClaimRuns_Wish)(nil),       // 65: sluice.command.v1.ClaimRuns.Wish
-	(*ClaimRuns_Pick)(nil),       // 66: sluice.command.v1.ClaimRuns.Pick
-	(*ExpireLeases_Expired)(nil), // 67: sluice.command.v1.ExpireLeases.Expired
-	(*ResealBlocks_One)(nil),     // 68: sluice.command.v1.ResealBlocks.One
-	(*WriteLogs_Run)(nil),        // 69: sluice.command.v1.WriteLogs.Run
-	(*AdvanceJob_Target)(nil),    // 70: sluice.command.v1.AdvanceJob.Target
-	(*Pruned_Removed)(nil),       // 71: sluice.command.v1.Pruned.Removed
-	(*UseTokens_Use)(nil),        // 72: sluice.command.v1.UseTokens.Use
-	(row.StateType)(0),           // 73: sluice.row.v1.StateType
-	(*row.Data)(nil),             // 74: sluice.row.v1.Data
-	(*row.StateDetails)(nil),     // 75: sluice.row.v1.StateDetails
-	(*row.FlowRunner)(nil),       // 76: sluice.row.v1.FlowRunner
-	(*row.RunPolicy)(nil),        // 77: sluice.row.v1.RunPolicy
-	(row.Deployment_Catchup)(0),  // 78: sluice.row.v1.Deployment.Catchup
-	(*row.Retention)(nil),        // 79: sluice.row.v1.Retention
-	(*row.Policy)(nil),           // 80: sluice.row.v1.Policy
-	(*row.QueueFilter)(nil),      // 81: sluice.row.v1.QueueFilter
-	(row.Job_Action)(0),          // 82: sluice.row.v1.Job.Action
-	(*row.Grant)(nil),            // 83: sluice.row.v1.Grant
-	(row.TokenRole)(0),           // 84: sluice.row.v1.TokenRole
-	(*row.Log)(nil),              // 85: sluice.row.v1.Log
+	(Prune_What)(0),                  // 0: sluice.command.v1.Prune.What
+	(Prune_Reason)(0),                // 1: sluice.command.v1.Prune.Reason
+	(Result_Code)(0),                 // 2: sluice.command.v1.Result.Code
+	(StateResult_Status)(0),          // 3: sluice.command.v1.StateResult.Status
+	(*Envelope)(nil),                 // 4: sluice.command.v1.Envelope
+	(*Audit)(nil),                    // 5: sluice.command.v1.Audit
+	(*Idempotency)(nil),              // 6: sluice.command.v1.Idempotency
+	(*LeaderEpoch)(nil),              // 7: sluice.command.v1.LeaderEpoch
+	(*BuildIndex)(nil),               // 8: sluice.command.v1.BuildIndex
+	(*RaiseVersion)(nil),             // 9: sluice.command.v1.RaiseVersion
+	(*Checkpoint)(nil),               // 10: sluice.command.v1.Checkpoint
+	(*Delete)(nil),                   // 11: sluice.command.v1.Delete
+	(*CreateFlow)(nil),               // 12: sluice.command.v1.CreateFlow
+	(*UpdateFlow)(nil),               // 13: sluice.command.v1.UpdateFlow
+	(*ProposedState)(nil),            // 14: sluice.command.v1.ProposedState
+	(*CreateFlowRun)(nil),            // 15: sluice.command.v1.CreateFlowRun
+	(*UpdateFlowRun)(nil),            // 16: sluice.command.v1.UpdateFlowRun
+	(*SetState)(nil),                 // 17: sluice.command.v1.SetState
+	(*CancelFlowRun)(nil),            // 18: sluice.command.v1.CancelFlowRun
+	(*StartLease)(nil),               // 19: sluice.command.v1.StartLease
+	(*CreateTaskRun)(nil),            // 20: sluice.command.v1.CreateTaskRun
+	(*PutDeployment)(nil),            // 21: sluice.command.v1.PutDeployment
+	(*PatchDeployment)(nil),          // 22: sluice.command.v1.PatchDeployment
+	(*ResolveConflicts)(nil),         // 23: sluice.command.v1.ResolveConflicts
+	(*EnforceDeadlines)(nil),         // 24: sluice.command.v1.EnforceDeadlines
+	(*PutSchedule)(nil),              // 25: sluice.command.v1.PutSchedule
+	(*DeleteSchedule)(nil),           // 26: sluice.command.v1.DeleteSchedule
+	(*BackfillRuns)(nil),             // 27: sluice.command.v1.BackfillRuns
+	(*SetScheduleActive)(nil),        // 28: sluice.command.v1.SetScheduleActive
+	(*ScheduleRuns)(nil),             // 29: sluice.command.v1.ScheduleRuns
+	(*CreateWorkQueue)(nil),          // 30: sluice.command.v1.CreateWorkQueue
+	(*UpdateWorkQueue)(nil),          // 31: sluice.command.v1.UpdateWorkQueue
+	(*RegisterAgent)(nil),            // 32: sluice.command.v1.RegisterAgent
+	(*ClaimRuns)(nil),                // 33: sluice.command.v1.ClaimRuns
+	(*ExpireLeases)(nil),             // 34: sluice.command.v1.ExpireLeases
+	(*MarkLate)(nil),                 // 35: sluice.command.v1.MarkLate
+	(*PurgeClaims)(nil),              // 36: sluice.command.v1.PurgeClaims
+	(*CreateBlockSpec)(nil),          // 37: sluice.command.v1.CreateBlockSpec
+	(*CreateBlock)(nil),              // 38: sluice.command.v1.CreateBlock
+	(*UpdateBlock)(nil),              // 39: sluice.command.v1.UpdateBlock
+	(*ResealBlocks)(nil),             // 40: sluice.command.v1.ResealBlocks
+	(*SetDefaultStorage)(nil),        // 41: sluice.command.v1.SetDefaultStorage
+	(*PutConcurrencyLimit)(nil),      // 42: sluice.command.v1.PutConcurrencyLimit
+	(*WriteLogs)(nil),                // 43: sluice.command.v1.WriteLogs
+	(*PutBlobChunk)(nil),             // 44: sluice.command.v1.PutBlobChunk
+	(*DeleteBlob)(nil),               // 45: sluice.command.v1.DeleteBlob
+	(*RetryFlowRun)(nil),             // 46: sluice.command.v1.RetryFlowRun
+	(*RerunFlowRun)(nil),             // 47: sluice.command.v1.RerunFlowRun
+	(*CreateJob)(nil),                // 48: sluice.command.v1.CreateJob
+	(*AdvanceJob)(nil),               // 49: sluice.command.v1.AdvanceJob
+	(*CancelJob)(nil),                // 50: sluice.command.v1.CancelJob
+	(*SetRetention)(nil),             // 51: sluice.command.v1.SetRetention
+	(*NoteRetentionTime)(nil),        // 52: sluice.command.v1.NoteRetentionTime
+	(*Prune)(nil),                    // 53: sluice.command.v1.Prune
+	(*CreateWebhook)(nil),            // 54: sluice.command.v1.CreateWebhook
+	(*UpdateWebhook)(nil),            // 55: sluice.command.v1.UpdateWebhook
+	(*TestWebhook)(nil),              // 56: sluice.command.v1.TestWebhook
+	(*Redeliver)(nil),                // 57: sluice.command.v1.Redeliver
+	(*SettleDeliveries)(nil),         // 58: sluice.command.v1.SettleDeliveries
+	(*PruneCache)(nil),               // 59: sluice.command.v1.PruneCache
+	(*PutSavedSearch)(nil),           // 60: sluice.command.v1.PutSavedSearch
+	(*Result)(nil),                   // 61: sluice.command.v1.Result
+	(*Pruned)(nil),                   // 62: sluice.command.v1.Pruned
+	(*StateResult)(nil),              // 63: sluice.command.v1.StateResult
+	(*CreateToken)(nil),              // 64: sluice.command.v1.CreateToken
+	(*RevokeToken)(nil),              // 65: sluice.command.v1.RevokeToken
+	(*RecordAudit)(nil),              // 66: sluice.command.v1.RecordAudit
+	(*TidyAccess)(nil),               // 67: sluice.command.v1.TidyAccess
+	(*UseTokens)(nil),                // 68: sluice.command.v1.UseTokens
+	(*ScheduleRuns_Fire)(nil),        // 69: sluice.command.v1.ScheduleRuns.Fire
+	(*ClaimRuns_Wish)(nil),           // 70: sluice.command.v1.ClaimRuns.Wish
+	(*ClaimRuns_Pick)(nil),           // 71: sluice.command.v1.ClaimRuns.Pick
+	(*ExpireLeases_Expired)(nil),     // 72: sluice.command.v1.ExpireLeases.Expired
+	(*ResealBlocks_One)(nil),         // 73: sluice.command.v1.ResealBlocks.One
+	(*WriteLogs_Run)(nil),            // 74: sluice.command.v1.WriteLogs.Run
+	(*AdvanceJob_Target)(nil),        // 75: sluice.command.v1.AdvanceJob.Target
+	(*SettleDeliveries_Outcome)(nil), // 76: sluice.command.v1.SettleDeliveries.Outcome
+	(*Pruned_Removed)(nil),           // 77: sluice.command.v1.Pruned.Removed
+	(*UseTokens_Use)(nil),            // 78: sluice.command.v1.UseTokens.Use
+	(row.StateType)(0),               // 79: sluice.row.v1.StateType
+	(*row.Data)(nil),                 // 80: sluice.row.v1.Data
+	(*row.StateDetails)(nil),         // 81: sluice.row.v1.StateDetails
+	(*row.FlowRunner)(nil),           // 82: sluice.row.v1.FlowRunner
+	(*row.RunPolicy)(nil),            // 83: sluice.row.v1.RunPolicy
+	(row.Deployment_Catchup)(0),      // 84: sluice.row.v1.Deployment.Catchup
+	(*row.Retention)(nil),            // 85: sluice.row.v1.Retention
+	(*row.Policy)(nil),               // 86: sluice.row.v1.Policy
+	(*row.QueueFilter)(nil),          // 87: sluice.row.v1.QueueFilter
+	(row.Job_Action)(0),              // 88: sluice.row.v1.Job.Action
+	(*row.WebhookFilter)(nil),        // 89: sluice.row.v1.WebhookFilter
+	(*row.Grant)(nil),                // 90: sluice.row.v1.Grant
+	(row.TokenRole)(0),               // 91: sluice.row.v1.TokenRole
+	(*row.Log)(nil),                  // 92: sluice.row.v1.Log
 }
 var file_fsm_command_command_proto_depIdxs = []int32{
 	6,   // 0: sluice.command.v1.Envelope.idempotency:type_name -> sluice.command.v1.Idempotency
@@ -7112,65 +7706,74 @@ var file_fsm_command_command_proto_depIdxs = []int32{
 	25,  // 49: sluice.command.v1.Envelope.put_schedule:type_name -> sluice.command.v1.PutSchedule
 	26,  // 50: sluice.command.v1.Envelope.delete_schedule:type_name -> sluice.command.v1.DeleteSchedule
 	27,  // 51: sluice.command.v1.Envelope.backfill_runs:type_name -> sluice.command.v1.BackfillRuns
-	59,  // 52: sluice.command.v1.Envelope.create_token:type_name -> sluice.command.v1.CreateToken
-	60,  // 53: sluice.command.v1.Envelope.revoke_token:type_name -> sluice.command.v1.RevokeToken
-	61,  // 54: sluice.command.v1.Envelope.record_audit:type_name -> sluice.command.v1.RecordAudit
-	62,  // 55: sluice.command.v1.Envelope.tidy_access:type_name -> sluice.command.v1.TidyAccess
-	63,  // 56: sluice.command.v1.Envelope.use_tokens:type_name -> sluice.command.v1.UseTokens
-	55,  // 57: sluice.command.v1.Envelope.put_saved_search:type_name -> sluice.command.v1.PutSavedSearch
+	64,  // 52: sluice.command.v1.Envelope.create_token:type_name -> sluice.command.v1.CreateToken
+	65,  // 53: sluice.command.v1.Envelope.revoke_token:type_name -> sluice.command.v1.RevokeToken
+	66,  // 54: sluice.command.v1.Envelope.record_audit:type_name -> sluice.command.v1.RecordAudit
+	67,  // 55: sluice.command.v1.Envelope.tidy_access:type_name -> sluice.command.v1.TidyAccess
+	68,  // 56: sluice.command.v1.Envelope.use_tokens:type_name -> sluice.command.v1.UseTokens
+	60,  // 57: sluice.command.v1.Envelope.put_saved_search:type_name -> sluice.command.v1.PutSavedSearch
 	11,  // 58: sluice.command.v1.Envelope.delete_saved_search:type_name -> sluice.command.v1.Delete
 	40,  // 59: sluice.command.v1.Envelope.reseal_blocks:type_name -> sluice.command.v1.ResealBlocks
 	51,  // 60: sluice.command.v1.Envelope.set_retention:type_name -> sluice.command.v1.SetRetention
 	52,  // 61: sluice.command.v1.Envelope.note_retention_time:type_name -> sluice.command.v1.NoteRetentionTime
 	53,  // 62: sluice.command.v1.Envelope.prune:type_name -> sluice.command.v1.Prune
-	54,  // 63: sluice.command.v1.Envelope.prune_cache:type_name -> sluice.command.v1.PruneCache
-	5,   // 64: sluice.command.v1.Envelope.audit:type_name -> sluice.command.v1.Audit
-	73,  // 65: sluice.command.v1.ProposedState.type:type_name -> sluice.row.v1.StateType
-	74,  // 66: sluice.command.v1.ProposedState.data:type_name -> sluice.row.v1.Data
-	75,  // 67: sluice.command.v1.ProposedState.details:type_name -> sluice.row.v1.StateDetails
-	76,  // 68: sluice.command.v1.CreateFlowRun.flow_runner:type_name -> sluice.row.v1.FlowRunner
-	14,  // 69: sluice.command.v1.CreateFlowRun.state:type_name -> sluice.command.v1.ProposedState
-	77,  // 70: sluice.command.v1.CreateFlowRun.policy:type_name -> sluice.row.v1.RunPolicy
-	76,  // 71: sluice.command.v1.UpdateFlowRun.flow_runner:type_name -> sluice.row.v1.FlowRunner
-	14,  // 72: sluice.command.v1.SetState.state:type_name -> sluice.command.v1.ProposedState
-	14,  // 73: sluice.command.v1.CreateTaskRun.state:type_name -> sluice.command.v1.ProposedState
-	74,  // 74: sluice.command.v1.PutDeployment.flow_data:type_name -> sluice.row.v1.Data
-	76,  // 75: sluice.command.v1.PutDeployment.flow_runner:type_name -> sluice.row.v1.FlowRunner
-	78,  // 76: sluice.command.v1.PutDeployment.catchup:type_name -> sluice.row.v1.Deployment.Catchup
-	79,  // 77: sluice.command.v1.PutDeployment.retention:type_name -> sluice.row.v1.Retention
-	80,  // 78: sluice.command.v1.PutDeployment.policy:type_name -> sluice.row.v1.Policy
-	76,  // 79: sluice.command.v1.PatchDeployment.flow_runner:type_name -> sluice.row.v1.FlowRunner
-	78,  // 80: sluice.command.v1.PatchDeployment.catchup:type_name -> sluice.row.v1.Deployment.Catchup
-	80,  // 81: sluice.command.v1.PatchDeployment.policy:type_name -> sluice.row.v1.Policy
-	79,  // 82: sluice.command.v1.PatchDeployment.retention:type_name -> sluice.row.v1.Retention
-	64,  // 83: sluice.command.v1.BackfillRuns.fires:type_name -> sluice.command.v1.ScheduleRuns.Fire
-	64,  // 84: sluice.command.v1.ScheduleRuns.fires:type_name -> sluice.command.v1.ScheduleRuns.Fire
-	81,  // 85: sluice.command.v1.CreateWorkQueue.filter:type_name -> sluice.row.v1.QueueFilter
-	81,  // 86: sluice.command.v1.UpdateWorkQueue.filter:type_name -> sluice.row.v1.QueueFilter
-	65,  // 87: sluice.command.v1.ClaimRuns.wishes:type_name -> sluice.command.v1.ClaimRuns.Wish
-	67,  // 88: sluice.command.v1.ExpireLeases.expired:type_name -> sluice.command.v1.ExpireLeases.Expired
-	68,  // 89: sluice.command.v1.ResealBlocks.blocks:type_name -> sluice.command.v1.ResealBlocks.One
-	69,  // 90: sluice.command.v1.WriteLogs.runs:type_name -> sluice.command.v1.WriteLogs.Run
-	82,  // 91: sluice.command.v1.CreateJob.action:type_name -> sluice.row.v1.Job.Action
-	73,  // 92: sluice.command.v1.CreateJob.state_type:type_name -> sluice.row.v1.StateType
-	70,  // 93: sluice.command.v1.AdvanceJob.targets:type_name -> sluice.command.v1.AdvanceJob.Target
-	0,   // 94: sluice.command.v1.Prune.what:type_name -> sluice.command.v1.Prune.What
-	1,   // 95: sluice.command.v1.Prune.reason:type_name -> sluice.command.v1.Prune.Reason
-	2,   // 96: sluice.command.v1.Result.code:type_name -> sluice.command.v1.Result.Code
-	58,  // 97: sluice.command.v1.Result.state:type_name -> sluice.command.v1.StateResult
-	83,  // 98: sluice.command.v1.Result.grants:type_name -> sluice.row.v1.Grant
-	57,  // 99: sluice.command.v1.Result.pruned:type_name -> sluice.command.v1.Pruned
-	71,  // 100: sluice.command.v1.Pruned.removed:type_name -> sluice.command.v1.Pruned.Removed
-	3,   // 101: sluice.command.v1.StateResult.status:type_name -> sluice.command.v1.StateResult.Status
-	84,  // 102: sluice.command.v1.CreateToken.role:type_name -> sluice.row.v1.TokenRole
-	72,  // 103: sluice.command.v1.UseTokens.uses:type_name -> sluice.command.v1.UseTokens.Use
-	66,  // 104: sluice.command.v1.ClaimRuns.Wish.picks:type_name -> sluice.command.v1.ClaimRuns.Pick
-	85,  // 105: sluice.command.v1.WriteLogs.Run.logs:type_name -> sluice.row.v1.Log
-	106, // [106:106] is the sub-list for method output_type
-	106, // [106:106] is the sub-list for method input_type
-	106, // [106:106] is the sub-list for extension type_name
-	106, // [106:106] is the sub-list for extension extendee
-	0,   // [0:106] is the sub-list for field type_name
+	59,  // 63: sluice.command.v1.Envelope.prune_cache:type_name -> sluice.command.v1.PruneCache
+	54,  // 64: sluice.command.v1.Envelope.create_webhook:type_name -> sluice.command.v1.CreateWebhook
+	55,  // 65: sluice.command.v1.Envelope.update_webhook:type_name -> sluice.command.v1.UpdateWebhook
+	11,  // 66: sluice.command.v1.Envelope.delete_webhook:type_name -> sluice.command.v1.Delete
+	56,  // 67: sluice.command.v1.Envelope.test_webhook:type_name -> sluice.command.v1.TestWebhook
+	57,  // 68: sluice.command.v1.Envelope.redeliver:type_name -> sluice.command.v1.Redeliver
+	58,  // 69: sluice.command.v1.Envelope.settle_deliveries:type_name -> sluice.command.v1.SettleDeliveries
+	5,   // 70: sluice.command.v1.Envelope.audit:type_name -> sluice.command.v1.Audit
+	79,  // 71: sluice.command.v1.ProposedState.type:type_name -> sluice.row.v1.StateType
+	80,  // 72: sluice.command.v1.ProposedState.data:type_name -> sluice.row.v1.Data
+	81,  // 73: sluice.command.v1.ProposedState.details:type_name -> sluice.row.v1.StateDetails
+	82,  // 74: sluice.command.v1.CreateFlowRun.flow_runner:type_name -> sluice.row.v1.FlowRunner
+	14,  // 75: sluice.command.v1.CreateFlowRun.state:type_name -> sluice.command.v1.ProposedState
+	83,  // 76: sluice.command.v1.CreateFlowRun.policy:type_name -> sluice.row.v1.RunPolicy
+	82,  // 77: sluice.command.v1.UpdateFlowRun.flow_runner:type_name -> sluice.row.v1.FlowRunner
+	14,  // 78: sluice.command.v1.SetState.state:type_name -> sluice.command.v1.ProposedState
+	14,  // 79: sluice.command.v1.CreateTaskRun.state:type_name -> sluice.command.v1.ProposedState
+	80,  // 80: sluice.command.v1.PutDeployment.flow_data:type_name -> sluice.row.v1.Data
+	82,  // 81: sluice.command.v1.PutDeployment.flow_runner:type_name -> sluice.row.v1.FlowRunner
+	84,  // 82: sluice.command.v1.PutDeployment.catchup:type_name -> sluice.row.v1.Deployment.Catchup
+	85,  // 83: sluice.command.v1.PutDeployment.retention:type_name -> sluice.row.v1.Retention
+	86,  // 84: sluice.command.v1.PutDeployment.policy:type_name -> sluice.row.v1.Policy
+	82,  // 85: sluice.command.v1.PatchDeployment.flow_runner:type_name -> sluice.row.v1.FlowRunner
+	84,  // 86: sluice.command.v1.PatchDeployment.catchup:type_name -> sluice.row.v1.Deployment.Catchup
+	86,  // 87: sluice.command.v1.PatchDeployment.policy:type_name -> sluice.row.v1.Policy
+	85,  // 88: sluice.command.v1.PatchDeployment.retention:type_name -> sluice.row.v1.Retention
+	69,  // 89: sluice.command.v1.BackfillRuns.fires:type_name -> sluice.command.v1.ScheduleRuns.Fire
+	69,  // 90: sluice.command.v1.ScheduleRuns.fires:type_name -> sluice.command.v1.ScheduleRuns.Fire
+	87,  // 91: sluice.command.v1.CreateWorkQueue.filter:type_name -> sluice.row.v1.QueueFilter
+	87,  // 92: sluice.command.v1.UpdateWorkQueue.filter:type_name -> sluice.row.v1.QueueFilter
+	70,  // 93: sluice.command.v1.ClaimRuns.wishes:type_name -> sluice.command.v1.ClaimRuns.Wish
+	72,  // 94: sluice.command.v1.ExpireLeases.expired:type_name -> sluice.command.v1.ExpireLeases.Expired
+	73,  // 95: sluice.command.v1.ResealBlocks.blocks:type_name -> sluice.command.v1.ResealBlocks.One
+	74,  // 96: sluice.command.v1.WriteLogs.runs:type_name -> sluice.command.v1.WriteLogs.Run
+	88,  // 97: sluice.command.v1.CreateJob.action:type_name -> sluice.row.v1.Job.Action
+	79,  // 98: sluice.command.v1.CreateJob.state_type:type_name -> sluice.row.v1.StateType
+	75,  // 99: sluice.command.v1.AdvanceJob.targets:type_name -> sluice.command.v1.AdvanceJob.Target
+	0,   // 100: sluice.command.v1.Prune.what:type_name -> sluice.command.v1.Prune.What
+	1,   // 101: sluice.command.v1.Prune.reason:type_name -> sluice.command.v1.Prune.Reason
+	89,  // 102: sluice.command.v1.CreateWebhook.filter:type_name -> sluice.row.v1.WebhookFilter
+	89,  // 103: sluice.command.v1.UpdateWebhook.filter:type_name -> sluice.row.v1.WebhookFilter
+	76,  // 104: sluice.command.v1.SettleDeliveries.outcomes:type_name -> sluice.command.v1.SettleDeliveries.Outcome
+	2,   // 105: sluice.command.v1.Result.code:type_name -> sluice.command.v1.Result.Code
+	63,  // 106: sluice.command.v1.Result.state:type_name -> sluice.command.v1.StateResult
+	90,  // 107: sluice.command.v1.Result.grants:type_name -> sluice.row.v1.Grant
+	62,  // 108: sluice.command.v1.Result.pruned:type_name -> sluice.command.v1.Pruned
+	77,  // 109: sluice.command.v1.Pruned.removed:type_name -> sluice.command.v1.Pruned.Removed
+	3,   // 110: sluice.command.v1.StateResult.status:type_name -> sluice.command.v1.StateResult.Status
+	91,  // 111: sluice.command.v1.CreateToken.role:type_name -> sluice.row.v1.TokenRole
+	78,  // 112: sluice.command.v1.UseTokens.uses:type_name -> sluice.command.v1.UseTokens.Use
+	71,  // 113: sluice.command.v1.ClaimRuns.Wish.picks:type_name -> sluice.command.v1.ClaimRuns.Pick
+	92,  // 114: sluice.command.v1.WriteLogs.Run.logs:type_name -> sluice.row.v1.Log
+	115, // [115:115] is the sub-list for method output_type
+	115, // [115:115] is the sub-list for method input_type
+	115, // [115:115] is the sub-list for extension type_name
+	115, // [115:115] is the sub-list for extension extendee
+	0,   // [0:115] is the sub-list for field type_name
 }
 
 func init() { file_fsm_command_command_proto_init() }
@@ -7242,6 +7845,12 @@ func file_fsm_command_command_proto_init() {
 		(*Envelope_NoteRetentionTime)(nil),
 		(*Envelope_Prune)(nil),
 		(*Envelope_PruneCache)(nil),
+		(*Envelope_CreateWebhook)(nil),
+		(*Envelope_UpdateWebhook)(nil),
+		(*Envelope_DeleteWebhook)(nil),
+		(*Envelope_TestWebhook)(nil),
+		(*Envelope_Redeliver)(nil),
+		(*Envelope_SettleDeliveries)(nil),
 	}
 	file_fsm_command_command_proto_msgTypes[10].OneofWrappers = []any{}
 	file_fsm_command_command_proto_msgTypes[11].OneofWrappers = []any{}
@@ -7254,13 +7863,14 @@ func file_fsm_command_command_proto_init() {
 	file_fsm_command_command_proto_msgTypes[33].OneofWrappers = []any{}
 	file_fsm_command_command_proto_msgTypes[43].OneofWrappers = []any{}
 	file_fsm_command_command_proto_msgTypes[47].OneofWrappers = []any{}
+	file_fsm_command_command_proto_msgTypes[51].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fsm_command_command_proto_rawDesc), len(file_fsm_command_command_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   69,
+			NumMessages:   75,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -550,6 +550,55 @@ func (Job_Status) EnumDescriptor() ([]byte, []int) {
 	return file_fsm_row_row_proto_rawDescGZIP(), []int{32, 1}
 }
 
+type Delivery_Status int32
+
+const (
+	Delivery_PENDING   Delivery_Status = 0
+	Delivery_DELIVERED Delivery_Status = 1
+	Delivery_GIVEN_UP  Delivery_Status = 2
+)
+
+// Enum value maps for Delivery_Status.
+var (
+	Delivery_Status_name = map[int32]string{
+		0: "PENDING",
+		1: "DELIVERED",
+		2: "GIVEN_UP",
+	}
+	Delivery_Status_value = map[string]int32{
+		"PENDING":   0,
+		"DELIVERED": 1,
+		"GIVEN_UP":  2,
+	}
+)
+
+func (x Delivery_Status) Enum() *Delivery_Status {
+	p := new(Delivery_Status)
+	*p = x
+	return p
+}
+
+func (x Delivery_Status) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Delivery_Status) Descriptor() protoreflect.EnumDescriptor {
+	return file_fsm_row_row_proto_enumTypes[10].Descriptor()
+}
+
+func (Delivery_Status) Type() protoreflect.EnumType {
+	return &file_fsm_row_row_proto_enumTypes[10]
+}
+
+func (x Delivery_Status) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Delivery_Status.Descriptor instead.
+func (Delivery_Status) EnumDescriptor() ([]byte, []int) {
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{39, 0}
+}
+
 type Data struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Encoding      string                 `protobuf:"bytes,1,opt,name=encoding,proto3" json:"encoding,omitempty"`
@@ -4185,6 +4234,389 @@ func (x *Audit) GetAddress() string {
 	return ""
 }
 
+// WebhookFilter says which states of flow runs are told: those that meet every criterion that is given.
+type WebhookFilter struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	StateTypes    []StateType            `protobuf:"varint,1,rep,packed,name=state_types,json=stateTypes,proto3,enum=sluice.row.v1.StateType" json:"state_types,omitempty"`
+	StateNames    []string               `protobuf:"bytes,2,rep,name=state_names,json=stateNames,proto3" json:"state_names,omitempty"`
+	Tags          []string               `protobuf:"bytes,3,rep,name=tags,proto3" json:"tags,omitempty"` // the run has all of them
+	DeploymentIds [][]byte               `protobuf:"bytes,4,rep,name=deployment_ids,json=deploymentIds,proto3" json:"deployment_ids,omitempty"`
+	FlowIds       [][]byte               `protobuf:"bytes,5,rep,name=flow_ids,json=flowIds,proto3" json:"flow_ids,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WebhookFilter) Reset() {
+	*x = WebhookFilter{}
+	mi := &file_fsm_row_row_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WebhookFilter) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WebhookFilter) ProtoMessage() {}
+
+func (x *WebhookFilter) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_row_row_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WebhookFilter.ProtoReflect.Descriptor instead.
+func (*WebhookFilter) Descriptor() ([]byte, []int) {
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *WebhookFilter) GetStateTypes() []StateType {
+	if x != nil {
+		return x.StateTypes
+	}
+	return nil
+}
+
+func (x *WebhookFilter) GetStateNames() []string {
+	if x != nil {
+		return x.StateNames
+	}
+	return nil
+}
+
+func (x *WebhookFilter) GetTags() []string {
+	if x != nil {
+		return x.Tags
+	}
+	return nil
+}
+
+func (x *WebhookFilter) GetDeploymentIds() [][]byte {
+	if x != nil {
+		return x.DeploymentIds
+	}
+	return nil
+}
+
+func (x *WebhookFilter) GetFlowIds() [][]byte {
+	if x != nil {
+		return x.FlowIds
+	}
+	return nil
+}
+
+// Webhook is an address that is told of flow runs' states.
+type Webhook struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Created       int64                  `protobuf:"varint,2,opt,name=created,proto3" json:"created,omitempty"`
+	Updated       int64                  `protobuf:"varint,3,opt,name=updated,proto3" json:"updated,omitempty"`
+	Name          string                 `protobuf:"bytes,4,opt,name=name,proto3" json:"name,omitempty"`
+	Url           string                 `protobuf:"bytes,5,opt,name=url,proto3" json:"url,omitempty"`
+	SealedSecret  []byte                 `protobuf:"bytes,6,opt,name=sealed_secret,json=sealedSecret,proto3" json:"sealed_secret,omitempty"` // what deliveries are signed with
+	Filter        *WebhookFilter         `protobuf:"bytes,7,opt,name=filter,proto3" json:"filter,omitempty"`
+	Paused        bool                   `protobuf:"varint,8,opt,name=paused,proto3" json:"paused,omitempty"`
+	PausedReason  string                 `protobuf:"bytes,9,opt,name=paused_reason,json=pausedReason,proto3" json:"paused_reason,omitempty"`
+	Dropped       uint64                 `protobuf:"varint,10,opt,name=dropped,proto3" json:"dropped,omitempty"` // waiting deliveries that gave way to newer ones
+	Delivered     uint64                 `protobuf:"varint,11,opt,name=delivered,proto3" json:"delivered,omitempty"`
+	GivenUp       uint64                 `protobuf:"varint,12,opt,name=given_up,json=givenUp,proto3" json:"given_up,omitempty"`
+	LastDelivered int64                  `protobuf:"varint,13,opt,name=last_delivered,json=lastDelivered,proto3" json:"last_delivered,omitempty"`
+	LastFailed    int64                  `protobuf:"varint,14,opt,name=last_failed,json=lastFailed,proto3" json:"last_failed,omitempty"`
+	LastError     string                 `protobuf:"bytes,15,opt,name=last_error,json=lastError,proto3" json:"last_error,omitempty"` // "" once a delivery succeeded
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Webhook) Reset() {
+	*x = Webhook{}
+	mi := &file_fsm_row_row_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Webhook) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Webhook) ProtoMessage() {}
+
+func (x *Webhook) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_row_row_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Webhook.ProtoReflect.Descriptor instead.
+func (*Webhook) Descriptor() ([]byte, []int) {
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *Webhook) GetId() []byte {
+	if x != nil {
+		return x.Id
+	}
+	return nil
+}
+
+func (x *Webhook) GetCreated() int64 {
+	if x != nil {
+		return x.Created
+	}
+	return 0
+}
+
+func (x *Webhook) GetUpdated() int64 {
+	if x != nil {
+		return x.Updated
+	}
+	return 0
+}
+
+func (x *Webhook) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Webhook) GetUrl() string {
+	if x != nil {
+		return x.Url
+	}
+	return ""
+}
+
+func (x *Webhook) GetSealedSecret() []byte {
+	if x != nil {
+		return x.SealedSecret
+	}
+	return nil
+}
+
+func (x *Webhook) GetFilter() *WebhookFilter {
+	if x != nil {
+		return x.Filter
+	}
+	return nil
+}
+
+func (x *Webhook) GetPaused() bool {
+	if x != nil {
+		return x.Paused
+	}
+	return false
+}
+
+func (x *Webhook) GetPausedReason() string {
+	if x != nil {
+		return x.PausedReason
+	}
+	return ""
+}
+
+func (x *Webhook) GetDropped() uint64 {
+	if x != nil {
+		return x.Dropped
+	}
+	return 0
+}
+
+func (x *Webhook) GetDelivered() uint64 {
+	if x != nil {
+		return x.Delivered
+	}
+	return 0
+}
+
+func (x *Webhook) GetGivenUp() uint64 {
+	if x != nil {
+		return x.GivenUp
+	}
+	return 0
+}
+
+func (x *Webhook) GetLastDelivered() int64 {
+	if x != nil {
+		return x.LastDelivered
+	}
+	return 0
+}
+
+func (x *Webhook) GetLastFailed() int64 {
+	if x != nil {
+		return x.LastFailed
+	}
+	return 0
+}
+
+func (x *Webhook) GetLastError() string {
+	if x != nil {
+		return x.LastError
+	}
+	return ""
+}
+
+// Delivery is one message to a webhook: it waits in the outbox until it is delivered or given up, then it is a line of the log.
+type Delivery struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	WebhookId     []byte                 `protobuf:"bytes,1,opt,name=webhook_id,json=webhookId,proto3" json:"webhook_id,omitempty"`
+	Index         uint64                 `protobuf:"varint,2,opt,name=index,proto3" json:"index,omitempty"` // with ordinal: the place in the log of what it tells of
+	Ordinal       uint32                 `protobuf:"varint,3,opt,name=ordinal,proto3" json:"ordinal,omitempty"`
+	Id            []byte                 `protobuf:"bytes,4,opt,name=id,proto3" json:"id,omitempty"`
+	Created       int64                  `protobuf:"varint,5,opt,name=created,proto3" json:"created,omitempty"`
+	Status        Delivery_Status        `protobuf:"varint,6,opt,name=status,proto3,enum=sluice.row.v1.Delivery_Status" json:"status,omitempty"`
+	Attempts      int32                  `protobuf:"varint,7,opt,name=attempts,proto3" json:"attempts,omitempty"`
+	NextAttempt   int64                  `protobuf:"varint,8,opt,name=next_attempt,json=nextAttempt,proto3" json:"next_attempt,omitempty"`
+	Finished      int64                  `protobuf:"varint,9,opt,name=finished,proto3" json:"finished,omitempty"`
+	ResponseCode  int32                  `protobuf:"varint,10,opt,name=response_code,json=responseCode,proto3" json:"response_code,omitempty"` // of the last attempt, 0: there was no response
+	Error         string                 `protobuf:"bytes,11,opt,name=error,proto3" json:"error,omitempty"`
+	Duration      int64                  `protobuf:"varint,12,opt,name=duration,proto3" json:"duration,omitempty"` // of the last attempt, µs
+	Test          bool                   `protobuf:"varint,13,opt,name=test,proto3" json:"test,omitempty"`
+	FlowRun       *FlowRun               `protobuf:"bytes,14,opt,name=flow_run,json=flowRun,proto3" json:"flow_run,omitempty"` // as it was, without parameters and data; absent in a test
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Delivery) Reset() {
+	*x = Delivery{}
+	mi := &file_fsm_row_row_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Delivery) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Delivery) ProtoMessage() {}
+
+func (x *Delivery) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_row_row_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Delivery.ProtoReflect.Descriptor instead.
+func (*Delivery) Descriptor() ([]byte, []int) {
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{39}
+}
+
+func (x *Delivery) GetWebhookId() []byte {
+	if x != nil {
+		return x.WebhookId
+	}
+	return nil
+}
+
+func (x *Delivery) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *Delivery) GetOrdinal() uint32 {
+	if x != nil {
+		return x.Ordinal
+	}
+	return 0
+}
+
+func (x *Delivery) GetId() []byte {
+	if x != nil {
+		return x.Id
+	}
+	return nil
+}
+
+func (x *Delivery) GetCreated() int64 {
+	if x != nil {
+		return x.Created
+	}
+	return 0
+}
+
+func (x *Delivery) GetStatus() Delivery_Status {
+	if x != nil {
+		return x.Status
+	}
+	return Delivery_PENDING
+}
+
+func (x *Delivery) GetAttempts() int32 {
+	if x != nil {
+		return x.Attempts
+	}
+	return 0
+}
+
+func (x *Delivery) GetNextAttempt() int64 {
+	if x != nil {
+		return x.NextAttempt
+	}
+	return 0
+}
+
+func (x *Delivery) GetFinished() int64 {
+	if x != nil {
+		return x.Finished
+	}
+	return 0
+}
+
+func (x *Delivery) GetResponseCode() int32 {
+	if x != nil {
+		return x.ResponseCode
+	}
+	return 0
+}
+
+func (x *Delivery) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+func (x *Delivery) GetDuration() int64 {
+	if x != nil {
+		return x.Duration
+	}
+	return 0
+}
+
+func (x *Delivery) GetTest() bool {
+	if x != nil {
+		return x.Test
+	}
+	return false
+}
+
+func (x *Delivery) GetFlowRun() *FlowRun {
+	if x != nil {
+		return x.FlowRun
+	}
+	return nil
+}
+
 var File_fsm_row_row_proto protoreflect.FileDescriptor
 
 const file_fsm_row_row_proto_rawDesc = "" +
@@ -4612,7 +5044,55 @@ const file_fsm_row_row_proto_rawDesc = "" +
 	" \x01(\tR\aoutcome\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\v \x01(\tR\trequestId\x12\x18\n" +
-	"\aaddress\x18\f \x01(\tR\aaddress*s\n" +
+	"\aaddress\x18\f \x01(\tR\aaddress\"\xc1\x01\n" +
+	"\rWebhookFilter\x129\n" +
+	"\vstate_types\x18\x01 \x03(\x0e2\x18.sluice.row.v1.StateTypeR\n" +
+	"stateTypes\x12\x1f\n" +
+	"\vstate_names\x18\x02 \x03(\tR\n" +
+	"stateNames\x12\x12\n" +
+	"\x04tags\x18\x03 \x03(\tR\x04tags\x12%\n" +
+	"\x0edeployment_ids\x18\x04 \x03(\fR\rdeploymentIds\x12\x19\n" +
+	"\bflow_ids\x18\x05 \x03(\fR\aflowIds\"\xc5\x03\n" +
+	"\aWebhook\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\fR\x02id\x12\x18\n" +
+	"\acreated\x18\x02 \x01(\x03R\acreated\x12\x18\n" +
+	"\aupdated\x18\x03 \x01(\x03R\aupdated\x12\x12\n" +
+	"\x04name\x18\x04 \x01(\tR\x04name\x12\x10\n" +
+	"\x03url\x18\x05 \x01(\tR\x03url\x12#\n" +
+	"\rsealed_secret\x18\x06 \x01(\fR\fsealedSecret\x124\n" +
+	"\x06filter\x18\a \x01(\v2\x1c.sluice.row.v1.WebhookFilterR\x06filter\x12\x16\n" +
+	"\x06paused\x18\b \x01(\bR\x06paused\x12#\n" +
+	"\rpaused_reason\x18\t \x01(\tR\fpausedReason\x12\x18\n" +
+	"\adropped\x18\n" +
+	" \x01(\x04R\adropped\x12\x1c\n" +
+	"\tdelivered\x18\v \x01(\x04R\tdelivered\x12\x19\n" +
+	"\bgiven_up\x18\f \x01(\x04R\agivenUp\x12%\n" +
+	"\x0elast_delivered\x18\r \x01(\x03R\rlastDelivered\x12\x1f\n" +
+	"\vlast_failed\x18\x0e \x01(\x03R\n" +
+	"lastFailed\x12\x1d\n" +
+	"\n" +
+	"last_error\x18\x0f \x01(\tR\tlastError\"\xe8\x03\n" +
+	"\bDelivery\x12\x1d\n" +
+	"\n" +
+	"webhook_id\x18\x01 \x01(\fR\twebhookId\x12\x14\n" +
+	"\x05index\x18\x02 \x01(\x04R\x05index\x12\x18\n" +
+	"\aordinal\x18\x03 \x01(\rR\aordinal\x12\x0e\n" +
+	"\x02id\x18\x04 \x01(\fR\x02id\x12\x18\n" +
+	"\acreated\x18\x05 \x01(\x03R\acreated\x126\n" +
+	"\x06status\x18\x06 \x01(\x0e2\x1e.sluice.row.v1.Delivery.StatusR\x06status\x12\x1a\n" +
+	"\battempts\x18\a \x01(\x05R\battempts\x12!\n" +
+	"\fnext_attempt\x18\b \x01(\x03R\vnextAttempt\x12\x1a\n" +
+	"\bfinished\x18\t \x01(\x03R\bfinished\x12#\n" +
+	"\rresponse_code\x18\n" +
+	" \x01(\x05R\fresponseCode\x12\x14\n" +
+	"\x05error\x18\v \x01(\tR\x05error\x12\x1a\n" +
+	"\bduration\x18\f \x01(\x03R\bduration\x12\x12\n" +
+	"\x04test\x18\r \x01(\bR\x04test\x121\n" +
+	"\bflow_run\x18\x0e \x01(\v2\x16.sluice.row.v1.FlowRunR\aflowRun\"2\n" +
+	"\x06Status\x12\v\n" +
+	"\aPENDING\x10\x00\x12\r\n" +
+	"\tDELIVERED\x10\x01\x12\f\n" +
+	"\bGIVEN_UP\x10\x02*s\n" +
 	"\tStateType\x12\x13\n" +
 	"\x0fSTATE_TYPE_NONE\x10\x00\x12\r\n" +
 	"\tSCHEDULED\x10\x01\x12\v\n" +
@@ -4643,8 +5123,8 @@ func file_fsm_row_row_proto_rawDescGZIP() []byte {
 	return file_fsm_row_row_proto_rawDescData
 }
 
-var file_fsm_row_row_proto_enumTypes = make([]protoimpl.EnumInfo, 10)
-var file_fsm_row_row_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
+var file_fsm_row_row_proto_enumTypes = make([]protoimpl.EnumInfo, 11)
+var file_fsm_row_row_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
 var file_fsm_row_row_proto_goTypes = []any{
 	(StateType)(0),             // 0: sluice.row.v1.StateType
 	(TokenRole)(0),             // 1: sluice.row.v1.TokenRole
@@ -4656,81 +5136,89 @@ var file_fsm_row_row_proto_goTypes = []any{
 	(Deployment_Catchup)(0),    // 7: sluice.row.v1.Deployment.Catchup
 	(Job_Action)(0),            // 8: sluice.row.v1.Job.Action
 	(Job_Status)(0),            // 9: sluice.row.v1.Job.Status
-	(*Data)(nil),               // 10: sluice.row.v1.Data
-	(*StateDetails)(nil),       // 11: sluice.row.v1.StateDetails
-	(*State)(nil),              // 12: sluice.row.v1.State
-	(*Flow)(nil),               // 13: sluice.row.v1.Flow
-	(*FlowRunner)(nil),         // 14: sluice.row.v1.FlowRunner
-	(*Lease)(nil),              // 15: sluice.row.v1.Lease
-	(*FlowRun)(nil),            // 16: sluice.row.v1.FlowRun
-	(*RunPolicy)(nil),          // 17: sluice.row.v1.RunPolicy
-	(*Policy)(nil),             // 18: sluice.row.v1.Policy
-	(*DeploymentSchedule)(nil), // 19: sluice.row.v1.DeploymentSchedule
-	(*TaskRun)(nil),            // 20: sluice.row.v1.TaskRun
-	(*Deployment)(nil),         // 21: sluice.row.v1.Deployment
-	(*RetentionRule)(nil),      // 22: sluice.row.v1.RetentionRule
-	(*Retention)(nil),          // 23: sluice.row.v1.Retention
-	(*RetentionPolicy)(nil),    // 24: sluice.row.v1.RetentionPolicy
-	(*QueueFilter)(nil),        // 25: sluice.row.v1.QueueFilter
-	(*WorkQueue)(nil),          // 26: sluice.row.v1.WorkQueue
-	(*Agent)(nil),              // 27: sluice.row.v1.Agent
-	(*BlockSpec)(nil),          // 28: sluice.row.v1.BlockSpec
-	(*Block)(nil),              // 29: sluice.row.v1.Block
-	(*ConcurrencyLimit)(nil),   // 30: sluice.row.v1.ConcurrencyLimit
-	(*Slot)(nil),               // 31: sluice.row.v1.Slot
-	(*CacheEntry)(nil),         // 32: sluice.row.v1.CacheEntry
-	(*Log)(nil),                // 33: sluice.row.v1.Log
-	(*LogSegment)(nil),         // 34: sluice.row.v1.LogSegment
-	(*LogProducer)(nil),        // 35: sluice.row.v1.LogProducer
-	(*LogUsage)(nil),           // 36: sluice.row.v1.LogUsage
-	(*Claim)(nil),              // 37: sluice.row.v1.Claim
-	(*Grant)(nil),              // 38: sluice.row.v1.Grant
-	(*BlobChunk)(nil),          // 39: sluice.row.v1.BlobChunk
-	(*Blob)(nil),               // 40: sluice.row.v1.Blob
-	(*SavedSearch)(nil),        // 41: sluice.row.v1.SavedSearch
-	(*Job)(nil),                // 42: sluice.row.v1.Job
-	(*JobRefusal)(nil),         // 43: sluice.row.v1.JobRefusal
-	(*Outcome)(nil),            // 44: sluice.row.v1.Outcome
-	(*Token)(nil),              // 45: sluice.row.v1.Token
-	(*Audit)(nil),              // 46: sluice.row.v1.Audit
+	(Delivery_Status)(0),       // 10: sluice.row.v1.Delivery.Status
+	(*Data)(nil),               // 11: sluice.row.v1.Data
+	(*StateDetails)(nil),       // 12: sluice.row.v1.StateDetails
+	(*State)(nil),              // 13: sluice.row.v1.State
+	(*Flow)(nil),               // 14: sluice.row.v1.Flow
+	(*FlowRunner)(nil),         // 15: sluice.row.v1.FlowRunner
+	(*Lease)(nil),              // 16: sluice.row.v1.Lease
+	(*FlowRun)(nil),            // 17: sluice.row.v1.FlowRun
+	(*RunPolicy)(nil),          // 18: sluice.row.v1.RunPolicy
+	(*Policy)(nil),             // 19: sluice.row.v1.Policy
+	(*DeploymentSchedule)(nil), // 20: sluice.row.v1.DeploymentSchedule
+	(*TaskRun)(nil),            // 21: sluice.row.v1.TaskRun
+	(*Deployment)(nil),         // 22: sluice.row.v1.Deployment
+	(*RetentionRule)(nil),      // 23: sluice.row.v1.RetentionRule
+	(*Retention)(nil),          // 24: sluice.row.v1.Retention
+	(*RetentionPolicy)(nil),    // 25: sluice.row.v1.RetentionPolicy
+	(*QueueFilter)(nil),        // 26: sluice.row.v1.QueueFilter
+	(*WorkQueue)(nil),          // 27: sluice.row.v1.WorkQueue
+	(*Agent)(nil),              // 28: sluice.row.v1.Agent
+	(*BlockSpec)(nil),          // 29: sluice.row.v1.BlockSpec
+	(*Block)(nil),              // 30: sluice.row.v1.Block
+	(*ConcurrencyLimit)(nil),   // 31: sluice.row.v1.ConcurrencyLimit
+	(*Slot)(nil),               // 32: sluice.row.v1.Slot
+	(*CacheEntry)(nil),         // 33: sluice.row.v1.CacheEntry
+	(*Log)(nil),                // 34: sluice.row.v1.Log
+	(*LogSegment)(nil),         // 35: sluice.row.v1.LogSegment
+	(*LogProducer)(nil),        // 36: sluice.row.v1.LogProducer
+	(*LogUsage)(nil),           // 37: sluice.row.v1.LogUsage
+	(*Claim)(nil),              // 38: sluice.row.v1.Claim
+	(*Grant)(nil),              // 39: sluice.row.v1.Grant
+	(*BlobChunk)(nil),          // 40: sluice.row.v1.BlobChunk
+	(*Blob)(nil),               // 41: sluice.row.v1.Blob
+	(*SavedSearch)(nil),        // 42: sluice.row.v1.SavedSearch
+	(*Job)(nil),                // 43: sluice.row.v1.Job
+	(*JobRefusal)(nil),         // 44: sluice.row.v1.JobRefusal
+	(*Outcome)(nil),            // 45: sluice.row.v1.Outcome
+	(*Token)(nil),              // 46: sluice.row.v1.Token
+	(*Audit)(nil),              // 47: sluice.row.v1.Audit
+	(*WebhookFilter)(nil),      // 48: sluice.row.v1.WebhookFilter
+	(*Webhook)(nil),            // 49: sluice.row.v1.Webhook
+	(*Delivery)(nil),           // 50: sluice.row.v1.Delivery
 }
 var file_fsm_row_row_proto_depIdxs = []int32{
 	0,  // 0: sluice.row.v1.State.type:type_name -> sluice.row.v1.StateType
-	10, // 1: sluice.row.v1.State.data:type_name -> sluice.row.v1.Data
-	11, // 2: sluice.row.v1.State.details:type_name -> sluice.row.v1.StateDetails
+	11, // 1: sluice.row.v1.State.data:type_name -> sluice.row.v1.Data
+	12, // 2: sluice.row.v1.State.details:type_name -> sluice.row.v1.StateDetails
 	2,  // 3: sluice.row.v1.Lease.kind:type_name -> sluice.row.v1.Lease.Kind
-	14, // 4: sluice.row.v1.FlowRun.flow_runner:type_name -> sluice.row.v1.FlowRunner
-	12, // 5: sluice.row.v1.FlowRun.state:type_name -> sluice.row.v1.State
-	15, // 6: sluice.row.v1.FlowRun.lease:type_name -> sluice.row.v1.Lease
-	17, // 7: sluice.row.v1.FlowRun.policy:type_name -> sluice.row.v1.RunPolicy
+	15, // 4: sluice.row.v1.FlowRun.flow_runner:type_name -> sluice.row.v1.FlowRunner
+	13, // 5: sluice.row.v1.FlowRun.state:type_name -> sluice.row.v1.State
+	16, // 6: sluice.row.v1.FlowRun.lease:type_name -> sluice.row.v1.Lease
+	18, // 7: sluice.row.v1.FlowRun.policy:type_name -> sluice.row.v1.RunPolicy
 	3,  // 8: sluice.row.v1.Policy.on_conflict:type_name -> sluice.row.v1.Policy.Conflict
 	4,  // 9: sluice.row.v1.Policy.overlap:type_name -> sluice.row.v1.Policy.Overlap
 	5,  // 10: sluice.row.v1.Policy.dst_skipped:type_name -> sluice.row.v1.Policy.Skipped
 	6,  // 11: sluice.row.v1.Policy.dst_repeated:type_name -> sluice.row.v1.Policy.Repeated
-	17, // 12: sluice.row.v1.Policy.run:type_name -> sluice.row.v1.RunPolicy
-	12, // 13: sluice.row.v1.TaskRun.state:type_name -> sluice.row.v1.State
-	10, // 14: sluice.row.v1.Deployment.flow_data:type_name -> sluice.row.v1.Data
-	14, // 15: sluice.row.v1.Deployment.flow_runner:type_name -> sluice.row.v1.FlowRunner
+	18, // 12: sluice.row.v1.Policy.run:type_name -> sluice.row.v1.RunPolicy
+	13, // 13: sluice.row.v1.TaskRun.state:type_name -> sluice.row.v1.State
+	11, // 14: sluice.row.v1.Deployment.flow_data:type_name -> sluice.row.v1.Data
+	15, // 15: sluice.row.v1.Deployment.flow_runner:type_name -> sluice.row.v1.FlowRunner
 	7,  // 16: sluice.row.v1.Deployment.catchup:type_name -> sluice.row.v1.Deployment.Catchup
-	18, // 17: sluice.row.v1.Deployment.policy:type_name -> sluice.row.v1.Policy
-	19, // 18: sluice.row.v1.Deployment.schedules:type_name -> sluice.row.v1.DeploymentSchedule
-	23, // 19: sluice.row.v1.Deployment.retention:type_name -> sluice.row.v1.Retention
-	22, // 20: sluice.row.v1.Retention.runs:type_name -> sluice.row.v1.RetentionRule
-	22, // 21: sluice.row.v1.Retention.logs:type_name -> sluice.row.v1.RetentionRule
-	23, // 22: sluice.row.v1.RetentionPolicy.retention:type_name -> sluice.row.v1.Retention
-	25, // 23: sluice.row.v1.WorkQueue.filter:type_name -> sluice.row.v1.QueueFilter
-	33, // 24: sluice.row.v1.LogSegment.logs:type_name -> sluice.row.v1.Log
-	38, // 25: sluice.row.v1.Claim.grants:type_name -> sluice.row.v1.Grant
+	19, // 17: sluice.row.v1.Deployment.policy:type_name -> sluice.row.v1.Policy
+	20, // 18: sluice.row.v1.Deployment.schedules:type_name -> sluice.row.v1.DeploymentSchedule
+	24, // 19: sluice.row.v1.Deployment.retention:type_name -> sluice.row.v1.Retention
+	23, // 20: sluice.row.v1.Retention.runs:type_name -> sluice.row.v1.RetentionRule
+	23, // 21: sluice.row.v1.Retention.logs:type_name -> sluice.row.v1.RetentionRule
+	24, // 22: sluice.row.v1.RetentionPolicy.retention:type_name -> sluice.row.v1.Retention
+	26, // 23: sluice.row.v1.WorkQueue.filter:type_name -> sluice.row.v1.QueueFilter
+	34, // 24: sluice.row.v1.LogSegment.logs:type_name -> sluice.row.v1.Log
+	39, // 25: sluice.row.v1.Claim.grants:type_name -> sluice.row.v1.Grant
 	8,  // 26: sluice.row.v1.Job.action:type_name -> sluice.row.v1.Job.Action
 	9,  // 27: sluice.row.v1.Job.status:type_name -> sluice.row.v1.Job.Status
 	0,  // 28: sluice.row.v1.Job.state_type:type_name -> sluice.row.v1.StateType
-	43, // 29: sluice.row.v1.Job.refusals:type_name -> sluice.row.v1.JobRefusal
+	44, // 29: sluice.row.v1.Job.refusals:type_name -> sluice.row.v1.JobRefusal
 	1,  // 30: sluice.row.v1.Token.role:type_name -> sluice.row.v1.TokenRole
-	31, // [31:31] is the sub-list for method output_type
-	31, // [31:31] is the sub-list for method input_type
-	31, // [31:31] is the sub-list for extension type_name
-	31, // [31:31] is the sub-list for extension extendee
-	0,  // [0:31] is the sub-list for field type_name
+	0,  // 31: sluice.row.v1.WebhookFilter.state_types:type_name -> sluice.row.v1.StateType
+	48, // 32: sluice.row.v1.Webhook.filter:type_name -> sluice.row.v1.WebhookFilter
+	10, // 33: sluice.row.v1.Delivery.status:type_name -> sluice.row.v1.Delivery.Status
+	17, // 34: sluice.row.v1.Delivery.flow_run:type_name -> sluice.row.v1.FlowRun
+	35, // [35:35] is the sub-list for method output_type
+	35, // [35:35] is the sub-list for method input_type
+	35, // [35:35] is the sub-list for extension type_name
+	35, // [35:35] is the sub-list for extension extendee
+	0,  // [0:35] is the sub-list for field type_name
 }
 
 func init() { file_fsm_row_row_proto_init() }
@@ -4752,8 +5240,8 @@ func file_fsm_row_row_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fsm_row_row_proto_rawDesc), len(file_fsm_row_row_proto_rawDesc)),
-			NumEnums:      10,
-			NumMessages:   37,
+			NumEnums:      11,
+			NumMessages:   40,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

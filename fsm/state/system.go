@@ -235,6 +235,8 @@ func declaredIndexes() []declaredIndex {
 	all = append(all, tokens.declared()...)
 	all = append(all, audits.declared()...)
 	all = append(all, retentionPolicy.declared()...)
+	all = append(all, webhooks.declared()...)
+	all = append(all, deliveries.declared()...)
 	return all
 }
 

@@ -44,6 +44,10 @@ const (
 	idxRunFinished     = 100
 	idxLogsNewest      = 101
 	idxCacheExpiration = 102
+	idxWebhookName     = 103
+	idxDeliveryID      = 104
+	idxDeliveryWaiting = 105
+	idxDeliveryEnded   = 106
 )
 
 // Of lists, by what they are asked for.
@@ -81,6 +85,10 @@ const (
 	// Of each deployment, and of none.
 	countRunsFinished = 100
 	countRunsWithLogs = 101
+	// Of each webhook.
+	countDeliveriesWaiting = 102
+	countDeliveriesEnded   = 103
+	countWebhooks          = 104
 )
 
 // appendTypeTime appends what ends the keys of the time indexes.

@@ -26,6 +26,8 @@ const (
 	TopicAgent
 	TopicLogs
 	TopicJob
+	// TopicWebhook is about webhooks and what is to be delivered to them.
+	TopicWebhook
 )
 
 // Event is one change. Exactly one of the rows is set; it is shared by all listeners and must not be changed.
@@ -42,6 +44,8 @@ type Event struct {
 	WorkQueue  *row.WorkQueue
 	Agent      *row.Agent
 	Logs       *row.LogSegment
+	Webhook    *row.Webhook // or Delivery, of TopicWebhook
+	Delivery   *row.Delivery
 	Job        *row.Job
 }
 

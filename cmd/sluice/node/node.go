@@ -71,6 +71,8 @@ type Config struct {
 	Membership cluster.MembershipPolicy
 	// Snapshots are saved regularly, if a directory is named.
 	Snapshots SnapshotSchedule
+	// WebhookAllowPrivate lets webhooks reach private and loopback addresses.
+	WebhookAllowPrivate bool
 	// Retention is what a new cluster begins with, and how often the leader looks for what may go.
 	Retention RetentionDefaults
 	// LeaseTTL is how long an owner of a run may be silent before its lease expires. Default 12 s.

@@ -17,6 +17,7 @@ type schedulerMetrics struct {
 	pruned             *prometheus.CounterVec
 	prunedBytes        *prometheus.CounterVec
 	swept, held        prometheus.Gauge
+	attempts           *prometheus.HistogramVec
 	stats              func() *scheduler.Stats // nil while this node does not lead
 }
 
@@ -48,8 +49,13 @@ func newSchedulerMetrics() *schedulerMetrics {
 			Help: "Rows that retention has removed, by table and reason (on the leader)."}, []string{"table", "reason"}),
 		prunedBytes: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "sluice_retention_removed_bytes_total",
 			Help: "Bytes of the rows that retention has removed, before compression (on the leader)."}, []string{"table"}),
+		attempts: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "sluice_webhook_attempt_seconds", Help: "Attempts to deliver webhooks' messages, by outcome (on the leader).",
+			Buckets: prometheus.ExponentialBuckets(5e-3, 4, 7)}, []string{"outcome"}),
 		swept: prometheus.NewGauge(prometheus.GaugeOpts{Name: "sluice_retention_last_sweep_timestamp_seconds", Help: "When retention last had removed all it found, 0 for never (on the leader)."}),
 		held:  prometheus.NewGauge(prometheus.GaugeOpts{Name: "sluice_retention_held", Help: "1 while nothing is removed for its age because the cluster's time has jumped (on the leader)."}),
+	}
+	for _, outcome := range scheduler.AllDeliveryOutcomes {
+		m.attempts.WithLabelValues(outcome)
 	}
 	for _, reason := range scheduler.AllPruneReasons {
 		for _, table := range scheduler.PrunedTables {
@@ -81,6 +87,11 @@ func (m *schedulerMetrics) RetentionSwept(held bool) {
 	m.held.Set(one(held))
 }
 
+// WebhookAttempt implements scheduler.Observer.
+func (m *schedulerMetrics) WebhookAttempt(outcome string, took time.Duration) {
+	m.attempts.WithLabelValues(outcome).Observe(took.Seconds())
+}
+
 // ClockJumped implements scheduler.Observer.
 func (m *schedulerMetrics) ClockJumped(by time.Duration) {
 	direction := "forward"
@@ -91,7 +102,7 @@ func (m *schedulerMetrics) ClockJumped(by time.Duration) {
 }
 
 func (m *schedulerMetrics) collectors() []prometheus.Collector {
-	return []prometheus.Collector{m.claimable, m.claimed, m.claims, m.expired, m.made, m.jumps, m.pruned, m.prunedBytes, m.swept, m.held}
+	return []prometheus.Collector{m.claimable, m.claimed, m.claims, m.expired, m.made, m.jumps, m.pruned, m.prunedBytes, m.swept, m.held, m.attempts}
 }
 
 // Describe implements prometheus.Collector.

@@ -16,6 +16,7 @@ import (
 	httpapi "github.com/sluice-dev/sluice/http"
 	"github.com/sluice-dev/sluice/scheduler"
 	"github.com/sluice-dev/sluice/storage"
+	"github.com/sluice-dev/sluice/webhook"
 )
 
 // services runs what only the leader does and stands before it for the API.
@@ -26,23 +27,25 @@ type services struct {
 	serving     chan struct{}
 	servingOnce sync.Once
 	beats       *beats
+	sender      *webhook.Sender
 	end         context.CancelFunc
 }
 
 func newServices(n *Node, registry prometheus.Registerer) (*services, error) {
 	metrics := newSchedulerMetrics()
+	sender := webhook.NewSender(n.config.Version, n.config.WebhookAllowPrivate)
 	s, err := scheduler.New(scheduler.Config{
 		View:   func() (scheduler.View, error) { return n.fsm.View() },
 		Events: n.fsm.Events(), Clock: n.config.Clock, LeaseTTL: n.config.LeaseTTL, Observer: metrics, Logger: n.log,
-		RetentionEvery: n.config.Retention.Every,
-		ChooseRuns:     chooseRuns,
+		RetentionEvery: n.config.Retention.Every, Deliver: deliverer{n, sender},
+		ChooseRuns: chooseRuns,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("configure the scheduler: %w", err)
 	}
 	metrics.stats = s.Stats
 	registry.MustRegister(metrics)
-	all := &services{node: n, scheduler: s, serving: make(chan struct{})}
+	all := &services{node: n, sender: sender, scheduler: s, serving: make(chan struct{})}
 	life, end := context.WithCancel(context.Background())
 	all.end = end
 	all.beats = &beats{life: life, ask: func(ctx context.Context, renewals []renewal) (answers []scheduler.Renewed, err error) {
@@ -58,6 +61,7 @@ func (s *services) stop() {
 	s.end()
 	s.beats.mu.Unlock()
 	s.beats.work.Wait()
+	s.sender.Close()
 }
 
 // chooseRuns lets the API's filters choose the runs of jobs.
