@@ -74,6 +74,7 @@ func newRootCommand(a *app) *cobra.Command {
 		newRetentionCommand(a),
 		newWebhookCommand(a),
 		newFlowRunCommand(a),
+		newFlowCommand(a), newTaskRunCommand(a), newLimitCommand(a), newSearchCommand(a),
 		newStorageCommand(a),
 		newSecretsCommand(a),
 		newConfigCommand(a),
