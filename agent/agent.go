@@ -33,7 +33,7 @@ type Agent struct {
 	id           api.ID
 	registration api.AgentRegister
 	log          *slog.Logger
-	launcher     *process.Launcher
+	launcher     *process.Launcher // nil when no processes are started
 	spools       *spool.Directory
 	runners      map[string]Runner
 	echo         io.Writer
@@ -93,9 +93,14 @@ func New(config Config) (*Agent, error) {
 	a.kill = sync.OnceFunc(func() { close(a.killed) })
 	a.registration = api.AgentRegister{ID: a.id, Name: config.Name, Hostname: host, PID: os.Getpid(),
 		Version: config.Version, WorkQueueIDs: config.WorkQueueIDs}
-	a.launcher = process.New(process.Config{Supervisor: config.Supervisor, Logger: a.log})
-	a.runners = map[string]Runner{subprocessType: newSubprocess(&a.config, a.launcher)}
-	maps.Copy(a.runners, config.Runners)
+	a.runners = maps.Clone(config.Runners)
+	if a.runners[subprocessType] == nil {
+		a.launcher = process.New(process.Config{Supervisor: config.Supervisor, Logger: a.log})
+		if a.runners == nil {
+			a.runners = map[string]Runner{}
+		}
+		a.runners[subprocessType] = newSubprocess(&a.config, a.launcher)
+	}
 	a.claiming, a.stopClaiming = context.WithCancel(context.Background())
 	a.reporting, a.stopReporting = context.WithCancel(context.Background())
 	a.beating, a.stopBeating = context.WithCancel(context.Background())
@@ -149,12 +154,14 @@ func (a *Agent) Start(ctx context.Context) error {
 	if a.started || a.stopped {
 		return errors.New("an agent is started once")
 	}
-	if err := a.launcher.Start(); err != nil {
-		return err
+	if a.launcher != nil {
+		if err := a.launcher.Start(); err != nil {
+			return err
+		}
 	}
 	if err := a.register(ctx); err != nil {
 		if ctx.Err() != nil || !passing(err) {
-			a.launcher.Stop()
+			a.stopLauncher()
 			return err
 		}
 		a.unreachable(err)
@@ -205,7 +212,13 @@ func (a *Agent) Stop() {
 	a.stopBeating() // only now: leases must live until the last report
 	a.beats.Wait()
 	a.deregister()
-	a.launcher.Stop()
+	a.stopLauncher()
+}
+
+func (a *Agent) stopLauncher() {
+	if a.launcher != nil {
+		a.launcher.Stop()
+	}
 }
 
 // Busy is how many flow runs the agent executes now.
@@ -222,7 +235,7 @@ func (a *Agent) Kill() { a.kill() }
 // stopExecutions ends what still runs when draining took too long.
 func (a *Agent) stopExecutions(worked <-chan struct{}) {
 	for _, e := range a.running() {
-		e.end(errStopping)
+		e.end(ErrStopping)
 	}
 	// After the grace period all processes are dead; what remains are reports.
 	select {
@@ -305,7 +318,7 @@ func (a *Agent) running() []*execution {
 	defer a.mu.Unlock()
 	var list []*execution
 	for _, e := range a.executions {
-		if !errors.Is(context.Cause(e.reports), errLost) {
+		if !errors.Is(context.Cause(e.reports), ErrLost) {
 			list = append(list, e)
 		}
 	}

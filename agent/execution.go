@@ -14,12 +14,18 @@ import (
 	"github.com/sluice-dev/sluice/api"
 )
 
-// Why an execution is stopped; the cause of its context.
+// Why an execution is stopped; the cause of a Runner's context.
 var (
-	errLost      = errors.New("the lease was lost")
-	errCancelled = errors.New("the flow run is being cancelled")
-	errStopping  = errors.New("the agent is stopping")
+	// ErrLost: the run is somebody else's; nothing may be reported.
+	ErrLost = errors.New("the lease was lost")
+	// ErrCancelled: the user wants it so.
+	ErrCancelled = errors.New("the flow run is being cancelled")
+	// ErrStopping: the agent has waited for the run's end as long as it may.
+	ErrStopping = errors.New("the agent is stopping")
 )
+
+// ErrReported is the error of a Runner that has reported the end of the run itself.
+var ErrReported = errors.New("the end of the flow run was reported")
 
 // execution is one granted flow run, from the grant until its end is reported.
 type execution struct {
@@ -60,8 +66,8 @@ func (a *Agent) newExecution(grant api.Grant) *execution {
 // lose makes the execution vanish without a word: the run is somebody else's.
 func (e *execution) lose(reason string) {
 	e.log.Warn(fmt.Sprintf("Lost the lease on flow run '%s'; stopping its process", e.id), "reason", reason)
-	e.mute(errLost)
-	e.end(errLost)
+	e.mute(ErrLost)
+	e.end(ErrLost)
 	e.kill()
 }
 
@@ -72,7 +78,7 @@ func (e *execution) over() bool { return e.ended.Load() }
 func (e *execution) cancel() {
 	if context.Cause(e.stop) == nil {
 		e.log.Info(fmt.Sprintf("Cancelling flow run '%s'", e.id))
-		e.end(errCancelled)
+		e.end(ErrCancelled)
 	}
 }
 
@@ -88,8 +94,8 @@ func (e *execution) leaseEnded(reason string) {
 		return
 	}
 	if run.State.Type == api.Cancelled {
-		e.mute(errLost)
-		e.end(errLost) // SIGTERM, grace, SIGKILL
+		e.mute(ErrLost)
+		e.end(ErrLost) // SIGTERM, grace, SIGKILL
 		return
 	}
 	select {
@@ -166,13 +172,14 @@ func (e *execution) run() {
 	output.finish()
 	shipped()
 	switch cause := context.Cause(e.stop); {
-	case errors.Is(cause, errLost):
+	case errors.Is(cause, ErrLost):
 		e.log.Info(fmt.Sprintf("Dropped flow run '%s'", e.id))
+	case errors.Is(err, ErrReported):
 	case err != nil:
 		e.fail(err)
-	case errors.Is(cause, errCancelled):
+	case errors.Is(cause, ErrCancelled):
 		e.reportFinal(e.reports, api.NewState(api.Cancelled, "The flow run was cancelled."))
-	case errors.Is(cause, errStopping) && (!command || !succeeded(exit)):
+	case errors.Is(cause, ErrStopping) && (!command || !succeeded(exit)):
 		message := fmt.Sprintf("The agent '%s' was stopped before the flow run had ended.", e.agent.config.Name)
 		e.reportCrash(message)
 	case command:
@@ -196,7 +203,7 @@ func (e *execution) reportRunning() bool {
 		return true
 	case err == nil:
 		e.log.Warn(fmt.Sprintf("The server does not let flow run '%s' start", e.id), "status", result.Status, "reason", result.Reason())
-	case errors.Is(err, errLost), errors.Is(err, errCancelled), errors.Is(err, errStopping):
+	case errors.Is(err, ErrLost), errors.Is(err, ErrCancelled), errors.Is(err, ErrStopping):
 		e.endUnstarted(err, false)
 	default:
 		e.log.Error(fmt.Sprintf("Cannot report that flow run '%s' starts; not starting it", e.id), "error", err)
@@ -208,11 +215,11 @@ func (e *execution) reportRunning() bool {
 // e.stop. running says that the run is Running already.
 func (e *execution) endUnstarted(cause error, running bool) {
 	switch {
-	case errors.Is(cause, errCancelled):
+	case errors.Is(cause, ErrCancelled):
 		e.reportFinal(e.reports, api.NewState(api.Cancelled, "The flow run was cancelled before it started."))
-	case errors.Is(cause, errStopping) && running:
+	case errors.Is(cause, ErrStopping) && running:
 		e.reportCrash(fmt.Sprintf("The agent '%s' was stopped before the flow run had started.", e.agent.config.Name))
-	case errors.Is(cause, errStopping):
+	case errors.Is(cause, ErrStopping):
 		e.giveBack()
 	}
 }

@@ -17,7 +17,8 @@ type Runner interface {
 	// Run executes a flow run and returns how its process ended once nothing of it
 	// is left and all its output is written. When ctx ends it asks the process to
 	// stop, and kills it after job.Grace or when job.Kill is closed. An error
-	// means that the flow run was not started; its text is shown to the user.
+	// means that the flow run was not started; its text is shown to the user. A runner that reports the run's states by itself
+	// returns ErrReported.
 	Run(ctx context.Context, job Job) (process.Exit, error)
 }
 

@@ -112,6 +112,36 @@ func TestGoFlows(t *testing.T) {
 	})
 }
 
+// TestGoFlowsServed has one process execute all runs of a queue.
+func TestGoFlowsServed(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	conn, shell := connect(t, s, 0), newClient(t, s)
+	goFlows(t, shell)
+	serving := shell.launch(launch{program: filepath.Join(shell.dir, "goflows"), args: []string{"serve", "go"}})
+	serving.waitFor("Serving talking, inner, waiting, ending, failing from go")
+	begin := func(flow, deployment string) api.ID {
+		return run(t, conn, must[*api.Deployment](t)(conn.DeploymentByName(t.Context(), flow, deployment)).ID)
+	}
+	talking, waiting, failing, left := begin("talking", "t"), begin("waiting", "w"), begin("failing", "f"), begin("waiting", "w")
+	watchUntil(t, conn, waiting, "Running", patience, named("Running"))
+	shell.ok("flow-run", "cancel", waiting.String())
+	watchUntil(t, conn, waiting, "Cancelled", patience, named("Cancelled"))
+	if end := watchUntil(t, conn, failing, "Failed", patience, named("Failed")); *end.Message != "this is why" {
+		t.Error(describeState(end))
+	}
+	if end := watchUntil(t, conn, talking, "Completed", patience, named("Completed")); end.Data.Blob != "3" {
+		t.Errorf("%+v", end.Data)
+	}
+	checkCount(t, "talking", numbers(t, allLogs(t, conn, talking), "Hello Leo! "), 12)
+	watchUntil(t, conn, left, "Running", patience, named("Running"))
+	serving.kill9()
+	end := watchUntil(t, conn, left, "Crashed", patience, named(api.NameCrashed))
+	if !strings.Contains(*end.Message, "goflows-") {
+		t.Errorf("the state does not name the process: %s", describeState(end))
+	}
+}
+
 // TestGoFlowsGoOnWhileTheLeaderIsKilled is what it says.
 func TestGoFlowsGoOnWhileTheLeaderIsKilled(t *testing.T) {
 	t.Parallel()

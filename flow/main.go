@@ -101,6 +101,7 @@ func decode[I any](parameters []byte, schema *jsonschema.Schema, wrapped bool) (
 // Main is the main function of a program of flows. Its commands:
 //
 //	run FLOW [--PARAMETER VALUE]...   runs a flow and records it
+//	serve QUEUE...                    executes runs of work queues in this process, each as a goroutine
 //	describe                          prints flows, parameters and deployments as JSON
 //	exec FLOW_RUN_ID                  executes a flow run that an agent was granted
 //
@@ -135,6 +136,8 @@ func run(args []string, stdout, stderr io.Writer, parts []Part) int {
 		return p.run(ctx, args)
 	case "exec":
 		return p.exec(ctx, args)
+	case "serve":
+		return p.serve(ctx, args)
 	default:
 		return p.usage(fmt.Sprintf("there is no command %q", command))
 	}
@@ -185,7 +188,7 @@ func (p *program) usage(problem string) int {
 
 func (p *program) help(to io.Writer, status int) int {
 	var b strings.Builder
-	fmt.Fprintf(&b, "usage: %s run FLOW [--PARAMETER VALUE]... [--params FILE|-]\n       %[1]s describe\n\nFlows:\n", os.Args[0])
+	fmt.Fprintf(&b, "usage: %[1]s run FLOW [--PARAMETER VALUE]... [--params FILE|-]\n       %[1]s serve [-limit N] QUEUE...\n       %[1]s describe\n\nFlows:\n", os.Args[0])
 	for _, f := range p.flows {
 		fmt.Fprintf(&b, "  %s", f.flow.Name)
 		for _, name := range f.parameters() {

@@ -17,7 +17,7 @@ var neverImports = map[string][]string{
 	"scheduler": {module + "cluster", module + "http", "github.com/hashicorp/raft", "github.com/cockroachdb/pebble"},
 	"http":      {module + "cluster", "github.com/hashicorp/raft", "github.com/hashicorp/memberlist", "github.com/cockroachdb/pebble"},
 	"agent":     {module + "fsm", module + "cluster", module + "scheduler", module + "http"},
-	"flow":      {module + "cluster", module + "scheduler", module + "http", module + "agent"},
+	"flow":      {module + "cluster", module + "scheduler", module + "http"},
 	"storage":   {module + "fsm", module + "cluster", module + "scheduler", module + "http"},
 }
 

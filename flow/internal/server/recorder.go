@@ -89,6 +89,26 @@ func (r *Recorder) CreateFlowRun(ctx context.Context, flow string, run api.FlowR
 	return r.patient.CreateFlowRun(ctx, run)
 }
 
+// FlowName returns the name of a flow.
+func (r *Recorder) FlowName(ctx context.Context, id api.ID) (string, error) {
+	r.mu.Lock()
+	for name, known := range r.flows {
+		if known == id {
+			r.mu.Unlock()
+			return name, nil
+		}
+	}
+	r.mu.Unlock()
+	found, err := r.patient.Flow(ctx, id)
+	if err != nil {
+		return "", err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.flows[found.Name] = id
+	return found.Name, nil
+}
+
 // CreateTaskRun implements engine.Recorder.
 func (r *Recorder) CreateTaskRun(ctx context.Context, run api.TaskRunCreate) (*api.TaskRun, error) {
 	return r.patient.CreateTaskRun(ctx, run)
