@@ -15,6 +15,8 @@ import (
 type Config struct {
 	// Name is shown wherever the agent is; empty means "HOSTNAME-PID".
 	Name string
+	// Token is that of API, if it asks for one: keys of flow runs are made with it.
+	Token string
 	// Version of the program, as the server shows it.
 	Version string
 	// WorkQueueIDs are the queues to take work from. Ids, so that renaming a queue

@@ -117,7 +117,12 @@ func (s *subprocess) spec(ctx context.Context, job Job) (process.Spec, error) {
 	env.set("SLUICE_LEASE_TOKEN", job.Token)
 	first, _, _ := strings.Cut(s.config.APIURL, ",")
 	env.set("PREFECT_API_URL", strings.TrimSpace(first))
-	env.set("PREFECT_API_KEY", "lease:"+job.Token)
+	// The process gets a key of its own and not the agent's token: it may report on its run, no more.
+	key := api.FlowRunKey(s.config.Token, job.FlowRun.ID, job.Token)
+	env.set("PREFECT_API_KEY", key)
+	if api.CheckToken(s.config.Token) == nil {
+		env.set("SLUICE_API_KEY", key)
+	}
 	env.set("PYTHONUNBUFFERED", "1")
 	// The SDK sends its log lines itself; printed as well they would come twice.
 	env.set("SLUICE_ENGINE_CONSOLE", "0")

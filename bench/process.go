@@ -29,7 +29,7 @@ func NewMachine(ctx context.Context, binary, dir string) (*Machine, error) {
 		return nil, err
 	}
 	m := &Machine{binary: binary, dir: dir, addr: addr}
-	m.server = m.command("server", "start", "--data-dir", filepath.Join(dir, "data"), "--http-addr", m.addr, "--internal-addr", "127.0.0.1:0", "--gossip-addr", "127.0.0.1:0", "--log-level", "error")
+	m.server = m.command("server", "start", "--data-dir", filepath.Join(dir, "data"), "--http-addr", m.addr, "--internal-addr", "127.0.0.1:0", "--gossip-addr", "127.0.0.1:0", "--auth", "off", "--log-level", "error")
 	if err := m.server.Start(); err != nil {
 		return nil, fmt.Errorf("start a server: %w", err)
 	}

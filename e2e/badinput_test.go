@@ -172,9 +172,9 @@ func TestAWrongCommandLineIsAnsweredWithWhatIsRight(t *testing.T) {
 			stderr: "error: read --config: open nowhere.yaml: no such file or directory\ntry: sluice server start --help\n",
 		},
 		{
-			name: "an HTTP address that other machines reach", args: []string{"server", "start", "--http-addr", "0.0.0.0:0"}, code: 2,
-			stderr: "error: --http-addr 0.0.0.0:0 is reachable from other machines, and this version has no authentication: anybody there could run commands on " +
-				"your agents. Use a loopback address, or --insecure-http if the network itself is guarded\ntry: sluice server start --help\n",
+			name: "an HTTP address that other machines reach", args: []string{"server", "start", "--http-addr", "0.0.0.0:0", "--auth", "off"}, code: 2,
+			stderr: "error: --http-addr 0.0.0.0:0 is reachable from other machines, and --auth off lets anybody there run commands on " +
+				"your agents. Leave --auth out, use a loopback address, or add --insecure-http if the network itself is guarded\ntry: sluice server start --help\n",
 		},
 		{
 			name: "an HTTP address that is none", args: []string{"server", "start", "--http-addr", "4200"}, code: 2,

@@ -42,6 +42,9 @@ func (s *server) request(ctx context.Context, method, path string, body, out any
 	if body != nil {
 		request.Header.Set("Content-Type", "application/json")
 	}
+	if s.token != "" {
+		request.Header.Set("Authorization", "Bearer "+s.token)
+	}
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
 		return 0, err

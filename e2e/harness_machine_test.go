@@ -29,6 +29,8 @@ type site struct {
 	prefix   string // 127.X.Y.
 	machines map[string]*machine
 	more     string // commands of setup on each node, before its first start
+	auth     bool   // setup's nodes ask for tokens
+	token    string // of an admin; "" before setup
 }
 
 func newSite(t *testing.T) *site {
@@ -97,6 +99,9 @@ func (s *site) machine(name string) *machine {
 	}
 	m.env["PATH"] = tools + ":" + m.env["PATH"]
 	m.copyDeploy()
+	if s.token != "" {
+		m.env["SLUICE_API_KEY"] = s.token
+	}
 	s.machines[name] = m
 	return m
 }

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/sluice-dev/sluice/api"
 )
 
 // page is a page of docs/operate as a test plays it: what its HTML comments ask for, in their order. docs/operate/README.md
@@ -151,6 +153,7 @@ func playPage(t *testing.T, file string) {
 		t.Skip("a page without commands")
 	}
 	s := newSite(t)
+	s.auth = true
 	var last []func() result // what the last block does, machine by machine
 	var shown string
 	for _, step := range p.steps {
@@ -253,6 +256,11 @@ func matchShown(want, got string) error {
 func (s *site) setup(what string) {
 	s.t.Helper()
 	var all sync.WaitGroup
+	access := "printf 'SLUICE_AUTH=off\\nSLUICE_INSECURE_HTTP=true\\n' >> /etc/sluice/server.env; sed -i /BOOTSTRAP_TOKEN/d /etc/sluice/server.env"
+	if s.auth {
+		s.token = api.NewToken()
+		access = "echo " + s.token + " > /etc/sluice/admin-token; echo SLUICE_API_KEY=" + s.token + " >> /etc/sluice/agent.env"
+	}
 	for i := range 3 {
 		m := s.machine(fmt.Sprint("n", i+1))
 		m.env["SLUICE_API_URL"] = "http://" + m.address() + ":4200/api"
@@ -260,9 +268,10 @@ func (s *site) setup(what string) {
 			if r := m.sh(fmt.Sprintf(`cp deploy/systemd/*.service /etc/systemd/system/
 grep -v -e TLS -e GOSSIP_KEY deploy/systemd/server.env | sed 's/10.0.0.1:/10.0.0.%[1]d:/; s/=n1$/=n%[1]d/' > /etc/sluice/server.env
 echo SLUICE_INSECURE=true >> /etc/sluice/server.env
-%[2]s
 cp deploy/systemd/agent.env /etc/sluice/
-sudo systemctl enable --now sluice-server`, i+1, s.more)); r.code != 0 {
+%[2]s
+%[3]s
+sudo systemctl enable --now sluice-server`, i+1, s.more, access)); r.code != 0 {
 				s.t.Errorf("set up a node\n%s", r)
 			}
 		})

@@ -219,6 +219,7 @@ type server struct {
 	flags   []string
 	dataDir string
 	address string // of HTTP
+	token   string // that requests show; "" for servers without authentication
 }
 
 // startServer starts a cluster of one in a directory of its own and waits until it is ready. The flags come after the usual ones.
@@ -234,7 +235,7 @@ func newServer(t *testing.T, flags ...string) *server {
 	t.Helper()
 	s := &server{t: t, shell: newShell(t), dataDir: filepath.Join(t.TempDir(), "data"), address: freeAddress(t)}
 	s.flags = append([]string{"server", "start", "--data-dir", s.dataDir, "--http-addr", s.address,
-		"--internal-addr", freeAddress(t), "--gossip-addr", freeAddress(t)}, flags...)
+		"--internal-addr", freeAddress(t), "--gossip-addr", freeAddress(t), "--auth", "off"}, flags...)
 	return s
 }
 

@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -24,6 +25,13 @@ func (o *oneNode) start(u *tutorial) {
 	u.server.waitFor(`Check out the dashboard at .*\n`)
 	u.server.waitReady()
 	u.compare("prefect orion start", u.server.output())
+	// This user's commands find the token by themselves; on another machine it is told to them.
+	token, err := os.ReadFile(filepath.Join(u.server.dataDir, "admin-token"))
+	if err != nil {
+		u.t.Fatal(err)
+	}
+	u.server.token = strings.TrimSpace(string(token))
+	u.elsewhere.env["SLUICE_API_KEY"] = u.server.token
 }
 
 func (*oneNode) stop(u *tutorial) {
@@ -67,8 +75,12 @@ type balancedNodes struct{ site *site }
 
 func (b *balancedNodes) start(u *tutorial) {
 	u.t.Helper()
+	b.site.auth = true
 	b.site.setup("three nodes")
 	b.site.balance("nginx")
+	u.server.token = b.site.token
+	u.elsewhere.env["SLUICE_API_KEY"] = b.site.token
+	u.author.ok("config", "set", "SLUICE_API_KEY="+b.site.token)
 	eventually(u.t, "nginx answers", func() error { return ready(u.t.Context(), u.server.address) })
 	u.notCompared("prefect orion start")
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/sluice-dev/sluice/fsm/command"
 	"github.com/sluice-dev/sluice/fsm/row"
+	"github.com/sluice-dev/sluice/fsm/state"
 )
 
 // maxTokens bounds what every node keeps in memory of tokens.
@@ -81,11 +82,7 @@ func (a *applier) tidyAccess(c *command.TidyAccess) (*command.Result, error) {
 	}
 	var ended [][]byte
 	err = a.tx.EachToken(func(t *row.Token) (bool, error) {
-		over := t.Revoked
-		if t.Expires != 0 && (over == 0 || t.Expires < over) {
-			over = t.Expires
-		}
-		if over != 0 && over < c.TokensBefore && !t.Bootstrap {
+		if state.TokenEnded(t, c.TokensBefore) && !t.Bootstrap {
 			ended = append(ended, t.Id)
 		}
 		return removed+len(ended) < int(c.Limit), nil

@@ -15,6 +15,7 @@ import (
 	"github.com/sluice-dev/sluice/agent"
 	"github.com/sluice-dev/sluice/agent/console"
 	"github.com/sluice-dev/sluice/api"
+	"github.com/sluice-dev/sluice/api/client"
 	"github.com/sluice-dev/sluice/python"
 )
 
@@ -60,6 +61,11 @@ func (a *app) startAgent(ctx context.Context, o agentOptions, address string) (*
 	if err := level.UnmarshalText([]byte(a.logLevel)); err != nil {
 		return nil, fmt.Errorf("read the log level: %w", err)
 	}
+	addresses, err := client.ParseAddresses(address)
+	if err != nil {
+		return nil, err
+	}
+	token := a.token(addresses)
 	authority, err := a.authority()
 	if err != nil {
 		return nil, err
@@ -71,7 +77,7 @@ func (a *app) startAgent(ctx context.Context, o agentOptions, address string) (*
 		queues = append(queues, q.ID)
 	}
 	running, err := agent.New(agent.Config{
-		Name: o.Name, Version: version(), WorkQueueIDs: queues, Limit: o.Limit, DrainTimeout: o.Drain, APIURL: address, APICAFile: authority, Python: interpreter, PythonPath: sdk,
+		Name: o.Name, Version: version(), WorkQueueIDs: queues, Limit: o.Limit, DrainTimeout: o.Drain, APIURL: address, APICAFile: authority, Token: token, Python: interpreter, PythonPath: sdk,
 		Home: a.home(), SpoolDir: filepath.Join(a.home(), "spool"), API: c, Logger: slog.New(console.New(a.out, console.Options{Level: level, Format: console.Format(a.logFormat)})), Output: a.out,
 	})
 	if err != nil {

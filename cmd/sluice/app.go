@@ -158,7 +158,7 @@ func (a *app) connectTo(address string) (*client.Client, error) {
 }
 
 func (a *app) newClient(addresses []string, retryFor time.Duration) (*client.Client, error) {
-	token, _ := a.settings.lookup(settingAPIKey)
+	token := a.token(addresses)
 	logger, err := a.logger()
 	if err != nil {
 		return nil, err
@@ -176,6 +176,14 @@ func (a *app) newClient(addresses []string, retryFor time.Duration) (*client.Cli
 		return nil, usagef("%s (from %s): %w", settingCAFile, source, err)
 	}
 	return c, err
+}
+
+// token returns the token that is sent to these addresses.
+func (a *app) token(addresses []string) string {
+	if token, _ := a.settings.lookup(settingAPIKey); token != "" {
+		return token
+	}
+	return a.localToken(addresses)
 }
 
 // connect returns a client of the configured cluster. retryFor is how long it waits for one that does not answer.

@@ -61,6 +61,8 @@ func newRootCommand(a *app) *cobra.Command {
 	completeWords(root, "log-format", "text", "json")
 
 	root.AddCommand(
+		newTokenCommand(a),
+		newAuditCommand(a),
 		newDevCommand(a),
 		newServerCommand(a, "server"),
 		newServerCommand(a, "orion"),

@@ -34,6 +34,14 @@ type serverOptions struct {
 	Secrets         node.SecretKeys
 	HTTPTLSCert     string // files of the API's TLS
 	HTTPTLSKey      string
+	Auth            string // on, off or auto
+	Dev             bool   // everything on one machine for one person
+	FirstTokenFile  string // holds the first token of a new cluster
+	FirstToken      string // the same, or from the environment
+	AllowOrigins    []string
+	AuditKeep       int64
+	AuditAge        time.Duration
+	Home            string        // where the user's own commands learn of this server
 	Insecure        bool          // plain text between nodes
 	InsecureHTTP    bool          // an HTTP address that is not loopback without authentication
 	Ephemeral       bool          // port chosen by the system, exits when unused
@@ -73,6 +81,12 @@ func (o *serverOptions) register(a *app, flags *pflag.FlagSet) {
 	flags.StringVar(&o.Secrets.File, "secrets-key-file", "", "file with the keys that encrypt secrets in blocks, 32 bytes in base64 a line, the same on all nodes; read again when it changes (default "+node.SecretsFile+" in the data directory; a single node makes it)")
 	bindSetting(flags, "data-dir", "http-addr", "disk-low-water", "secrets-key-file")
 	flags.BoolVar(&o.WebhookPrivate, "webhook-allow-private", false, "let webhooks reach private and loopback addresses, the same on all nodes (dev always does)")
+	flags.StringVar(&o.Auth, "auth", authAuto, "ask for tokens: on, off, or auto, which is on but for sluice dev on a loopback address; the same on all nodes")
+	flags.StringVar(&o.FirstTokenFile, "bootstrap-token-file", "", "file with the first token of a new cluster, made by sluice token generate, the same on all nodes (default the first leader makes one in its data directory)")
+	flags.StringSliceVar(&o.AllowOrigins, "allow-origin", nil, "origin of web pages that may use this server beside its own, like https://ui.example.com; * is all, as Orion has it")
+	flags.Int64Var(&o.AuditKeep, "audit-keep", 200_000, "how many audit records are kept at most; the leader's counts")
+	flags.DurationVar(&o.AuditAge, "audit-age", 365*24*time.Hour, "how long audit records are kept; the leader's counts")
+	bindSetting(flags, "auth", "bootstrap-token-file", "allow-origin", "audit-keep", "audit-age")
 	o.Retention = node.RetentionDefaults{RunsMaxAge: node.DefaultRetention, LogsMaxAge: node.DefaultRetention}
 	flags.Var((*ageFlag)(&o.Retention.RunsMaxAge), "retention-runs-max-age", "how long a new cluster keeps finished runs, until `sluice retention set` says otherwise")
 	flags.Var((*ageFlag)(&o.Retention.LogsMaxAge), "retention-logs-max-age", "how long a new cluster keeps logs, likewise")
@@ -103,7 +117,7 @@ func (o *serverOptions) registerCluster(flags *pflag.FlagSet) {
 	flags.DurationVar(&o.Snapshots.Interval, "snapshot-interval", 6*time.Hour, "time from one snapshot in --snapshot-dir to the next")
 	flags.IntVar(&o.Snapshots.Keep, "snapshot-keep", 8, "how many of this node's snapshots are kept in --snapshot-dir")
 	bindSetting(flags, "snapshot-dir", "snapshot-interval", "snapshot-keep")
-	flags.BoolVar(&o.InsecureHTTP, "insecure-http", false, "allow an HTTP address that is not loopback without authentication")
+	flags.BoolVar(&o.InsecureHTTP, "insecure-http", false, "allow an HTTP address that is not loopback with --auth off")
 	bindSetting(flags, "internal-addr", "internal-advertise", "gossip-addr", "gossip-key-file", "drain-delay", "node-name", "cluster-name", "bootstrap-expect", "join", "raft-log-bytes", "remove-dead-after", "min-voters",
 		"tls-ca", "tls-cert", "tls-key", "http-tls-cert", "http-tls-key", "insecure", "insecure-http")
 }
@@ -112,6 +126,10 @@ func (o *serverOptions) registerCluster(flags *pflag.FlagSet) {
 func (o *serverOptions) complete(a *app) error {
 	if o.DataDir == "" {
 		o.DataDir = filepath.Join(a.home(), "data")
+	}
+	o.Home = a.home()
+	if err := o.completeAccess(a); err != nil {
+		return err
 	}
 	switch {
 	case o.DrainDelay < 0:
@@ -190,7 +208,7 @@ func (a *app) announceServer(apiURL, dashboardURL string) {
 }
 
 func newDevCommand(a *app) *cobra.Command {
-	options := serverOptions{BootstrapExpect: 1, Insecure: true}
+	options := serverOptions{BootstrapExpect: 1, Insecure: true, Dev: true}
 	command := &cobra.Command{
 		Use:   "dev",
 		Short: "Start server, agent and a sample deployment in one process",

@@ -101,6 +101,7 @@ func startServer(ctx context.Context, o serverOptions) (*server, error) {
 	if err := writeServerFile(o.DataDir, serverFile{APIURL: s.apiURL(), PID: os.Getpid(), Ephemeral: o.Ephemeral}); err != nil {
 		return nil, errors.Join(err, s.stop())
 	}
+	s.announce()
 	return s, nil
 }
 
@@ -113,20 +114,8 @@ func (s *server) end() error {
 			withdrawn = fmt.Errorf("withdraw the server's address: %w", err)
 		}
 	}
+	removeLocalServer(s.options.Home, s.dashboardURL())
 	return errors.Join(withdrawn, s.stop())
-}
-
-// checkExposure refuses to serve other machines without authentication unless that is wished for.
-func checkExposure(o serverOptions) error {
-	host, _, err := net.SplitHostPort(o.HTTPAddr)
-	if err != nil {
-		return usagef("--http-addr %q is not HOST:PORT", o.HTTPAddr)
-	}
-	if isLoopback(host) || o.InsecureHTTP {
-		return nil
-	}
-	return usagef("--http-addr %s is reachable from other machines, and this version has no authentication: anybody there could run commands on your agents. "+
-		"Use a loopback address, or --insecure-http if the network itself is guarded", o.HTTPAddr)
 }
 
 // checkInternal refuses plain text between nodes unless it is wished for or nobody else can hear it.
@@ -213,7 +202,7 @@ func (s *server) start(ctx context.Context) error {
 		DataDir: s.options.DataDir, Name: s.options.NodeName, Listener: listener, InternalAddr: s.options.InternalAddr, GossipAddr: s.options.GossipAddr,
 		BootstrapExpect: s.options.BootstrapExpect, Version: version(), DiskLowWater: s.options.DiskLowWater, Snapshots: s.options.Snapshots, Retention: s.options.Retention, WebhookAllowPrivate: s.options.WebhookPrivate, LogBytes: s.options.LogBytes, Logger: s.options.Logger,
 		DrainDelay: s.options.DrainDelay, InternalAdvertise: s.options.Advertise, ClusterName: s.options.ClusterName, Join: s.options.Join, TLS: files, GossipKey: key, HTTPTLS: api, Secrets: s.options.Secrets,
-		RecentLog: s.recent, Settings: s.options.Settings, Clock: s.options.Clock, Membership: s.options.Membership,
+		RecentLog: s.recent, Settings: s.options.Settings, Clock: s.options.Clock, Membership: s.options.Membership, Access: s.options.access(),
 	})
 	if err != nil {
 		return addressTaken(err)

@@ -20,10 +20,11 @@ import (
 // A setting is named SLUICE_SOMETHING. It comes from, in this order: its flag, the environment, the file of --config, the
 // profile, its default.
 const (
-	settingAPIURL = "SLUICE_API_URL"
-	settingAPIKey = "SLUICE_API_KEY"
-	settingCAFile = "SLUICE_API_CA_FILE"
-	settingPython = "SLUICE_PYTHON"
+	settingAPIURL     = "SLUICE_API_URL"
+	settingAPIKey     = "SLUICE_API_KEY"
+	settingCAFile     = "SLUICE_API_CA_FILE"
+	settingFirstToken = "SLUICE_BOOTSTRAP_TOKEN"
+	settingPython     = "SLUICE_PYTHON"
 	// settingSecretsKey has no flag: command lines are seen by all users of a machine.
 	settingSecretsKey = "SLUICE_SECRETS_KEY"
 
@@ -46,6 +47,7 @@ var plainSettings = map[string]definition{
 	settingSecretsKey:      {about: "keys that encrypt secrets in blocks, instead of a file; separated by commas", secret: true},
 	settingCAFile:          {about: "file with the certificate that signs the API's, if the machine does not trust it anyway"},
 	settingPython:          {fallback: "python3", about: "interpreter that runs flows"},
+	settingFirstToken:      {about: "first token of a new cluster, the same on all nodes; see --bootstrap-token-file", secret: true},
 	"SLUICE_BINARY":        {fallback: "sluice", about: "binary that the Python SDK starts for an ephemeral server"},
 	"SLUICE_LOGGING_LEVEL": {fallback: "INFO", about: "lowest level that flows log"},
 }

@@ -94,6 +94,9 @@ var dataArguments = map[string][]string{
 	"sluice storage ls":                       {},
 	"sluice storage create":                   {},
 	"sluice storage reset-default":            {},
+	"sluice token create":                     {"--role", "viewer", "something"},
+	"sluice token ls":                         {},
+	"sluice audit ls":                         {},
 	"sluice cluster members":                  {},
 	"sluice cluster status":                   {},
 	"sluice cluster health":                   {},
@@ -108,7 +111,7 @@ func TestEveryDataCommandTellsErrorsAsJSONWhenAskedForJSON(t *testing.T) {
 	for _, command := range leaves(emptyTree()) {
 		path := command.CommandPath()
 		switch path {
-		case "sluice bench all", "sluice bench cluster", "sluice bench failover", "sluice bench schedules", "sluice cluster tls init", "sluice cluster recover", "sluice snapshot inspect", "sluice snapshot restore":
+		case "sluice bench all", "sluice bench cluster", "sluice bench failover", "sluice bench schedules", "sluice cluster tls init", "sluice cluster recover", "sluice snapshot inspect", "sluice snapshot restore", "sluice token generate", "sluice token recover":
 			continue // they start their own servers, or look at files first
 		}
 		switch strings.Fields(path)[1] {

@@ -82,7 +82,7 @@ func newSystem(t *testing.T, dir, binary string, nodes, agents int) *system {
 	for i, h := range s.net.hosts[:nodes] {
 		address := h.address.String()
 		m := s.machine(h, fmt.Sprint("n", i+1))
-		m.args = []string{"server", "start", "--node-name", m.name, "--data-dir", filepath.Join(dir, m.name), "--http-addr", address + ":4200", "--insecure-http",
+		m.args = []string{"server", "start", "--node-name", m.name, "--data-dir", filepath.Join(dir, m.name), "--http-addr", address + ":4200", "--insecure-http", "--auth", "off",
 			"--internal-addr", internal[i], "--gossip-addr", address + ":4202", "--bootstrap-expect", fmt.Sprint(nodes), "--join", strings.Join(internal, ","), "--insecure"}
 		s.nodes = append(s.nodes, m)
 	}

@@ -119,3 +119,28 @@ func (tx *Tx) RemoveAudits(before, keep int64, limit int) (removed int, err erro
 	}
 	return len(keys), nil
 }
+
+// AccessDue reports whether RemoveAudits would remove something, or a token ended before the given time.
+func (v *View) AccessDue(auditBefore, auditKeep, tokensBefore int64) (due bool, err error) {
+	count, err := v.CountAudits()
+	if err != nil || count > auditKeep {
+		return err == nil, err
+	}
+	err = audits.each(v.r, prefix(kindRow, audits.number), false, func(r *row.Audit) (bool, error) {
+		due = r.Time < auditBefore
+		return false, nil
+	})
+	if due || err != nil {
+		return due, err
+	}
+	err = v.EachToken(func(t *row.Token) (bool, error) {
+		due = TokenEnded(t, tokensBefore) && !t.Bootstrap
+		return !due, nil
+	})
+	return due, err
+}
+
+// TokenEnded reports whether a token was revoked or expired before the given time.
+func TokenEnded(t *row.Token, before int64) bool {
+	return t.Revoked != 0 && t.Revoked < before || t.Expires != 0 && t.Expires < before
+}

@@ -95,6 +95,34 @@ def _with_api_path(address: str) -> str:
     return scheme + separator + rest
 
 
+def local_token(address: str) -> str:
+    """The admin's token of the server that this user runs at the address right now, as the commands find it; "" if there is none."""
+    import json
+    from urllib.parse import urlsplit
+
+    name = urlsplit(address).netloc.replace(":", "_").replace("[", "").replace("]", "")
+    try:
+        with open(os.path.join(home(), "servers", name + ".json"), encoding="utf-8") as file:
+            server = json.load(file)
+        if not _held(os.path.join(server["data_dir"], "LOCK"), int(server["pid"])):
+            return ""  # somebody else may serve there now
+        with open(os.path.join(server["data_dir"], "admin-token"), encoding="ascii") as file:
+            return file.read().strip()
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+
+
+def _held(path: str, pid: int) -> bool:
+    import fcntl
+
+    with open(path, encoding="ascii") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return lock.read().strip() == str(pid)
+    return False
+
+
 def reset() -> None:
     """Forgets the cached profile (after the environment changed, as tests do)."""
     global _profile

@@ -31,7 +31,10 @@ def client() -> Client:
                 return [ephemeral.start()]
 
             addresses = relocate()
-        made = Client(Transport(addresses, token=config.get("SLUICE_API_KEY"), authority=config.get("SLUICE_API_CA_FILE"), on_outage=_tell, relocate=relocate))
+        token = config.get("SLUICE_API_KEY")
+        if not token and len(addresses) == 1:
+            token = config.local_token(addresses[0])
+        made = Client(Transport(addresses, token=token, authority=config.get("SLUICE_API_CA_FILE"), on_outage=_tell, relocate=relocate))
         _client = (key, made)
         return made
 

@@ -35,7 +35,7 @@ class Server:
         self.folder = os.path.realpath(tempfile.mkdtemp(prefix="sluice-test-"))
         http, internal, gossip = free_ports(3)
         self.url = f"http://127.0.0.1:{http}/api"
-        self._command = [os.path.abspath(BINARY), "server", "start", "--insecure", "--data-dir", os.path.join(self.folder, "data"),
+        self._command = [os.path.abspath(BINARY), "server", "start", "--insecure", "--auth", "off", "--data-dir", os.path.join(self.folder, "data"),
                          "--http-addr", f"127.0.0.1:{http}", "--internal-addr", f"127.0.0.1:{internal}", "--gossip-addr", f"127.0.0.1:{gossip}"]  # fmt: skip
         self._process = None
         self.environment = {

@@ -79,7 +79,9 @@ type Config struct {
 	LeaseTTL time.Duration
 	// DrainDelay is how long Drain goes on serving after this node said that it is not ready: as long as load balancers take to notice.
 	DrainDelay time.Duration
-	Logger     *slog.Logger
+	// Access says who may use the API. Its zero value is everybody who reaches it.
+	Access Access
+	Logger *slog.Logger
 
 	// Clock and LogBackend replace the system's clock and the file of the Raft log, for fault injection.
 	Clock      cluster.Clock
@@ -140,6 +142,7 @@ type Node struct {
 	disk      *diskGuard
 	http      *httpapi.Server
 	activity  *activity
+	access    *accessKeeper
 	tls       *link.TLS   // nil: plain text between nodes
 	apiTLS    *tls.Config // nil: plain HTTP
 	registry  *prometheus.Registry
@@ -164,6 +167,7 @@ func Start(ctx context.Context, c Config) (_ *Node, err error) {
 	if c.Clock == nil {
 		c.Clock = systemClock{}
 	}
+	c.Access.AuditKeep, c.Access.AuditAge = cmp.Or(c.Access.AuditKeep, 200_000), cmp.Or(c.Access.AuditAge, 365*24*time.Hour)
 	if c.Name == "" {
 		if host, err := os.Hostname(); err == nil {
 			c.Name = host
@@ -230,6 +234,7 @@ func Start(ctx context.Context, c Config) (_ *Node, err error) {
 	n.http, err = httpapi.New(httpapi.Config{
 		Proposer: proposer{n.cluster, n.disk, metrics}, Reader: reader{n.cluster, n.fsm}, Claims: n.services, Events: n.fsm.Events(), Health: n, Secrets: n.secrets, Cluster: members{n}, Snapshots: n.snapshots,
 		Logger: c.Logger, Registry: registry, Version: c.Version, Settings: plain(c.Settings), LeaseTTL: c.LeaseTTL, TLS: n.apiTLS,
+		Tokens: n.tokens(), AllowOrigins: c.Access.AllowOrigins, GuardHost: c.Access.GuardHost,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("configure the HTTP API: %w", err)
@@ -238,6 +243,7 @@ func Start(ctx context.Context, c Config) (_ *Node, err error) {
 	n.activity.touch()
 	n.http.Start(n.activity)
 	n.disk.start()
+	n.access = newAccessKeeper(n, proposer{n.cluster, n.disk, metrics})
 	if err = n.cluster.Start(ctx); err != nil {
 		return nil, fmt.Errorf("start the cluster: %w", damaged(err))
 	}
@@ -352,6 +358,9 @@ func (n *Node) stop(ctx context.Context) error {
 		step("stop the HTTP API", n.http.Stop(ctx))
 	} else {
 		step("close the listener", n.config.Listener.Close())
+	}
+	if n.access != nil {
+		n.access.stop()
 	}
 	if n.services != nil {
 		n.services.stop()

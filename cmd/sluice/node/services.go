@@ -92,12 +92,15 @@ func (s *services) lead(ctx context.Context, epoch cluster.Epoch) error {
 	if err := s.buildIndexes(ctx, epoch); err != nil {
 		return err
 	}
+	if err := s.firstToken(ctx, epoch); err != nil {
+		return err
+	}
 	if err := s.scheduler.Start(ctx, scheduler.Epoch{Index: epoch.Index, Proposer: s.proposer(epoch)}); err != nil {
 		return err
 	}
 	s.servingOnce.Do(func() { close(s.serving) })
 	s.node.secrets.sealClear(ctx, epoch, s.proposer(epoch))
-	<-ctx.Done()
+	s.tidyAccess(ctx, epoch) // until ctx ends
 	s.scheduler.Stop()
 	return nil
 }
