@@ -234,7 +234,7 @@ func (s *Services) begin(epoch Epoch) (*session, error) {
 	c.jumps = newJumps(s.cfg, c.leaseTTL+c.beat())
 	c.latest.Store(floor)
 	now := &session{core: c, events: events, from: view.Index(), materializer: newMaterializer(c), leases: newLeases(c), late: newLate(c), deadlines: newDeadlines(c), purge: newPurge(c),
-		retention: newRetention(c, s.cfg.RetentionEvery), jobs: newJobs(c, s.cfg.ChooseRuns)}
+		retention: newRetention(c, s.cfg.RetentionEvery), webhooks: newWebhooks(c, s.cfg.Deliver), jobs: newJobs(c, s.cfg.ChooseRuns)}
 	now.dispatcher, now.retire = newDispatcher(c, now.leases), newRetire(c, now.leases)
 	c.jumps.moved = func() {
 		now.materializer.wake.set()
