@@ -29,8 +29,10 @@ const (
 	// resealBlocks and resealBytes bound one step of encrypting anew.
 	resealBlocks = 100
 	resealBytes  = 256 << 10
-	// clearRetry is how long the leader waits before it tries again to encrypt what is stored in clear.
-	clearRetry = 15 * time.Second
+	// clearLook is how often the leader looks for blocks stored in clear: nodes of a former version may still make some. clearRetry is
+	// the pause when they cannot be encrypted.
+	clearLook  = 10 * time.Second
+	clearRetry = 3 * time.Second
 )
 
 // secrets encrypts and decrypts blocks for the API, and knows who has which key.
@@ -368,21 +370,24 @@ func (s *secrets) reseal(ctx context.Context, view *state.View, want func(*row.B
 	return c, done, nil
 }
 
-// sealClear encrypts what former versions stored in clear, on the leader, until nothing is left or the epoch ends.
+// sealClear encrypts what former versions store in clear, on the leader, until the epoch ends.
 func (s *secrets) sealClear(ctx context.Context, epoch cluster.Epoch, p epochProposer) {
 	told := ""
 	for {
 		left, err := s.sealClearStep(ctx, epoch, p)
+		pause := clearRetry
 		switch {
-		case ctx.Err() != nil, err == nil && left == 0:
+		case ctx.Err() != nil:
 			return
-		case err == nil:
+		case err == nil && left > 0:
 			continue
+		case err == nil:
+			pause, told = clearLook, ""
 		case err.Error() != told:
 			told = err.Error()
 			s.node.log.Warn("blocks that a former version stored in clear are not encrypted yet", "blocks", left, "error", err, "again_in", clearRetry)
 		}
-		wait := time.NewTimer(clearRetry)
+		wait := time.NewTimer(pause)
 		select {
 		case <-ctx.Done():
 			wait.Stop()

@@ -99,8 +99,10 @@ func (s *services) lead(ctx context.Context, epoch cluster.Epoch) error {
 		return err
 	}
 	s.servingOnce.Do(func() { close(s.serving) })
-	s.node.secrets.sealClear(ctx, epoch, s.proposer(epoch))
-	s.tidyAccess(ctx, epoch) // until ctx ends
+	var both sync.WaitGroup // until the epoch ends
+	both.Go(func() { s.node.secrets.sealClear(ctx, epoch, s.proposer(epoch)) })
+	s.tidyAccess(ctx, epoch)
+	both.Wait()
 	s.scheduler.Stop()
 	return nil
 }

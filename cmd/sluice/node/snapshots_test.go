@@ -18,6 +18,18 @@ import (
 // startThree starts three nodes that found a cluster.
 func startThree(t *testing.T) (nodes []*upgradable) {
 	t.Helper()
+	nodes = prepareThree(t)
+	for _, u := range nodes {
+		if err := u.start(t); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return nodes
+}
+
+// prepareThree describes three nodes that found a cluster.
+func prepareThree(t *testing.T) (nodes []*upgradable) {
+	t.Helper()
 	addrs := reservePorts(t, 3)
 	base := t.TempDir()
 	for i, addr := range addrs {
@@ -28,11 +40,6 @@ func startThree(t *testing.T) (nodes []*upgradable) {
 			u.stop(t)
 		}
 	})
-	for _, u := range nodes {
-		if err := u.start(t); err != nil {
-			t.Fatal(err)
-		}
-	}
 	return nodes
 }
 

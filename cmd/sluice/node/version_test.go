@@ -24,7 +24,9 @@ type upgradable struct {
 	join      []string
 	versions  command.Versions
 	release   string
-	node      *Node // nil while down
+	keys      string // file of its secret keys; "": its own
+	alone     bool   // it is a cluster by itself
+	node      *Node  // nil while down
 }
 
 func (u *upgradable) start(t *testing.T) error {
@@ -33,7 +35,11 @@ func (u *upgradable) start(t *testing.T) error {
 	if err != nil {
 		t.Fatal(err)
 	}
-	u.node, err = Start(t.Context(), Config{DataDir: u.dir, Listener: listener.(*net.TCPListener), InternalAddr: u.addr, BootstrapExpect: 3, Join: u.join, GossipAddr: "127.0.0.1:0",
+	expect := 3
+	if u.alone {
+		expect = 1
+	}
+	u.node, err = Start(t.Context(), Config{Secrets: SecretKeys{File: u.keys}, DataDir: u.dir, Listener: listener.(*net.TCPListener), InternalAddr: u.addr, BootstrapExpect: expect, Join: u.join, GossipAddr: "127.0.0.1:0",
 		Name: filepath.Base(u.dir), Version: u.release, Versions: u.versions, DiskLowWater: 1 << 20, Logger: slog.New(slog.DiscardHandler)})
 	return err
 }
