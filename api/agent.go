@@ -167,13 +167,49 @@ type FlowRunEvent struct {
 	StateType    StateType `json:"state_type"`
 	StateName    string    `json:"state_name"`
 	Timestamp    Time      `json:"timestamp"`
+	Deleted      bool      `json:"deleted,omitempty"`
+}
+
+// TaskRunEvent is the data of an event of the topic task_run.
+type TaskRunEvent struct {
+	ID        ID        `json:"id"`
+	Name      string    `json:"name"`
+	FlowRunID ID        `json:"flow_run_id"`
+	StateType StateType `json:"state_type"`
+	StateName string    `json:"state_name"`
+	Timestamp Time      `json:"timestamp"`
+	Deleted   bool      `json:"deleted,omitempty"`
+}
+
+// JobEvent is the data of an event of the topic job.
+type JobEvent struct {
+	ID        ID        `json:"id"`
+	Action    JobAction `json:"action"`
+	Status    JobStatus `json:"status"`
+	Total     int64     `json:"total"`
+	Done      int64     `json:"done"`
+	Refused   int64     `json:"refused"`
+	Timestamp Time      `json:"timestamp"`
+}
+
+// ObjectEvent is the data of an event of the topics deployment, work_queue and agent: which object changed.
+type ObjectEvent struct {
+	ID        ID     `json:"id"`
+	Name      string `json:"name"`
+	Timestamp Time   `json:"timestamp"`
+	Deleted   bool   `json:"deleted,omitempty"`
 }
 
 // Kinds of server-sent events.
 const (
-	EventLog     = "log"
-	EventState   = "state"
-	EventEnd     = "end"
-	EventFlowRun = "flow_run"
-	EventReset   = "reset"
+	EventLog        = "log"
+	EventState      = "state"
+	EventEnd        = "end"
+	EventFlowRun    = "flow_run"
+	EventTaskRun    = "task_run"
+	EventDeployment = "deployment"
+	EventWorkQueue  = "work_queue"
+	EventAgent      = "agent"
+	EventJob        = "job"
+	EventReset      = "reset"
 )

@@ -6,10 +6,7 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/sluice-dev/sluice/api"
-	"github.com/sluice-dev/sluice/fsm/row"
 	"github.com/sluice-dev/sluice/fsm/watch"
-	"github.com/sluice-dev/sluice/http/internal/body"
 )
 
 // sse writes server-sent events. One goroutine uses it.
@@ -93,41 +90,6 @@ func (x *exchange) resumeFrom() string {
 	return x.r.URL.Query().Get("from")
 }
 
-// streamEvents sends the state changes of all flow runs from now on, or from where the client left off.
-func streamEvents(s *Server, x *exchange) error {
-	if topic := x.r.URL.Query().Get("topic"); topic != "" && topic != api.EventFlowRun {
-		return unprocessable([]body.Error{{Loc: []any{"query", "topic"}, Msg: "unknown topic; permitted: 'flow_run'", Type: "value_error"}})
-	}
-	ctx, cancel := x.streamContext()
-	defer cancel()
-	subscription, missed := s.subscribe(x.resumeFrom(), watch.TopicFlowRun)
-	out := x.sse()
-	if missed {
-		out.event(api.EventReset, "", func(b []byte) []byte { return append(b, "{}"...) })
-	}
-	out.position(subscription.After().String())
-	if err := out.comment(); err != nil {
-		return nil // the client is gone
-	}
-	for {
-		e, err := x.next(ctx, subscription, out)
-		switch {
-		case errors.Is(err, watch.ErrReset):
-			subscription, _ = s.subscribe("", watch.TopicFlowRun)
-			out.event(api.EventReset, "", func(b []byte) []byte { return append(b, "{}"...) })
-			out.position(subscription.After().String())
-		case err != nil:
-			out.goodbye()
-			return nil // the client or this node goes away
-		case !e.Deleted:
-			out.event(api.EventFlowRun, e.Cursor.String(), func(b []byte) []byte { return appendRunEvent(b, e.FlowRun) })
-		}
-		if err := out.flush(); err != nil {
-			return nil
-		}
-	}
-}
-
 // subscribe resumes after cursor. missed says that events in between are gone; the subscription then begins now.
 func (s *Server) subscribe(cursor string, topics watch.Topic) (subscription *watch.Subscription, missed bool) {
 	if cursor == "" {
@@ -155,15 +117,4 @@ func (x *exchange) next(ctx context.Context, subscription *watch.Subscription, o
 			return e, err
 		}
 	}
-}
-
-func appendRunEvent(b []byte, r *row.FlowRun) []byte {
-	text, err := appendJSON(b, api.FlowRunEvent{
-		ID: idOf(r.Id), Name: r.Name, FlowID: idOf(r.FlowId), DeploymentID: idRef(r.DeploymentId),
-		StateType: stateTypeOf(r.GetState().GetType()), StateName: r.GetState().GetName(), Timestamp: timeOf(r.GetState().GetTimestamp()),
-	})
-	if err != nil {
-		return append(b, "{}"...) // cannot happen: the event holds texts and times
-	}
-	return text
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -47,6 +48,65 @@ func (c *Client) StreamFlowRun(ctx context.Context, id api.ID, logs bool, from s
 // handler must list again: events were lost.
 func (c *Client) StreamFlowRunEvents(ctx context.Context, from string, handle func(Event) error) error {
 	return c.stream(ctx, "/events?topic=flow_run", from, handle)
+}
+
+// EventQuery selects events; the zero value is the flow runs'.
+type EventQuery struct {
+	Topics                                       []string
+	ID, FlowRunID, DeploymentID, FlowID, AgentID *api.ID
+	Deleted                                      bool // also what is deleted
+}
+
+// StreamEvents calls handle with every event that is selected, from the cursor on, or from now on if it is empty, until the handler
+// returns an error or the context ends. It reconnects to any address and goes on. After api.EventReset the handler must list again.
+func (c *Client) StreamEvents(ctx context.Context, wanted EventQuery, from string, handle func(Event) error) error {
+	values := url.Values{}
+	if len(wanted.Topics) > 0 {
+		values.Set("topic", strings.Join(wanted.Topics, ","))
+	}
+	for name, id := range map[string]*api.ID{"id": wanted.ID, "flow_run_id": wanted.FlowRunID, "deployment_id": wanted.DeploymentID,
+		"flow_id": wanted.FlowID, "agent_id": wanted.AgentID} {
+		if id != nil {
+			values.Set(name, id.String())
+		}
+	}
+	if wanted.Deleted {
+		values.Set("deleted", "true")
+	}
+	return c.stream(ctx, "/events?"+values.Encode(), from, handle)
+}
+
+// LogSearch selects lines of a flow run's logs; the zero value is all of them, in the order in which they were accepted.
+type LogSearch struct {
+	Text, Regex  string
+	Level        int
+	Since, Until time.Time
+	TaskRunID    *api.ID
+	Reverse      bool
+	Limit        int    // per page; 0 is the server's
+	Cursor       string // of the page before
+}
+
+// SearchLogs reads one page of the logs of a flow run. A page may be short, even empty, and yet not be the last.
+func (c *Client) SearchLogs(ctx context.Context, run api.ID, wanted LogSearch) (*api.LogPage, error) {
+	values := url.Values{}
+	set := func(name, value string, given bool) {
+		if given {
+			values.Set(name, value)
+		}
+	}
+	set("search", wanted.Text, wanted.Text != "")
+	set("regex", wanted.Regex, wanted.Regex != "")
+	set("level", strconv.Itoa(wanted.Level), wanted.Level > 0)
+	set("since", api.At(wanted.Since).String(), !wanted.Since.IsZero())
+	set("until", api.At(wanted.Until).String(), !wanted.Until.IsZero())
+	if wanted.TaskRunID != nil {
+		values.Set("task_run_id", wanted.TaskRunID.String())
+	}
+	set("order", "desc", wanted.Reverse)
+	set("limit", strconv.Itoa(wanted.Limit), wanted.Limit > 0)
+	set("cursor", wanted.Cursor, wanted.Cursor != "")
+	return get[api.LogPage](ctx, c, "/flow_runs/"+run.String()+"/logs?"+values.Encode())
 }
 
 // stream reads events until the handler returns an error or the context ends. A broken connection is resumed as long as

@@ -72,7 +72,7 @@ func newRootCommand(a *app) *cobra.Command {
 		newSnapshotCommand(a),
 		newDeploymentCommand(a),
 		newWorkQueueCommand(a),
-		newFlowRunCommand(a), newJobCommand(a),
+		newFlowRunCommand(a), newJobCommand(a), newEventCommand(a),
 		newRetentionCommand(a),
 		newWebhookCommand(a),
 		newFlowRunCommand(a),

@@ -5,6 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -16,44 +19,143 @@ import (
 // watchPatience is how long a command that follows a run waits for a server that went away.
 const watchPatience = 2 * time.Minute
 
+// logFlags select lines of a run's log.
+type logFlags struct {
+	follow, reverse bool
+	head, tail      int
+	search, regex   string
+	level           string
+	since, until    string
+}
+
+func (f *logFlags) register(command *cobra.Command) {
+	flags := command.Flags()
+	flags.BoolVarP(&f.follow, "follow", "f", false, "go on until the run has ended")
+	flags.IntVar(&f.tail, "tail", -1, "only the last of them (default all)")
+	flags.IntVar(&f.head, "head", -1, "only the first of them (default all)")
+	flags.BoolVar(&f.reverse, "reverse", false, "the last one first")
+	flags.StringVar(&f.search, "search", "", "only lines that contain this text, regardless of case")
+	flags.StringVar(&f.regex, "regex", "", "only lines that match this regular expression")
+	flags.StringVar(&f.level, "level", "", "only lines of this level or graver: debug, info, warning, error, critical, or a number")
+	flags.StringVar(&f.since, "since", "", "only lines from this time on, or from that long ago, like 90s or 2h")
+	flags.StringVar(&f.until, "until", "", "only lines up to this time, or up to that long ago")
+	completeWords(command, "level", "debug", "info", "warning", "error", "critical")
+	for _, other := range []string{"head", "reverse", "search", "regex", "level", "since", "until"} {
+		command.MarkFlagsMutuallyExclusive("follow", other)
+	}
+	command.MarkFlagsMutuallyExclusive("head", "tail")
+}
+
+// wanted is the selection as the server takes it.
+func (f *logFlags) wanted(now time.Time) (client.LogSearch, error) {
+	w := client.LogSearch{Text: f.search, Regex: f.regex, Reverse: f.reverse != (f.tail >= 0)}
+	levels := map[string]int{"": 0, "debug": 10, "info": 20, "warning": 30, "warn": 30, "error": 40, "critical": 50}
+	level, known := levels[strings.ToLower(f.level)]
+	if !known {
+		var err error
+		if level, err = strconv.Atoi(f.level); err != nil || level < 0 {
+			return w, usagef("--level is '%s'; it is debug, info, warning, error, critical or a number", f.level)
+		}
+	}
+	w.Level = level
+	var err error
+	if w.Since, err = momentOf("since", f.since, now); err != nil {
+		return w, err
+	}
+	w.Until, err = momentOf("until", f.until, now)
+	return w, err
+}
+
+// momentOf reads a time, or how long ago it was.
+func momentOf(flag, text string, now time.Time) (time.Time, error) {
+	if text == "" {
+		return time.Time{}, nil
+	}
+	if ago, err := time.ParseDuration(text); err == nil {
+		return now.Add(-ago), nil
+	}
+	t, err := api.ParseTime(text)
+	if err != nil {
+		return t, usagef("--%s is '%s'; it is a time like 2026-11-23T09:30:00+01:00, or a duration like 2h", flag, text)
+	}
+	return t, nil
+}
+
 func newRunLogs(a *app) *cobra.Command {
-	var follow bool
-	var tail int
+	var given logFlags
 	command := runArgument(a, &cobra.Command{
 		Use:   "logs RUN",
-		Short: "Show the logs of a flow run",
-		Long: `Show the logs of a flow run and its task runs in the order of their times. With -f the command goes on until the run
-has ended. Times are local; in plain output they are whole and in UTC. With -o jsonl each log is one line of JSON.`,
-		Example: "  sluice flow-run logs tan-lion --tail 20\n  sluice flow-run logs -f tan-lion",
+		Short: "Show and search the logs of a flow run",
+		Long: `Show the logs of a flow run and its task runs in the order in which the server accepted them. With -f the command goes on
+until the run has ended. Times are local; in plain output they are whole and in UTC. With -o jsonl each log is one line of JSON.`,
+		Example: "  sluice flow-run logs tan-lion --tail 20\n  sluice flow-run logs tan-lion --level error --search timeout --since 2h\n  sluice flow-run logs -f tan-lion",
 	})
-	command.Flags().BoolVarP(&follow, "follow", "f", false, "go on until the run has ended")
-	command.Flags().IntVar(&tail, "tail", -1, "only the last of them (default all)")
+	given.register(command)
 	command.RunE = onRun(a, func(ctx context.Context, c *client.Client, run *api.FlowRun) error {
-		if follow {
-			return a.followRun(ctx, run, following{logs: true, tail: tail})
+		if given.follow {
+			return a.followRun(ctx, run, following{logs: true, tail: given.tail})
 		}
-		logs, err := runLogs(ctx, c, run.ID, tail)
+		wanted, err := given.wanted(time.Now())
+		if err != nil {
+			return err
+		}
+		return a.showLogs(ctx, c, run, given, wanted)
+	})
+	return command
+}
+
+// showLogs prints the lines that are selected, page by page where their order allows.
+func (a *app) showLogs(ctx context.Context, c *client.Client, run *api.FlowRun, given logFlags, wanted client.LogSearch) error {
+	most := given.head
+	if given.tail >= 0 {
+		most = given.tail
+	}
+	printer := a.newLogPrinter(c, run)
+	logs := []api.Log{}
+	lines := false
+	switch a.output {
+	case "", formatTable, formatPlain, formatJSONL:
+		lines = true
+	case formatName:
+		return usagef("logs have no names; use -o jsonl")
+	}
+	// The last lines are read from the end, and shown the other way round unless that is wanted.
+	turn := given.tail >= 0 && !given.reverse
+	for shown := 0; most < 0 || shown < most; {
+		if wanted.Limit = api.MaxPage; most >= 0 {
+			wanted.Limit = min(wanted.Limit, most-shown)
+		}
+		page, err := c.SearchLogs(ctx, run.ID, wanted)
 		if err != nil {
 			return fmt.Errorf("read the logs of flow run '%s': %w", run.Name, err)
 		}
-		printer := a.newLogPrinter(c, run)
-		switch a.output {
-		case "", formatTable, formatPlain, formatJSONL:
-			for i := range logs {
-				if err := printer.log(ctx, &logs[i]); err != nil {
+		shown += len(page.Logs)
+		if !lines || turn {
+			logs = append(logs, page.Logs...)
+		} else {
+			for i := range page.Logs {
+				if err := printer.log(ctx, &page.Logs[i]); err != nil {
 					return err
 				}
 			}
-			return nil
-		case formatName:
-			return usagef("logs have no names; use -o jsonl")
 		}
-		if logs == nil {
-			logs = []api.Log{}
+		if page.NextCursor == nil {
+			break
 		}
+		wanted.Cursor = *page.NextCursor
+	}
+	if turn {
+		slices.Reverse(logs)
+	}
+	if !lines {
 		return a.printDocument(a.output, logs)
-	})
-	return command
+	}
+	for i := range logs {
+		if err := printer.log(ctx, &logs[i]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // runLogs reads the logs of a run, the last of them if tail is not negative.

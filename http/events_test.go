@@ -1,0 +1,80 @@
+package httpapi
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestEventsAreSelectedAndGoOn(t *testing.T) { everywhere(t, checkEventsAreSelectedAndGoOn) }
+
+func checkEventsAreSelectedAndGoOn(t *testing.T, at place) {
+	s := newStack(t, at)
+	first, deployment := s.dueRun()
+	second := s.must(201, "POST", "/api/flow_runs/", object{"flow_id": first["flow_id"], "name": "other"})
+	all := s.listen(t, "/api/events?topic=flow_run,task_run,job,deployment&deleted=true")
+	one := s.listen(t, "/api/events?topic=flow_run,task_run&flow_run_id=" + first["id"].(string))
+	of := s.listen(t, "/api/events?topic=flow_run,deployment&deployment_id=" + deployment["id"].(string) + "&deleted=true")
+	s.must(201, "POST", "/api/flow_runs/"+second["id"].(string)+"/set_state", object{"state": object{"type": "RUNNING"}})
+	s.must(201, "POST", "/api/task_runs/", object{"flow_run_id": first["id"], "name": "t", "task_key": "k", "dynamic_key": "0"})
+	s.must(201, "POST", "/api/jobs/", object{"action": "retry", "filter": object{"flow_runs": object{"name": object{"any_": []string{"nobody"}}}}})
+	s.must(201, "POST", "/api/flow_runs/"+first["id"].(string)+"/set_state", object{"state": object{"type": "RUNNING"}})
+	if a := s.do("DELETE", "/api/deployments/"+deployment["id"].(string), nil); a.status != 204 {
+		t.Fatal(a.text)
+	}
+	want := func(l *eventStream, kinds ...string) (last string) {
+		t.Helper()
+		for _, kind := range kinds {
+			e := l.next()
+			if e.kind != kind {
+				t.Fatalf("got %v, want %s", e, kind)
+			}
+			last = e.id
+		}
+		return last
+	}
+	// The deletion of the deployment takes it from its runs, which is a change of theirs.
+	place := want(all, "flow_run", "task_run", "job")
+	want(all, "flow_run", "flow_run", "deployment")
+	want(one, "task_run", "flow_run", "flow_run")
+	want(of, "flow_run", "deployment")
+	again := s.listen(t, "/api/events?topic=flow_run,task_run,job,deployment&deleted=true&from=" + place)
+	want(again, "flow_run", "flow_run", "deployment")
+	for _, bad := range []string{"topic=weather", "id=1", "deleted=perhaps"} {
+		if a := s.do("GET", "/api/events?"+bad, nil); a.status != 422 || !strings.Contains(a.text, strings.SplitN(bad, "=", 2)[0]) {
+			t.Errorf("%s: %d %s", bad, a.status, a.text)
+		}
+	}
+}
+
+// seenEvent is the head of one event.
+type seenEvent struct{ kind, id string }
+
+// eventStream reads a stream event by event.
+type eventStream struct {
+	t      *testing.T
+	stream openStream
+}
+
+func (s *stack) listen(t *testing.T, path string) *eventStream {
+	t.Helper()
+	return &eventStream{t, s.open(t, path)}
+}
+
+// next waits for the next event that says something.
+func (l *eventStream) next() (e seenEvent) {
+	l.t.Helper()
+	for l.stream.lines.Scan() {
+		line := l.stream.lines.Text()
+		if kind, is := strings.CutPrefix(line, "event: "); is {
+			e.kind = kind
+		}
+		if id, is := strings.CutPrefix(line, "id: "); is {
+			e.id = id
+		}
+		if line == "" && e.kind != "" {
+			return e
+		}
+	}
+	l.t.Fatalf("the stream has ended: %v", l.stream.lines.Err())
+	return e
+}
