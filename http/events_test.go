@@ -12,8 +12,8 @@ func checkEventsAreSelectedAndGoOn(t *testing.T, at place) {
 	first, deployment := s.dueRun()
 	second := s.must(201, "POST", "/api/flow_runs/", object{"flow_id": first["flow_id"], "name": "other"})
 	all := s.listen(t, "/api/events?topic=flow_run,task_run,job,deployment&deleted=true")
-	one := s.listen(t, "/api/events?topic=flow_run,task_run&flow_run_id=" + first["id"].(string))
-	of := s.listen(t, "/api/events?topic=flow_run,deployment&deployment_id=" + deployment["id"].(string) + "&deleted=true")
+	one := s.listen(t, "/api/events?topic=flow_run,task_run&flow_run_id="+first["id"].(string))
+	of := s.listen(t, "/api/events?topic=flow_run,deployment&deployment_id="+deployment["id"].(string)+"&deleted=true")
 	s.must(201, "POST", "/api/flow_runs/"+second["id"].(string)+"/set_state", object{"state": object{"type": "RUNNING"}})
 	s.must(201, "POST", "/api/task_runs/", object{"flow_run_id": first["id"], "name": "t", "task_key": "k", "dynamic_key": "0"})
 	s.must(201, "POST", "/api/jobs/", object{"action": "retry", "filter": object{"flow_runs": object{"name": object{"any_": []string{"nobody"}}}}})
@@ -37,7 +37,7 @@ func checkEventsAreSelectedAndGoOn(t *testing.T, at place) {
 	want(all, "flow_run", "flow_run", "deployment")
 	want(one, "task_run", "flow_run", "flow_run")
 	want(of, "flow_run", "deployment")
-	again := s.listen(t, "/api/events?topic=flow_run,task_run,job,deployment&deleted=true&from=" + place)
+	again := s.listen(t, "/api/events?topic=flow_run,task_run,job,deployment&deleted=true&from="+place)
 	want(again, "flow_run", "flow_run", "deployment")
 	for _, bad := range []string{"topic=weather", "id=1", "deleted=perhaps"} {
 		if a := s.do("GET", "/api/events?"+bad, nil); a.status != 422 || !strings.Contains(a.text, strings.SplitN(bad, "=", 2)[0]) {
