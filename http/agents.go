@@ -97,6 +97,13 @@ func filterAgents(s *Server, x *exchange) error {
 		return err
 	}
 	slices.SortStableFunc(agents, func(a, b api.Agent) int { return cmp.Compare(a.Name, b.Name) })
+	if x.byCursor() {
+		page, err := pageByCursor(x, listAgents, &p, agents, func(a api.Agent) api.ID { return a.ID })
+		if err != nil {
+			return err
+		}
+		return list(x, page, func(b []byte, a api.Agent) ([]byte, error) { return appendJSON(b, a) })
+	}
 	return list(x, cut(&p, agents), func(b []byte, a api.Agent) ([]byte, error) { return appendJSON(b, a) })
 }
 

@@ -23,6 +23,16 @@ func filterFlows(_ *Server, x *exchange) error {
 	if err != nil {
 		return err
 	}
+	if x.byCursor() {
+		page, err := pageByCursor(x, listFlows, &q.page, flows, func(f *row.Flow) api.ID { return idOf(f.Id) })
+		if err == nil {
+			err = q.onlyByID("NAME_ASC")
+		}
+		if err != nil {
+			return err
+		}
+		return list(x, page, func(b []byte, f *row.Flow) ([]byte, error) { return flowObject(f).AppendJSON(b), nil })
+	}
 	slices.SortFunc(flows, func(a, b *row.Flow) int {
 		c := 0
 		switch q.sort {
@@ -124,10 +134,18 @@ func filterDeployments(_ *Server, x *exchange) error {
 	if err != nil {
 		return err
 	}
-	slices.SortFunc(deployments, func(a, b *row.Deployment) int {
-		return cmp.Or(cmp.Compare(a.Name, b.Name), slices.Compare(a.Id, b.Id))
-	})
-	return list(x, cut(&q.page, deployments), func(b []byte, d *row.Deployment) ([]byte, error) {
+	var page []*row.Deployment
+	if x.byCursor() {
+		if page, err = pageByCursor(x, listDeployments, &q.page, deployments, func(d *row.Deployment) api.ID { return idOf(d.Id) }); err != nil {
+			return err
+		}
+	} else {
+		slices.SortFunc(deployments, func(a, b *row.Deployment) int {
+			return cmp.Or(cmp.Compare(a.Name, b.Name), slices.Compare(a.Id, b.Id))
+		})
+		page = cut(&q.page, deployments)
+	}
+	return list(x, page, func(b []byte, d *row.Deployment) ([]byte, error) {
 		object, err := deploymentObject(d, x.strict)
 		if err != nil {
 			return b, err

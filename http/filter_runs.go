@@ -14,6 +14,9 @@ func filterFlowRuns(_ *Server, x *exchange) error {
 	if err != nil {
 		return err
 	}
+	if x.byCursor() {
+		return x.flowRunsByCursor(q)
+	}
 	view, err := x.view()
 	if err != nil {
 		return err

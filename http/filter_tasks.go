@@ -165,6 +165,9 @@ func filterTaskRuns(_ *Server, x *exchange) error {
 	if err != nil {
 		return err
 	}
+	if x.byCursor() {
+		return x.taskRunsByCursor(q)
+	}
 	view, err := x.view()
 	if err != nil {
 		return err

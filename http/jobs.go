@@ -200,6 +200,19 @@ func filterJobs(_ *Server, x *exchange) error {
 	}
 	defer view.Close()
 	var jobs []*row.Job
+	if x.byCursor() {
+		err := view.EachJob(true, func(j *row.Job) (bool, error) {
+			jobs = append(jobs, j)
+			return true, nil
+		})
+		if err == nil {
+			jobs, err = pageByCursor(x, listJobs, &p, jobs, func(j *row.Job) api.ID { return idOf(j.Id) })
+		}
+		if err != nil {
+			return err
+		}
+		return list(x, jobs, func(b []byte, j *row.Job) ([]byte, error) { return appendJSON(b, jobObject(j)) })
+	}
 	if err := view.EachJob(true, func(j *row.Job) (bool, error) { return takeFrom(&p, &jobs, j), nil }); err != nil {
 		return err
 	}

@@ -101,7 +101,17 @@ func filterWorkQueues(_ *Server, x *exchange) error {
 	}
 	defer view.Close()
 	var queues []*row.WorkQueue
-	err = view.EachWorkQueue(func(q *row.WorkQueue) (bool, error) { return takeFrom(&p, &queues, q), nil })
+	if x.byCursor() {
+		err = view.EachWorkQueue(func(q *row.WorkQueue) (bool, error) {
+			queues = append(queues, q)
+			return true, nil
+		})
+		if err == nil {
+			queues, err = pageByCursor(x, listWorkQueues, &p, queues, func(q *row.WorkQueue) api.ID { return idOf(q.Id) })
+		}
+	} else {
+		err = view.EachWorkQueue(func(q *row.WorkQueue) (bool, error) { return takeFrom(&p, &queues, q), nil })
+	}
 	if err != nil {
 		return err
 	}

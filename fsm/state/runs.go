@@ -167,6 +167,30 @@ func (v *View) TaskRunsOfFlowRun(id api.ID, reverse bool, fn func(*row.TaskRun) 
 	return taskRuns.eachByIndex(v.r, under, after(under), reverse, fn)
 }
 
+// TaskRunWalk says which task runs a walk by id hands out, and from where: all, or those of one flow run.
+type TaskRunWalk struct {
+	FlowRun *api.ID
+	// After is the id that the walk goes on behind; nil is the beginning.
+	After   *api.ID
+	Reverse bool
+}
+
+// WalkTaskRuns walks task runs by id from a place on.
+func (v *View) WalkTaskRuns(w TaskRunWalk, fn func(*row.TaskRun) (bool, error)) error {
+	if w.FlowRun != nil {
+		lower, upper := placed(appendID(indexKey(idxTaskRunFlowRun), w.FlowRun[:]), w.After, w.Reverse)
+		return taskRuns.eachByIndex(v.r, lower, upper, w.Reverse, fn)
+	}
+	lower, upper := placed(prefix(kindRow, taskRuns.number), w.After, w.Reverse)
+	return walk(v.r, lower, upper, w.Reverse, func(_, value []byte) (bool, error) {
+		r, err := taskRuns.decode(value)
+		if err != nil {
+			return false, err
+		}
+		return fn(r)
+	})
+}
+
 // EachRunningTaskRun walks the task runs whose current state is of type RUNNING, by id. While the index for them is being
 // built, that means looking at all task runs.
 func (v *View) EachRunningTaskRun(fn func(*row.TaskRun) (bool, error)) error {
