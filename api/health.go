@@ -41,6 +41,7 @@ type MemberHealth struct {
 	Name         string     `json:"name"`
 	Address      string     `json:"address"`
 	HTTPAddress  string     `json:"http_address"`
+	HTTPS        bool       `json:"https"` // its API is served so
 	Version      string     `json:"version"`
 	Voter        bool       `json:"voter"`
 	Leader       bool       `json:"leader"`

@@ -80,7 +80,7 @@ func (g *gossip) config(addr, label string, key []byte, advertise string) (*memb
 	c.Delegate = g
 	c.Merge = g
 	c.Events = g
-	c.Logger = log.New(lineWriter{g.log}, "", 0)
+	c.Logger = log.New(&calmWriter{out: lineWriter{g.log}, now: time.Now}, "", 0)
 	return c, nil
 }
 

@@ -81,6 +81,7 @@ func (n *Node) complete(ctx context.Context, m *api.MemberHealth) {
 		m.ClockOffset, m.ClockError = new(api.Duration), new(api.Duration)
 	}
 	m.Version, m.LastIndex, m.AppliedIndex, m.Halted = answer.Version, max(m.LastIndex, answer.Last), answer.Applied, answer.Halted
+	m.HTTPS = answer.HTTPS
 	m.SecretKeys, m.MissingKeys = append(m.SecretKeys, answer.SecretKeys...), append(m.MissingKeys, answer.MissingKeys...)
 	for _, p := range answer.Problems {
 		if !slices.Contains(m.Problems, p) {
@@ -156,11 +157,12 @@ type sayer func(code, status string, m *api.MemberHealth, try, format string, ar
 
 func judgeQuorum(h *api.ClusterHealth, say sayer) {
 	here := cmp.Or(h.NodeName, h.NodeID)
-	elsewhere := "sluice cluster health --api http://ANOTHER_NODE:4200/api"
+	own := slices.ContainsFunc(h.Members, func(m api.MemberHealth) bool { return m.ID == h.NodeID && m.HTTPS })
+	elsewhere := "sluice cluster health --api " + scheme(own) + "ANOTHER_NODE:4200/api"
 	var down []string
 	for _, m := range h.Members {
 		if at := httpAddress(&m); m.ID != h.NodeID && at != "" {
-			elsewhere = "sluice cluster health --api http://" + at + "/api"
+			elsewhere = "sluice cluster health --api " + scheme(m.HTTPS || own && !m.Alive) + at + "/api"
 		}
 		if m.Voter && !m.Alive {
 			down = append(down, memberName(&m))
@@ -282,7 +284,14 @@ func readyTry(m *api.MemberHealth) string {
 	if at == "" {
 		return "look at its /readyz?verbose and log"
 	}
-	return "curl 'http://" + at + "/readyz?verbose'"
+	return "curl '" + scheme(m.HTTPS) + at + "/readyz?verbose'"
+}
+
+func scheme(https bool) string {
+	if https {
+		return "https://"
+	}
+	return "http://"
 }
 
 // httpAddress is where a member's API is asked, "" when that is unknown: a wildcard is no address, but its internal one may do.

@@ -21,7 +21,9 @@ type report struct {
 	// Certificate is when the first of its certificates ends.
 	Certificate time.Time `json:"certificate,omitzero"`
 	// SecretKeys are the keys for blocks that it has, MissingKeys those in use that it lacks.
-	SecretKeys  []string `json:"secret_keys,omitempty"`
+	SecretKeys []string `json:"secret_keys,omitempty"`
+	// HTTPS says how its API is served.
+	HTTPS       bool     `json:"https,omitempty"`
 	MissingKeys []string `json:"missing_keys,omitempty"`
 }
 
@@ -55,7 +57,7 @@ func (n *Node) report() report {
 			r.Certificate = end
 		}
 	}
-	r.SecretKeys = n.secrets.have()
+	r.SecretKeys, r.HTTPS = n.secrets.have(), n.apiTLS != nil
 	if used, err := n.secrets.used(); err == nil {
 		r.MissingKeys = used.missing(n.secrets.keys.current())
 	}
