@@ -122,6 +122,13 @@ func (e *execution) leased() bool {
 	return e.agent.config.Clock.Now().Sub(e.renewed) < e.ttl()
 }
 
+// exclusive reports whether the process must end with its lease, because the run may then be executed elsewhere: where the agent
+// was told so, and where the run is tried again after a crash.
+func (e *execution) exclusive() bool {
+	native := e.grant.FlowRun.FlowRunNative
+	return e.agent.config.Exclusive || native != nil && native.CrashRetriesMax > native.CrashRetries
+}
+
 func (e *execution) ttl() time.Duration {
 	if ttl := e.grant.TTLSeconds.Std(); ttl > 0 {
 		return ttl

@@ -23,6 +23,7 @@ func (a *Agent) heartbeatLoop(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
+		a.fence() // the server may not answer for a while
 		if err := a.heartbeat(ctx); err != nil && ctx.Err() == nil {
 			if api.IsNotFound(err) {
 				err = a.register(ctx)
@@ -77,11 +78,8 @@ func (a *Agent) heartbeat(ctx context.Context) error {
 
 // fence stops what may be executed elsewhere by now, where that is forbidden.
 func (a *Agent) fence() {
-	if !a.config.Exclusive {
-		return
-	}
 	for _, e := range a.running() {
-		if !e.leased() && !e.over() {
+		if e.exclusive() && !e.leased() && !e.over() {
 			e.lose("the lease was not renewed for " + e.ttl().String())
 		}
 	}

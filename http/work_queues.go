@@ -183,9 +183,13 @@ func dueRuns(view *state.View, q *row.WorkQueue, in runsRequest) ([]*row.FlowRun
 		return nil, nil
 	}
 	var runs []*row.FlowRun
+	gates := gateRooms{}
 	err := view.ScheduledFlowRuns(minTime, in.before+1, func(run *row.FlowRun) (bool, error) {
 		if !orchestration.Matches(q.Filter, run) {
 			return true, nil
+		}
+		if closed, err := gates.closed(view, run); closed || err != nil {
+			return err == nil, err // it would take the place of one that may start
 		}
 		return takeFrom(&in.page, &runs, run), nil
 	})

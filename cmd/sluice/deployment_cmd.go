@@ -15,7 +15,8 @@ func newDeploymentCommand(a *app) *cobra.Command {
 		"A deployment is a flow with what is needed to run it without its author: code, parameters, tags, schedule, flow runner.",
 		"  sluice deployment create leo_deployment.py\n  sluice deployment run leonardo_dicapriflow/leonardo-deployment --watch",
 		newDeploymentCreate(a), newDeploymentList(a), newDeploymentInspect(a), newDeploymentRun(a), newDeploymentExecute(a),
-		newDeploymentSwitch(a, true), newDeploymentSwitch(a, false), newDeploymentDelete(a))
+		newDeploymentSwitch(a, true), newDeploymentSwitch(a, false), newDeploymentDelete(a),
+		newDeploymentApply(a), newDeploymentPlan(a), newDeploymentEdit(a), newScheduleCommand(a), newDeploymentBackfill(a))
 }
 
 // deploymentArgument completes the names of deployments for the only argument.

@@ -66,11 +66,16 @@ func createDeployments(ctx context.Context, a *app, path string) error {
 			hint: "make at least one DeploymentSpec(name=..., flow_location=...) in it",
 		}
 	}
+	return a.makeDeployments(ctx, specs, "")
+}
+
+// makeDeployments makes, replaces or leaves alone what the specs describe. revision, unless "", is what the stored one must have.
+func (a *app) makeDeployments(ctx context.Context, specs []spec, revision string) error {
 	c, err := a.connect(0)
 	if err != nil {
 		return err
 	}
-	creator := &deploymentCreator{app: a, client: c}
+	creator := &deploymentCreator{app: a, client: c, revision: revision}
 	var made []namedDeployment
 	counts := map[string]int{}
 	failed := 0
@@ -116,6 +121,9 @@ const (
 
 // loadSpecs reads the specs of a file; the flows of those that have any are loaded by Python.
 func (a *app) loadSpecs(ctx context.Context, path string) ([]spec, error) {
+	if path == stdinPath {
+		return a.specsFromStdin(ctx)
+	}
 	info, err := os.Stat(path)
 	if err != nil {
 		if errors.Is(err, os.ErrNotExist) {
@@ -127,33 +135,38 @@ func (a *app) loadSpecs(ctx context.Context, path string) ([]spec, error) {
 	case ".py":
 		a.say("Loading deployment specifications from python script at '%s'...", path)
 		return a.describe(ctx, path, "", nil)
-	case ".yaml", ".yml":
+	case ".yaml", ".yml", ".json":
 		a.say("Loading deployment specifications from yaml file at '%s'...", path)
 	default:
 		if info.IsDir() || info.Mode()&0o111 != 0 {
 			return a.loadProgram(ctx, path, info.IsDir())
 		}
-		return nil, usagef("'%s' is neither a Python file (.py), a YAML file (.yaml, .yml), nor a program of the Go SDK or its folder", path)
+		return nil, usagef("'%s' is neither a Python file (.py), a YAML or JSON file (.yaml, .yml, .json), nor a program of the Go SDK or its folder", path)
 	}
 	specs, err := readYAMLSpecs(path)
 	if err != nil {
 		return nil, err
 	}
+	base, err := filepath.Abs(filepath.Dir(path))
+	if err != nil {
+		return nil, fmt.Errorf("find the directory of %s: %w", path, err)
+	}
+	return a.loadFlows(ctx, specs, path, base)
+}
+
+// loadFlows has Python load the flows of specs that have any.
+func (a *app) loadFlows(ctx context.Context, specs []spec, path, base string) ([]spec, error) {
 	var flows []spec
 	var places []int
 	for i, s := range specs {
 		if s.Error == nil && s.Command == nil {
-			s.File, s.Line = "", 0
+			s.File, s.Line, s.Policy, s.Retention = "", 0, nil, nil
 			flows = append(flows, s)
 			places = append(places, i)
 		}
 	}
 	if len(flows) == 0 {
 		return specs, nil
-	}
-	base, err := filepath.Abs(filepath.Dir(path))
-	if err != nil {
-		return nil, fmt.Errorf("find the directory of %s: %w", path, err)
 	}
 	loaded, err := a.describe(ctx, "", base, flows)
 	if err != nil {
@@ -164,13 +177,16 @@ func (a *app) loadSpecs(ctx context.Context, path string) ([]spec, error) {
 	}
 	for i, place := range places {
 		line := specs[place].Line
-		catchup, limit, retention := specs[place].Catchup, specs[place].CatchupLimit, specs[place].Retention
+		catchup, limit, retention, policy := specs[place].Catchup, specs[place].CatchupLimit, specs[place].Retention, specs[place].Policy
 		specs[place] = loaded[i]
 		specs[place].File, specs[place].Line = path, line
 		if specs[place].Catchup == "" {
 			specs[place].Catchup = catchup
 		}
 		specs[place].CatchupLimit = limit
+		if specs[place].Policy == nil {
+			specs[place].Policy = policy
+		}
 		if specs[place].Retention == nil {
 			specs[place].Retention = retention
 		}
@@ -211,6 +227,8 @@ type deploymentCreator struct {
 	block  *api.ID // nil for the built-in store
 
 	programs map[string]api.DataDocument // where programs lie, by hash
+	// revision is what a deployment that is replaced must have; "": any.
+	revision string
 }
 
 // openStore finds the storage that code is put into, once.
@@ -266,6 +284,9 @@ func (d *deploymentCreator) create(ctx context.Context, s *spec) (*namedDeployme
 		change = changeUpdated
 		body.IsScheduleActive = &existing.IsScheduleActive // pausing is not undone by creating again
 	}
+	if d.revision != "" {
+		body.IfRevision = &d.revision
+	}
 	created, err := d.client.CreateDeployment(ctx, body)
 	if err != nil {
 		return nil, "", fmt.Errorf("create deployment '%s': %w", title, err)
@@ -306,13 +327,10 @@ func (d *deploymentCreator) code(ctx context.Context, s *spec, existing *api.Dep
 	}
 	shown := shownPath(s.FlowLocation)
 	d.app.say("Deploying flow script from '%s' using %s...", shown, d.store.Kind())
-	data, err := encodeJSON(storedFlow{
-		Encoding: api.EncodingFlow, Blob: s.FlowText, Path: filepath.Base(s.FlowLocation), FlowName: s.FlowName, Language: "python",
-	}, "")
+	data, err := flowDocument(s)
 	if err != nil {
 		return api.DataDocument{}, err
 	}
-	data = bytes.TrimSpace(data)
 	if existing != nil && d.holds(ctx, existing.FlowData, data) {
 		return existing.FlowData, nil
 	}
@@ -321,6 +339,14 @@ func (d *deploymentCreator) code(ctx context.Context, s *spec, existing *api.Dep
 		return api.DataDocument{}, fmt.Errorf("deploy flow script '%s': %w", shown, err)
 	}
 	return storage.Reference{BlockID: d.block, Key: key}.Document()
+}
+
+// flowDocument is a spec's code as it lies in a storage.
+func flowDocument(s *spec) ([]byte, error) {
+	data, err := encodeJSON(storedFlow{
+		Encoding: api.EncodingFlow, Blob: s.FlowText, Path: filepath.Base(s.FlowLocation), FlowName: s.FlowName, Language: "python",
+	}, "")
+	return bytes.TrimSpace(data), err
 }
 
 // holds reports whether a document refers to exactly this data in the current storage.
@@ -340,6 +366,9 @@ func bodyOf(s *spec, flow api.ID, document api.DataDocument) api.DeploymentCreat
 	body := api.DeploymentCreate{
 		Name: s.Name, FlowID: flow, FlowData: document, Schedule: s.Schedule, Tags: s.Tags, Parameters: s.Parameters,
 		FlowRunner: s.FlowRunner, Catchup: s.Catchup, CatchupLimit: s.CatchupLimit, ParameterSchema: s.ParameterSchema, Retention: s.Retention,
+	}
+	if s.Policy != nil {
+		body.Policy = *s.Policy
 	}
 	if isNull(body.Parameters) {
 		body.Parameters = json.RawMessage("{}")
@@ -386,7 +415,7 @@ func sameDeployment(stored *api.Deployment, wanted api.DeploymentCreate) bool {
 	if wanted.CatchupLimit != nil {
 		limit = *wanted.CatchupLimit
 	}
-	return reflect.DeepEqual(native.Retention, wanted.Retention) && native.Catchup == catchup && native.CatchupLimit == limit && sameJSON(native.ParameterSchema, wanted.ParameterSchema)
+	return reflect.DeepEqual(native.Retention, wanted.Retention) && samePolicy(native.Policy, wanted.Policy) && native.Catchup == catchup && native.CatchupLimit == limit && sameJSON(native.ParameterSchema, wanted.ParameterSchema)
 }
 
 // sameJSON compares values, not their spelling.

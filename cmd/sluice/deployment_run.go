@@ -25,6 +25,8 @@ type runFlags struct {
 	startAt string
 	watch   bool
 	timeout time.Duration
+	// priority 0 is the deployment's.
+	priority int
 }
 
 func newDeploymentRun(a *app) *cobra.Command {
@@ -49,6 +51,11 @@ A parameter's value is JSON if it can be read as such, else text: --param n=3 --
 	flags.StringVar(&given.startAt, "start-at", "", "start at this time, like 2026-11-23T09:30:00+01:00; UTC without offset")
 	flags.BoolVarP(&given.watch, "watch", "w", false, "follow the run until it ends")
 	flags.DurationVar(&given.timeout, "timeout", 0, "with --watch: stop watching after this time (default never)")
+	flags.DurationVar(&given.timeout, "watch-timeout", 0, "the same as --timeout")
+	flags.StringVar(&given.name, "flow-run-name", "", "the same as --name")
+	flags.IntVar(&given.priority, "priority", 0, "priority of the run, 1 goes first (default the deployment's)")
+	command.MarkFlagsMutuallyExclusive("timeout", "watch-timeout")
+	command.MarkFlagsMutuallyExclusive("name", "flow-run-name")
 	command.MarkFlagsMutuallyExclusive("start-in", "start-at")
 	command.RunE = onDeployment(a, func(ctx context.Context, c *client.Client, d *namedDeployment) error {
 		return runDeployment(ctx, a, c, d, given)
@@ -73,6 +80,9 @@ func runDeployment(ctx context.Context, a *app, c *client.Client, d *namedDeploy
 	body := api.DeploymentFlowRunCreate{Parameters: parameters, Tags: given.tags, State: &state, IdempotencyKey: &key}
 	if given.name != "" {
 		body.Name = &given.name
+	}
+	if given.priority != 0 {
+		body.Priority = &given.priority
 	}
 	run, err := c.RunDeployment(ctx, d.ID, body)
 	if err != nil {

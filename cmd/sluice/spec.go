@@ -31,6 +31,7 @@ type spec struct {
 	CatchupLimit    *int                     `json:"catchup_limit,omitempty"`
 	ParameterSchema json.RawMessage          `json:"parameter_schema,omitempty"`
 	Retention       *api.DeploymentRetention `json:"retention,omitempty"`
+	Policy          *api.Policy              `json:"policy,omitempty"`
 	File            string                   `json:"file,omitempty"`
 	Line            int                      `json:"line,omitempty"`
 	Error           *specError               `json:"error,omitempty"`
@@ -54,11 +55,17 @@ func (e *specError) Error() string {
 }
 
 // readYAMLSpecs reads specs from a YAML file: one mapping, a list of them, or several documents of either.
+// JSON is YAML too.
 func readYAMLSpecs(path string) ([]spec, error) {
 	content, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("read deployment specifications: %w", err)
 	}
+	return yamlSpecs(content, path)
+}
+
+// yamlSpecs reads specs from what a file of that name holds.
+func yamlSpecs(content []byte, path string) ([]spec, error) {
 	decoder := yaml.NewDecoder(strings.NewReader(string(content)))
 	var specs []spec
 	for {
@@ -87,6 +94,7 @@ func readYAMLSpecs(path string) ([]spec, error) {
 // specKeys are the keys of a spec in YAML.
 var specKeys = []string{
 	"name", "flow_name", "flow_location", "command", "parameters", "tags", "schedule", "flow_runner", "catchup", "catchup_limit", "retention",
+	"concurrency_limit", "on_conflict", "overlap", "dst", "on_crash", "queue_timeout_seconds", "run_timeout_seconds", "priority",
 }
 
 // specOfNode reads one spec; what is wrong with it is in its Error.
@@ -157,6 +165,8 @@ func (r *specReader) read(node *yaml.Node) {
 			s.CatchupLimit = &limit
 		case "retention":
 			s.Retention = r.retention(value)
+		case "concurrency_limit", "on_conflict", "overlap", "dst", "on_crash", "queue_timeout_seconds", "run_timeout_seconds", "priority":
+			r.policy(key.Value, value)
 		default:
 			r.fail(key, "unknown key '%s'; known are %s", key.Value, strings.Join(specKeys, ", "))
 		}

@@ -78,6 +78,12 @@ func TestTheExamplesAreValidCommandLines(t *testing.T) {
 // dataArguments are arguments for the commands that need some.
 var dataArguments = map[string][]string{
 	"sluice deployment create":                {"testdata/command.yaml"},
+	"sluice deployment apply":                 {"testdata/command.yaml"},
+	"sluice deployment plan":                  {"testdata/command.yaml"},
+	"sluice deployment backfill":              {"something", "--from", "2026-11-01"},
+	"sluice deployment schedule pause":        {"something", "else"},
+	"sluice deployment schedule resume":       {"something", "else"},
+	"sluice deployment schedule delete":       {"something", "else"},
 	"sluice work-queue set-concurrency-limit": {"q", "1"},
 	"sluice work-queue edit":                  {"q", "--name", "r"},
 	"sluice flow-run ls":                      {},

@@ -33,6 +33,14 @@ class DeploymentSpec:
         flow_runner: Any = None,
         catchup: Optional[str] = None,
         catchup_limit: Optional[int] = None,
+        concurrency_limit: Optional[int] = None,
+        on_conflict: Optional[str] = None,
+        overlap: Optional[str] = None,
+        dst: Optional[Mapping[str, str]] = None,
+        on_crash: Any = None,
+        queue_timeout_seconds: Any = None,
+        run_timeout_seconds: Any = None,
+        priority: Optional[int] = None,
     ) -> None:
         self.name = name
         self.flow = flow
@@ -45,6 +53,16 @@ class DeploymentSpec:
         self.flow_runner = flow_runner
         self.catchup = catchup
         self.catchup_limit = catchup_limit
+        self.policy = {
+            "concurrency_limit": concurrency_limit,
+            "on_conflict": on_conflict,
+            "overlap": overlap,
+            "dst": dst,
+            "on_crash": on_crash,
+            "queue_timeout_seconds": queue_timeout_seconds,
+            "run_timeout_seconds": run_timeout_seconds,
+            "priority": priority,
+        }
         frame: Any = sys._getframe(1)
         while frame is not None and os.path.dirname(os.path.abspath(frame.f_code.co_filename)) == os.path.dirname(os.path.abspath(__file__)):
             frame = frame.f_back  # a subclass or helper of this package
@@ -176,7 +194,7 @@ def _shown(path: str) -> str:
 
 def describe(spec: DeploymentSpec, base: str, loader: _Loader) -> Dict[str, Any]:
     """Everything the CLI needs to create the deployment. Raises SpecError."""
-    from sluice import flow_runners, loading, parameters, schedules
+    from sluice import flow_runners, loading, parameters, policies, schedules
     from sluice.errors import FlowLoadError
 
     unknown = getattr(spec, "unknown", None)
@@ -207,6 +225,7 @@ def describe(spec: DeploymentSpec, base: str, loader: _Loader) -> Dict[str, Any]
     try:
         schedule = None if spec.schedule is None else schedules.from_json(spec.schedule).to_json()
         runner = flow_runners.from_json(spec.flow_runner if spec.flow_runner is not None else "universal").to_json()
+        policy = policies.to_json(spec.policy)
     except (TypeError, ValueError) as error:
         raise SpecError(str(error)) from None
     if spec.catchup not in (None, "skip", "latest", "all"):
@@ -224,6 +243,7 @@ def describe(spec: DeploymentSpec, base: str, loader: _Loader) -> Dict[str, Any]
         "flow_runner": runner,
         "catchup": spec.catchup or "skip",
         "catchup_limit": spec.catchup_limit,
+        "policy": policy,
         "parameter_schema": parameters.schema(flow.fn),
     }
 
@@ -265,6 +285,7 @@ def describe_all(specs: List[DeploymentSpec], base: Optional[str]) -> List[Dict[
             "flow_runner": None,
             "catchup": None,
             "catchup_limit": None,
+            "policy": None,
             "parameter_schema": None,
             "error": None,
         }
