@@ -73,3 +73,18 @@ func (c *Client) Value(ctx context.Context, key string) (string, error) {
 func (c *Client) DeleteValue(ctx context.Context, key string) error {
 	return c.send(ctx, call{method: http.MethodDelete, path: "/kv/" + url.PathEscape(key), harmless: true})
 }
+
+// UpdateBlock changes a block's name, data or both.
+func (c *Client) UpdateBlock(ctx context.Context, id api.ID, update api.BlockUpdate) error {
+	return c.send(ctx, call{method: http.MethodPatch, path: "/blocks/" + id.String(), body: update, harmless: true})
+}
+
+// CreateBlockSpec registers a kind of blocks; name and version together must be new.
+func (c *Client) CreateBlockSpec(ctx context.Context, spec api.BlockSpecCreate) (*api.BlockSpec, error) {
+	return post[api.BlockSpec](ctx, c, call{path: "/block_specs/", body: spec})
+}
+
+// DeleteBlockSpec deletes a kind of blocks with its blocks.
+func (c *Client) DeleteBlockSpec(ctx context.Context, id api.ID) error {
+	return c.send(ctx, call{method: http.MethodDelete, path: "/block_specs/" + id.String()})
+}

@@ -22,12 +22,12 @@ func newBenchSeedCommand(a *app) *cobra.Command {
 		Short: "Store many flow runs",
 		Long: `Store many flow runs, to measure a server with much in it.
 
-With --data-dir, make the data directory of a new single node: flows, deployments, queues, and runs with four states each, task runs
-and logs, spread over the last days, through the state machine as if it had happened then. The same seed and end make the same
-objects. Start a server with that directory afterwards. A million runs take a few minutes.
+With --data-dir, make the data directory of a new single node: flows, deployments, queues, and runs with four states each, task
+runs and logs, spread over the last days, through the state machine as if it had happened then. The same seed and end make
+the same objects. Start a server with that directory afterwards. A million runs take a few minutes.
 
 Without it, store runs that have completed in the cluster in use, one request each. The runs stay.`,
-		Example: "  sluice bench seed --data-dir /tmp/million --runs 1000000\n  sluice server start --data-dir /tmp/million\n  sluice bench seed --runs 100000",
+		Example: "  sluice bench seed --data-dir /tmp/million --runs 1000000\n  sluice bench seed --runs 100000",
 		Args:    cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
 			begin := time.Now()

@@ -33,7 +33,8 @@ func newTLSInit(a *app) *cobra.Command {
 		Short: "Make an authority and certificates for nodes",
 		Long: `Make an authority (ca.pem, ca-key.pem), a key that encrypts gossip (gossip.key), one that encrypts secrets in blocks
 (secrets.key) and for every NODE a certificate and key (NODE.pem, NODE-key.pem). An authority that the directory holds already
-signs the new certificates; existing files are never replaced. Give each node ca.pem, gossip.key, secrets.key and its own two files. Keep ca-key.pem away from the nodes: whoever has it can make
+signs the new certificates; existing files are never replaced. Give each node ca.pem, gossip.key, secrets.key and its own
+two files. Keep ca-key.pem away from the nodes: whoever has it can make
 a node. Nodes use new files at the old place without a restart.`,
 		Example: "  sluice cluster tls init node1 node2 node3\n  sluice cluster tls init --dir /etc/sluice/tls node4",
 		Args:    cobra.MinimumNArgs(1),

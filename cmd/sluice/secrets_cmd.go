@@ -95,8 +95,8 @@ func newSecretsReseal(a *app) *cobra.Command {
 		Use:   "reseal",
 		Short: "Encrypt all blocks with the newest key",
 		Long: `Encrypt all blocks with the first key of the answering node's file that all nodes have, also those that a former version
-stored in clear. It goes in small steps and may be repeated at any time, also after it was interrupted. When it has ended, the other
-keys are not needed any more but for older snapshots.`,
+stored in clear. It goes in small steps and may be repeated at any time, also after it was interrupted. When it has ended, the
+other keys are not needed any more but for older snapshots.`,
 		Example: "  sluice secrets reseal",
 		Args:    cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {

@@ -197,7 +197,7 @@ without it on the same data directory takes its place when no script runs any mo
 	if name != "server" {
 		about = "Run nodes of the cluster (another name of server)"
 	}
-	return group(name, about, about+".", "  sluice "+name+" start", start)
+	return group(name, about, about+".", "  sluice "+name+" start", start, newServerStatus(a, name))
 }
 
 // announceServer says how to use a server that is ready.
@@ -300,8 +300,8 @@ and become Crashed. A second signal stops them at once.`,
 	flags.IntVar(&options.Limit, "limit", 0, "how many runs it executes at once (default 16)")
 	flags.DurationVar(&options.Drain, "drain-timeout", 30*time.Second, "how long an agent that was told to stop waits for its runs")
 	bindSetting(flags, "drain-timeout")
-	return group("agent", "Run agents", "Run agents, which claim flow runs from work queues and execute them.",
-		"  sluice agent start tutorial_queue", start, newSuperviseCommand(a))
+	return group("agent", "Run and list agents", "Run agents, which claim flow runs from work queues and execute them, and see who does.",
+		"  sluice agent start tutorial_queue\n  sluice agent ls", start, newAgentList(a), newAgentInspect(a), newAgentForget(a), newSuperviseCommand(a))
 }
 
 // newSuperviseCommand is what an agent starts beside itself, so that its flow processes end when it does.

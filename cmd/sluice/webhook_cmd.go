@@ -189,7 +189,7 @@ func newWebhookInspect(a *app) *cobra.Command {
 	command := webhookArgument(a, &cobra.Command{
 		Use:     "inspect WEBHOOK",
 		Short:   "Show a webhook as JSON",
-		Long:    "Show everything about a webhook as JSON, or in the format of -o: its filter, what waits, what was dropped and why the last attempt failed.",
+		Long:    "Show everything about a webhook as JSON, or in the format of -o: its filter, what waits, what was\ndropped and why the last attempt failed.",
 		Example: "  sluice webhook inspect alerts",
 	})
 	command.RunE = onWebhook(a, func(_ context.Context, _ *client.Client, w *api.Webhook, _ []string) error {
