@@ -43,6 +43,7 @@ type model struct {
 	deployments map[string]*row.Deployment // by id
 	runs        map[string]*modelRun       // by id
 	agents      map[string]bool
+	searches    map[string]modelSearch // by name
 }
 
 type modelRun struct {
@@ -82,7 +83,7 @@ func TestRandomCommandsAgreeWithANaiveModel(t *testing.T) {
 func newScript(t *testing.T, seed uint64) *script {
 	s := &script{m: newMachine(t), random: rand.New(rand.NewPCG(seed, 1)), model: model{
 		flows: map[string]string{}, queues: map[string]*row.WorkQueue{}, deployments: map[string]*row.Deployment{},
-		runs: map[string]*modelRun{}, agents: map[string]bool{}}}
+		runs: map[string]*modelRun{}, agents: map[string]bool{}, searches: map[string]modelSearch{}}}
 	s.do(leaderEpoch(1))
 	return s
 }
@@ -128,7 +129,7 @@ var tagSets = [][]string{nil, {"a"}, {"b"}, {"a", "b"}}
 
 func (s *script) step() {
 	m := s.m
-	switch s.random.IntN(12) {
+	switch s.random.IntN(13) {
 	case 0:
 		name := fmt.Sprintf("flow-%d", s.random.IntN(4))
 		r := s.do(&command.Envelope{Command: &command.Envelope_CreateFlow{CreateFlow: &command.CreateFlow{Id: m.id(), Name: name}}})
@@ -152,6 +153,8 @@ func (s *script) step() {
 		s.setState()
 	case 11:
 		s.expireOne()
+	case 12:
+		s.search()
 	}
 }
 
@@ -311,6 +314,8 @@ func (s *script) compare() {
 	if err := v.Verify(); err != nil {
 		t.Fatal(err)
 	}
+	s.compareSearches(v)
+	s.compareHistory(v)
 	counts := map[row.StateType]int64{}
 	for id, want := range s.model.runs {
 		got, err := v.FlowRun(api.ID([]byte(id)))
