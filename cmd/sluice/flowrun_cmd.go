@@ -223,6 +223,9 @@ func newRunExplain(a *app) *cobra.Command {
 				if reason.Unblock != "" {
 					fmt.Fprintf(&b, "\n    to unblock: %s", reason.Unblock)
 				}
+				if reason.Command != "" && !strings.Contains(reason.Unblock, reason.Command) {
+					fmt.Fprintf(&b, "\n    try: %s", reason.Command)
+				}
 			}
 			return a.printDone(explanation, run.ID.String(), run.Name, b.String())
 		}),

@@ -91,13 +91,6 @@ var dataArguments = map[string][]string{
 	"sluice api":                              {"GET", "/cluster"},
 	"sluice flow-run set-state":               {"--to", "FAILED", "something"},
 	"sluice concurrency-limit create":         {"database", "2"},
-	"sluice job ls":                           {},
-	"sluice event stream":                     {},
-	"sluice deployment ls":                    {},
-	"sluice work-queue ls":                    {},
-	"sluice storage ls":                       {},
-	"sluice storage create":                   {},
-	"sluice storage reset-default":            {},
 	"sluice token create":                     {"--role", "viewer", "something"},
 	"sluice retention set":                    {"--runs-max-age", "30d"},
 }
