@@ -42,6 +42,7 @@ test-e2e: build ## the real binary: tutorial, kill -9, bad input
 	SLUICE_E2E_BINARY=$(CURDIR)/$(BIN) $(GO) test -count=1 -parallel 8 -timeout 20m $(PROCESS_TESTS)
 
 test-long: build ## the same with many more seeds, and fuzzing (about an hour)
+	SLUICE_FILTER_CASES=20000 $(GO) test -count=1 -timeout 30m -v -run TestFiltersAgree ./http
 	SLUICE_SEEDS=100 SLUICE_PROBES=200 SLUICE_CRASH_SEEDS=200 $(GO) test -race -timeout 60m ./cluster/... ./fsm/...
 	SLUICE_E2E_LONG=1 SLUICE_E2E_BINARY=$(CURDIR)/$(BIN) $(GO) test -count=1 -parallel 8 -timeout 60m $(PROCESS_TESTS)
 	./tools/fuzz 60s

@@ -505,6 +505,11 @@ func TestFiltersAgreeWithANaiveEvaluation(t *testing.T) {
 	if sizes[0] == 0 || sizes[3] == 0 {
 		t.Errorf("sizes of the answers are %v: the filters say too little", sizes)
 	}
+	for name := range plans {
+		if !slices.Contains(runIndexes, name) {
+			t.Errorf("the index %q is not in the table of DESIGN.md", name)
+		}
+	}
 	for _, name := range runIndexes {
 		if plans[name] == 0 {
 			t.Errorf("the index %q was never tried: %v", name, plans)

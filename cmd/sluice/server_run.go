@@ -209,15 +209,29 @@ func (s *server) start(ctx context.Context) error {
 	}
 	// The kernel's choice of a port stays the address when the node starts again.
 	s.node, s.addr = n, n.Addr()
-	ready, cancel := ctx, context.CancelFunc(func() {})
-	if len(s.options.Join) == 0 { // who needs others waits for them
-		ready, cancel = context.WithTimeout(ctx, 30*time.Second)
-	}
-	defer cancel()
-	if err := n.WaitReady(ready); err != nil {
+	if err := waitReady(ctx, n, len(s.options.Join) == 0); err != nil {
 		return errors.Join(err, s.stop())
 	}
 	return nil
+}
+
+// readyPatience is how long a node that needs no other may take to become ready, but for indexes that it builds.
+const readyPatience = 30 * time.Second
+
+// waitReady waits until the node is ready; who needs others waits for them.
+func waitReady(ctx context.Context, n *node.Node, alone bool) error {
+	for {
+		ready, cancel := ctx, context.CancelFunc(func() {})
+		if alone {
+			ready, cancel = context.WithTimeout(ctx, readyPatience)
+		}
+		err := n.WaitReady(ready)
+		cancel()
+		// An upgrade that brings an index fills it with what is stored, which takes minutes where much is.
+		if err == nil || ctx.Err() != nil || !alone || !n.Building() {
+			return err
+		}
+	}
 }
 
 // addressTaken adds what to do when a second server on a machine meets the addresses that the nodes use between them.

@@ -281,6 +281,9 @@ func (n *Node) WaitReady(ctx context.Context) error {
 	}
 }
 
+// Building reports whether an index is being filled with what an older version stored; lists are refused until it is.
+func (n *Node) Building() bool { return n.fsm.Building() }
+
 // Idle reports whether nothing has used the API for d and no run is executed.
 func (n *Node) Idle(d time.Duration) bool {
 	if n.activity.since() < d {
