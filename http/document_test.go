@@ -62,7 +62,10 @@ type described struct {
 	Tags        []string `json:"tags"`
 	Role        string   `json:"x-sluice-role"`
 	Responses   map[string]json.RawMessage
+	RequestBody json.RawMessage `json:"requestBody"`
 }
+
+func (d described) hasBody() bool { return d.RequestBody != nil }
 
 func operationsOf(t *testing.T) map[string]described {
 	t.Helper()

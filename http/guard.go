@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"log/slog"
+	"mime"
 	"net/http"
 	"runtime/debug"
 	"strconv"
@@ -133,6 +134,9 @@ func (s *Server) handle(x *exchange) error {
 		}
 	}
 	if !rt.rawBody {
+		if err := x.checkContentType(); err != nil {
+			return err
+		}
 		if err := x.readBody(); err != nil {
 			return err
 		}
@@ -154,6 +158,23 @@ func (s *Server) handle(x *exchange) error {
 		x.record(outcomeOf(err))
 	}
 	return err
+}
+
+// checkContentType refuses a body that says it is no JSON. One that says nothing is taken for JSON.
+func (x *exchange) checkContentType() error {
+	v := x.r.Header["Content-Type"]
+	if len(v) == 0 || v[0] == "" || v[0] == typeJSON[0] || x.r.ContentLength == 0 {
+		return nil
+	}
+	kind, _, err := mime.ParseMediaType(v[0])
+	if err == nil && (kind == typeJSON[0] || strings.HasSuffix(kind, "+json")) {
+		return nil
+	}
+	x.refuseBody()
+	return &failure{
+		status: http.StatusUnsupportedMediaType, kind: api.KindInvalid, detail: "The body's Content-Type is " + v[0] + "; it must be application/json.",
+		hint: "Send JSON with the header Content-Type: application/json (curl: -H 'Content-Type: application/json').",
+	}
 }
 
 var exposed = []string{"X-Request-Id, X-Sluice-Index, X-Sluice-Next-Cursor, Idempotency-Replayed, Retry-After"}

@@ -221,7 +221,7 @@ func newStack(t testing.TB, at place, change ...func(*Config)) *stack {
 	if s.server, err = New(config); err != nil {
 		t.Fatal(errors.Join(err, stopNodes(ctx)))
 	}
-	s.http = httptest.NewServer(contract.Handler(s.server, func(err error) { t.Error(err) }))
+	s.http = httptest.NewServer(contract.Handler(s.server, func(err error) { s.t.Error(err) }))
 	t.Cleanup(func() {
 		stopping, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()

@@ -260,6 +260,7 @@ var common = map[string]struct {
 	"401": {"Unauthorized", func(r Route, _, _ bool) bool { return r.Role != "public" }},
 	"403": {"Forbidden", func(r Route, _, _ bool) bool { return r.Role != "public" }},
 	"413": {"TooLarge", func(r Route, _, _ bool) bool { return r.Method != "GET" && !r.Unversioned }},
+	"415": {"NotJSON", func(r Route, _, _ bool) bool { return r.Method != "GET" && !r.Unversioned }},
 	"422": {"Invalid", func(_ Route, body, parameters bool) bool { return body || parameters }},
 	"429": {"TryAgain", func(r Route, _, _ bool) bool { return !r.Unversioned }},
 	"500": {"Internal", func(Route, bool, bool) bool { return true }},
