@@ -321,6 +321,8 @@ func (s *secrets) Keys(ctx context.Context, view *state.View) (api.SecretKeys, e
 				key.Lacking = append(key.Lacking, m.name)
 			}
 		}
+		slices.Sort(key.Members)
+		slices.Sort(key.Lacking)
 		out.Keys = append(out.Keys, key)
 	}
 	return out, nil
