@@ -163,14 +163,6 @@ var commandsOf = map[string]string{
 
 // promised are commands that are being made.
 var promised = []string{
-	"deployment apply",
-	"deployment backfill",
-	"deployment plan",
-	"deployment schedule clear",
-	"deployment schedule create",
-	"deployment schedule delete",
-	"deployment schedule ls",
-	"deployment schedule pause",
 	"flow edit",
 }
 
