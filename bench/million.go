@@ -157,7 +157,7 @@ func withServer(ctx context.Context, binary, dir string, measure func(s *Server,
 		return fmt.Errorf("make a directory for the server: %w", err)
 	}
 	s := &Server{binary: binary, host: host, log: dir + ".log", args: []string{"server", "start", "--data-dir", dir, "--http-addr", host, "--internal-addr", "127.0.0.1:0",
-		"--gossip-addr", "127.0.0.1:0", "--log-level", "warn", "--drain-delay", "1ms"}}
+		"--gossip-addr", "127.0.0.1:0", "--log-level", "warn", "--drain-delay", "1ms", "--auth", "off"}}
 	begin := time.Now()
 	if err := s.start(); err != nil {
 		return err

@@ -73,7 +73,7 @@ func newBenchQueryCommand(a *app) *cobra.Command {
 		Use:   "query",
 		Short: "Every query of the UI",
 		Long: `Send every query that the pages of the UI make to the cluster in use, one after the other from one caller. Its data must be that of
-sluice bench seed --data-dir.`,
+sluice bench seed --data-dir. The load client shows no token: start the server with --auth off.`,
 		Example: "  sluice bench query\n  sluice bench query --until 2026-01-31T12:00:00Z -o json",
 		Args:    cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {

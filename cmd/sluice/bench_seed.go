@@ -26,7 +26,8 @@ With --data-dir, make the data directory of a new single node: flows, deployment
 runs and logs, spread over the last days, through the state machine as if it had happened then. The same seed and end make
 the same objects. Start a server with that directory afterwards. A million runs take a few minutes.
 
-Without it, store runs that have completed in the cluster in use, one request each. The runs stay.`,
+Without it, store runs that have completed in the cluster in use, one request each. The runs stay. The load client shows no token: start
+the server with --auth off.`,
 		Example: "  sluice bench seed --data-dir /tmp/million --runs 1000000\n  sluice bench seed --runs 100000",
 		Args:    cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
