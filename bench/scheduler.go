@@ -253,7 +253,7 @@ func measureSchedules(ctx context.Context, s *Server, n int, progress func(strin
 			progress("an agent ended: %v", err)
 		}
 	})
-	if err := sleepUntil(ctx, time.Now().Add(5*time.Second)); err != nil {
+	if err := sleepUntil(ctx, time.Now().Add(20*time.Second)); err != nil {
 		return nil, err
 	}
 	base, err := read()
