@@ -45,7 +45,7 @@ func NewNodes(ctx context.Context, binary, dir string, size int) (*Nodes, error)
 	for i := range size {
 		s := &Server{binary: binary, host: addresses[size+i], log: filepath.Join(dir, fmt.Sprintf("node%d.log", i))}
 		s.args = []string{"server", "start", "--data-dir", filepath.Join(dir, fmt.Sprintf("node%d", i)), "--node-name", fmt.Sprintf("node%d", i), "--http-addr", s.host, "--auth", "off",
-			"--internal-addr", internal[i], "--gossip-addr", addresses[2*size+i], "--log-level", "warn", "--drain-delay", "200ms", "--auth", "off"}
+			"--internal-addr", internal[i], "--gossip-addr", addresses[2*size+i], "--log-level", "warn", "--drain-delay", "200ms"}
 		if size > 1 {
 			s.args = append(s.args, "--insecure", "--bootstrap-expect", fmt.Sprint(size), "--join", strings.Join(internal, ","))
 		}
