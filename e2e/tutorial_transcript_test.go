@@ -153,6 +153,7 @@ var masks = []struct {
 	{regexp.MustCompile(`(?m)^\d\d:\d\d:\d\d\.\d{3}`), "<time>"},
 	{regexp.MustCompile(`([Ff]low run) '[a-z]+-[a-z]+'`), "$1 '<name>'"},
 	{regexp.MustCompile(`\(pid \d+\)`), "(pid <pid>)"},
+	{regexp.MustCompile(`"revision": "\d+"`), `"revision": "<revision>"`},
 	// How many lines a node logs while it starts is its own business.
 	{regexp.MustCompile(`(?m)(^<time> \| [A-Z]+ +\| sluice - .*\n)+`), "<log of the node>\n"},
 }
