@@ -258,7 +258,9 @@ func (s *site) setup(what string) {
 	var all sync.WaitGroup
 	access := "printf 'SLUICE_AUTH=off\\nSLUICE_INSECURE_HTTP=true\\n' >> /etc/sluice/server.env; sed -i /BOOTSTRAP_TOKEN/d /etc/sluice/server.env"
 	if s.auth {
-		s.token = api.NewToken()
+		if s.token == "" { // set up again, the nodes still know the first one
+			s.token = api.NewToken()
+		}
 		access = "echo " + s.token + " > /etc/sluice/admin-token; echo SLUICE_API_KEY=" + s.token + " >> /etc/sluice/agent.env"
 	}
 	for i := range 3 {

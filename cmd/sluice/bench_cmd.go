@@ -27,7 +27,8 @@ func newBenchLivesCommand(a *app) *cobra.Command {
 		Use:   "lives",
 		Short: "Whole lives of flow runs per second",
 		Long: `Load the cluster in use with whole lives of flow runs: create, Pending, Running, one task run with Running and Completed, two
-log lines, Completed. That is eight requests a life, each sent when the one before was answered. The runs stay. The load client shows no
+log lines, Completed. That is eight requests a life, each sent when the one before was answered. The runs stay. The
+load client shows no
 token: start the server with --auth off.`,
 		Example: "  sluice bench lives --callers 64 --duration 20s\n  sluice bench lives -o json",
 		Args:    cobra.NoArgs,

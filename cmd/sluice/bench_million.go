@@ -21,8 +21,10 @@ func newBenchMillionCommand(a *app) *cobra.Command {
 	command := &cobra.Command{
 		Use:   "million",
 		Short: "What a million stored runs cost",
-		Long: `Measure servers with 10,000, 100,000 and 1,000,000 stored flow runs: start, memory, every query of the UI, the scheduler, the command
-line; then a server with many schedules, one with many long polls, and one under a flood of logs. What misses its target is named at the end.
+		Long: `Measure servers with 10,000, 100,000 and 1,000,000 stored flow runs: start, memory, every query of the UI,
+the scheduler, the command
+line; then a server with many schedules, one with many long polls, and one under a flood of logs. What misses its
+target is named at the end.
 
 The data is made first, in --dir, and used again when it is there: the first million takes minutes.`,
 		Example: "  sluice bench million --dir /tmp/million\n  sluice bench million --runs 100000 --schedules 0 --polls 0 --load 0s",
@@ -72,7 +74,8 @@ func newBenchQueryCommand(a *app) *cobra.Command {
 	command := &cobra.Command{
 		Use:   "query",
 		Short: "Every query of the UI",
-		Long: `Send every query that the pages of the UI make to the cluster in use, one after the other from one caller. Its data must be that of
+		Long: `Send every query that the pages of the UI make to the cluster in use, one after the other from one caller.
+Its data must be that of
 sluice bench seed --data-dir. The load client shows no token: start the server with --auth off.`,
 		Example: "  sluice bench query\n  sluice bench query --until 2026-01-31T12:00:00Z -o json",
 		Args:    cobra.NoArgs,

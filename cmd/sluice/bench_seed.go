@@ -22,11 +22,13 @@ func newBenchSeedCommand(a *app) *cobra.Command {
 		Short: "Store many flow runs",
 		Long: `Store many flow runs, to measure a server with much in it.
 
-With --data-dir, make the data directory of a new single node: flows, deployments, queues, and runs with four states each, task
+With --data-dir, make the data directory of a new single node: flows, deployments, queues, and runs with four states
+each, task
 runs and logs, spread over the last days, through the state machine as if it had happened then. The same seed and end make
 the same objects. Start a server with that directory afterwards. A million runs take a few minutes.
 
-Without it, store runs that have completed in the cluster in use, one request each. The runs stay. The load client shows no token: start
+Without it, store runs that have completed in the cluster in use, one request each. The runs stay. The load client
+shows no token: start
 the server with --auth off.`,
 		Example: "  sluice bench seed --data-dir /tmp/million --runs 1000000\n  sluice bench seed --runs 100000",
 		Args:    cobra.NoArgs,

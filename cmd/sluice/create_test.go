@@ -230,7 +230,7 @@ func TestWhatIsWrongWithASpecificationIsToldWithFileAndLine(t *testing.T) {
 		"raising.py": {exitError, []string{"raising.py:2", "ZeroDivisionError"}},
 		"empty.py":   {exitError, []string{"empty.py holds no deployment: construct a DeploymentSpec in it"}},
 		"empty.yaml": {exitError, []string{"describes no deployment"}},
-		"spec.txt":   {exitUsage, []string{"neither a Python file (.py) nor a YAML file"}},
+		"spec.txt":   {exitUsage, []string{"neither a Python file (.py), a YAML or JSON file (.yaml, .yml, .json), nor a program"}},
 		"nope.py":    {exitNotFound, []string{"there is no file"}},
 	} {
 		got := s.run("deployment", "create", at(name))

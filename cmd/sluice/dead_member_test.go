@@ -65,7 +65,7 @@ func TestADeadNodeIsTakenOutWhenAskedFor(t *testing.T) {
 	servers := make([]*server, len(addrs))
 	started := make(chan error, len(addrs))
 	for i, addr := range addrs {
-		o := serverOptions{DataDir: filepath.Join(base, fmt.Sprint(i)), HTTPAddr: "127.0.0.1:0", DiskLowWater: 1 << 20, Logger: slog.New(slog.DiscardHandler)}
+		o := serverOptions{DataDir: filepath.Join(base, fmt.Sprint(i)), HTTPAddr: "127.0.0.1:0", Auth: authOff, DiskLowWater: 1 << 20, Logger: slog.New(slog.DiscardHandler)}
 		flags := pflag.NewFlagSet("server", pflag.ContinueOnError)
 		o.registerCluster(flags)
 		if err := flags.Parse([]string{"--internal-addr", addr, "--gossip-addr", "127.0.0.1:0", "--bootstrap-expect", "3", "--join", strings.Join(addrs, ","), "--insecure",

@@ -45,7 +45,8 @@ func newDeploymentApply(a *app) *cobra.Command {
 	command := &cobra.Command{
 		Use:   "apply [FILE...]",
 		Short: "Make deployments be as specifications say",
-		Long: `Make deployments be as Python, YAML or JSON files say. Applying what is there already changes nothing; a deployment that is not
+		Long: `Make deployments be as Python, YAML or JSON files say. Applying what is there already changes nothing; a
+deployment that is not
 in the files stays. With --if-revision a change is refused when somebody else changed the deployment since the plan.`,
 		Example: `  sluice deployment apply deployments.yaml
   cat deployment.json | sluice deployment apply -f -

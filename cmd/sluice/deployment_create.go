@@ -23,7 +23,8 @@ func newDeploymentCreate(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "create FILE",
 		Short: "Create deployments from a specification",
-		Long: `Create the deployments that a Python file (DeploymentSpec objects), a YAML file or a Go program describes. Flow code is put into
+		Long: `Create the deployments that a Python file (DeploymentSpec objects), a YAML file or a Go program describes.
+Flow code is put into
 the default storage, or into the built-in store. A deployment that exists is replaced; one that is the same already is not
 touched.
 

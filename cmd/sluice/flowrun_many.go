@@ -22,8 +22,8 @@ type manyRuns struct {
 	noWait    bool
 	// job is what is done to the many; its filter comes from the selection.
 	job api.JobCreate
-	// verb and past are what is done, like "cancel" and "Cancelled".
-	verb, past string
+	// verb is what is done, like "cancel".
+	verb string
 	// one does it to one run.
 	one func(ctx context.Context, c *client.Client, run *api.FlowRun) error
 	// prepare fills the job with what the flags say; it may be nil.

@@ -91,7 +91,7 @@ func newScheduleList(a *app) *cobra.Command {
 		Use:     "ls DEPLOYMENT",
 		Aliases: []string{"list"},
 		Short:   "List the schedules of a deployment",
-		Long:    "List the schedules of a deployment with their next fire times. Schedules are known by their ids; the first one has the deployment's.",
+		Long:    "List the schedules of a deployment with their next fire times.\nSchedules are known by their ids; the first one has the deployment's.",
 		Example: "  sluice deployment schedule ls my-flow/nightly",
 		RunE: onDeployment(a, func(ctx context.Context, c *client.Client, d *namedDeployment) error {
 			entries, err := c.Schedules(ctx, d.ID)
