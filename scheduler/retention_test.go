@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -62,32 +63,32 @@ func TestRunsGoSoonAfterTheirTimeAndIdleDeploymentsCostNothing(t *testing.T) {
 		d, other := r.deployment(nil), r.deployment(nil)
 		old := r.finished(d)
 		r.start()
-		var prunes, notes int
+		var prunes, notes atomic.Int32 // of the leader's goroutines
 		r.inject(func(e *command.Envelope) fault {
 			switch e.Command.(type) {
 			case *command.Envelope_Prune:
-				prunes++
+				prunes.Add(1)
 			case *command.Envelope_NoteRetentionTime:
-				notes++
+				notes.Add(1)
 			}
 			return none
 		})
 		r.pass(2 * time.Hour)
 		young, alone := r.finished(other), r.finished(api.ID{})
 		r.pass(59 * time.Minute)
-		if r.there(old, young, alone) != 3 || prunes != 0 {
-			t.Fatalf("%d of 3 runs are there and %d commands were proposed before their time", r.there(old, young, alone), prunes)
+		if r.there(old, young, alone) != 3 || prunes.Load() != 0 {
+			t.Fatalf("%d of 3 runs are there and %d commands were proposed before their time", r.there(old, young, alone), prunes.Load())
 		}
 		r.pass(2 * time.Minute)
-		if r.there(old) != 0 || r.there(young, alone) != 2 || prunes != 1 {
-			t.Fatalf("old %d, young %d, %d commands; want the old one gone by one command", r.there(old), r.there(young, alone), prunes)
+		if r.there(old) != 0 || r.there(young, alone) != 2 || prunes.Load() != 1 {
+			t.Fatalf("old %d, young %d, %d commands; want the old one gone by one command", r.there(old), r.there(young, alone), prunes.Load())
 		}
 		r.pass(2 * time.Hour)
-		if r.there(young, alone) != 0 || prunes != 3 {
-			t.Errorf("%d of the younger ones are there after %d commands", r.there(young, alone), prunes)
+		if r.there(young, alone) != 0 || prunes.Load() != 3 {
+			t.Errorf("%d of the younger ones are there after %d commands", r.there(young, alone), prunes.Load())
 		}
-		if notes < 4 || notes > 6 {
-			t.Errorf("the time was noted %d times in five hours", notes)
+		if n := notes.Load(); n < 4 || n > 6 {
+			t.Errorf("the time was noted %d times in five hours", n)
 		}
 		for table, want := range map[string]int64{"flow_run": 3, "task_run": 3, "log_segment": 3} {
 			if got := r.observed.rows(PrunedByAge, table); got != want {
