@@ -80,7 +80,8 @@ func TestAWrongSpecificationIsAnsweredWithItsLine(t *testing.T) {
 			files: map[string]string{"spec.yaml": "name: leo\nflow_locaton: ./leo_flow.py\n"},
 			args:  create("spec.yaml"), code: 1,
 			stderr: "Failed to create deployment 'leo': spec.yaml:2: unknown key 'flow_locaton'; " +
-				"known are name, flow_name, flow_location, command, parameters, tags, schedule, flow_runner, catchup, catchup_limit\n" +
+				"known are name, flow_name, flow_location, command, parameters, tags, schedule, flow_runner, catchup, catchup_limit, " +
+				"retention, concurrency_limit, on_conflict, overlap, dst, on_crash, queue_timeout_seconds, run_timeout_seconds, priority\n" +
 				"error: failed to create 1 out of 1 deployments\n",
 		},
 		{
@@ -121,7 +122,7 @@ func TestAWrongSpecificationIsAnsweredWithItsLine(t *testing.T) {
 			name:  "a file that is neither Python nor YAML",
 			files: map[string]string{"spec.txt": ""},
 			args:  create("spec.txt"), code: 2,
-			stderr: "error: load deployment specifications: 'spec.txt' is neither a Python file (.py) nor a YAML file (.yaml, .yml)\ntry: sluice deployment create --help\n",
+			stderr: "error: load deployment specifications: 'spec.txt' is neither a Python file (.py), a YAML or JSON file (.yaml, .yml, .json), nor a program of the Go SDK or its folder\ntry: sluice deployment create --help\n",
 		},
 	} {
 		t.Run(w.name, func(t *testing.T) {
@@ -153,13 +154,15 @@ func TestAWrongCommandLineIsAnsweredWithWhatIsRight(t *testing.T) {
 		{
 			name: "an unknown configuration variable", args: []string{"config", "set", "SLUICE_API_ULR=http://127.0.0.1:4200/api"}, code: 2,
 			stderr: "error: unknown variable 'SLUICE_API_ULR'; did you mean SLUICE_API_URL?\n    known are: " +
-				"SLUICE_API_CA_FILE, SLUICE_API_KEY, SLUICE_API_URL, SLUICE_BINARY, SLUICE_BOOTSTRAP_EXPECT, SLUICE_CLUSTER_NAME, SLUICE_DATA_DIR, " +
-				"SLUICE_DISK_LOW_WATER, SLUICE_DRAIN_DELAY, SLUICE_DRAIN_TIMEOUT, SLUICE_GOSSIP_ADDR, SLUICE_GOSSIP_KEY_FILE, SLUICE_HTTP_ADDR, " +
-				"SLUICE_HTTP_TLS_CERT, SLUICE_HTTP_TLS_KEY, SLUICE_INSECURE, SLUICE_INSECURE_HTTP, SLUICE_INTERNAL_ADDR, " +
-				"SLUICE_INTERNAL_ADVERTISE, SLUICE_JOIN, SLUICE_LOGGING_LEVEL, SLUICE_LOG_FORMAT, SLUICE_LOG_LEVEL, SLUICE_MIN_VOTERS, " +
-				"SLUICE_NODE_NAME, SLUICE_PYTHON, SLUICE_RAFT_LOG_BYTES, SLUICE_REMOVE_DEAD_AFTER, SLUICE_SNAPSHOT_DIR, SLUICE_SNAPSHOT_INTERVAL, " +
-				"SLUICE_SNAPSHOT_KEEP, SLUICE_TLS_CA, SLUICE_TLS_CERT, SLUICE_TLS_KEY\n" +
-				"try: sluice config set --help\n",
+				"SLUICE_ALLOW_ORIGIN, SLUICE_API_CA_FILE, SLUICE_API_KEY, SLUICE_API_URL, SLUICE_AUDIT_AGE, SLUICE_AUDIT_KEEP, SLUICE_AUTH, " +
+				"SLUICE_BINARY, SLUICE_BOOTSTRAP_EXPECT, SLUICE_BOOTSTRAP_TOKEN, SLUICE_BOOTSTRAP_TOKEN_FILE, SLUICE_CLUSTER_NAME, " +
+				"SLUICE_DATA_DIR, SLUICE_DISK_LOW_WATER, SLUICE_DRAIN_DELAY, SLUICE_DRAIN_TIMEOUT, SLUICE_GOSSIP_ADDR, " +
+				"SLUICE_GOSSIP_KEY_FILE, SLUICE_HTTP_ADDR, SLUICE_HTTP_TLS_CERT, SLUICE_HTTP_TLS_KEY, SLUICE_INSECURE, SLUICE_INSECURE_HTTP, " +
+				"SLUICE_INTERNAL_ADDR, SLUICE_INTERNAL_ADVERTISE, SLUICE_JOIN, SLUICE_LOGGING_LEVEL, SLUICE_LOG_FORMAT, SLUICE_LOG_LEVEL, " +
+				"SLUICE_MIN_VOTERS, SLUICE_NODE_NAME, SLUICE_PYTHON, SLUICE_RAFT_LOG_BYTES, SLUICE_REMOVE_DEAD_AFTER, " +
+				"SLUICE_RETENTION_INTERVAL, SLUICE_RETENTION_LOGS_MAX_AGE, SLUICE_RETENTION_RUNS_MAX_AGE, SLUICE_SECRETS_KEY, " +
+				"SLUICE_SECRETS_KEY_FILE, SLUICE_SNAPSHOT_DIR, SLUICE_SNAPSHOT_INTERVAL, SLUICE_SNAPSHOT_KEEP, SLUICE_TLS_CA, " +
+				"SLUICE_TLS_CERT, SLUICE_TLS_KEY, SLUICE_WEBHOOK_ALLOW_PRIVATE\ntry: sluice config set --help\n",
 		},
 		{
 			name:  "a configuration file with an unknown key",

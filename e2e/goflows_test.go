@@ -52,7 +52,8 @@ func TestGoFlows(t *testing.T) {
 				t.Errorf("%s ran %v times", r["name"], r["run_count"])
 			}
 		}
-		if names["Completed"] != 15 || names["Cached"] != 1 || len(names) != 2 { // 12 say, flaky, cached, the subflow's
+		// 12 say, flaky, cached, the subflow's; the first cached may take over the result of the run by hand.
+		if names["Completed"]+names["Cached"] != 16 || names["Cached"] == 0 || names["Cached"] > 2 {
 			t.Errorf("the task runs are %v", names)
 		}
 	})

@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -134,6 +135,12 @@ func TestAServiceManagerIsTold(t *testing.T) {
 			deployment := deploy(t, conn, fmt.Sprint("until told ", hurry), nil, "sh", "-c", `env | grep -c NOTIFY_SOCKET; until [ -e "$0" ]; do sleep 0.1; done`, flag).deployment
 			id := run(t, conn, deployment)
 			watchUntil(t, conn, id, "Running", patience, named("Running"))
+			eventually(t, "the command has begun", func() error {
+				if r := s.run("flow-run", "logs", id.String()); !strings.Contains(r.stdout, "0") {
+					return errors.New(r.String())
+				}
+				return nil
+			})
 			agent.signal(syscall.SIGTERM)
 			manager.waitFor(t, agent, "STOPPING=1")
 			agent.waitFor(`Stopping; waiting up to 5m0s for 1 flow run`)

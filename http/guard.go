@@ -150,7 +150,8 @@ func (s *Server) handle(x *exchange) error {
 	if err := s.stayInScope(x); err != nil {
 		return err
 	}
-	if rt.recordFirst {
+	// What a node can give without a leader it gives without a write, hence without a record.
+	if rt.recordFirst && x.consistency() != Stale {
 		x.record("asked")
 	}
 	err := rt.handler(s, x)
