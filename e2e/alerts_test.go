@@ -145,7 +145,7 @@ var (
 )
 
 // conditional are metrics that a cluster shows only in some circumstances, which the page names.
-var conditional = []string{"sluice_snapshot_", "sluice_raft_snapshot_timestamp_seconds", "sluice_tls_", "sluice_http_streams_total", "sluice_http_refused_total"}
+var conditional = []string{"sluice_retention_removed_", "sluice_snapshot_", "sluice_raft_snapshot_timestamp_seconds", "sluice_tls_", "sluice_http_streams_total", "sluice_http_refused_total"}
 
 // checkMonitoringPage compares the table of metrics with what the nodes show.
 func checkMonitoringPage(t *testing.T, c *nodes) {
