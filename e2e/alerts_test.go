@@ -82,6 +82,8 @@ func TestAlertsOfACluster(t *testing.T) {
 	t.Parallel()
 	c := newNodes(t, 3, "--insecure")
 	stray := newServer(t, "--insecure", "--join", freeAddress(t)) // finds nobody
+	forgetful := c.all[0]
+	itsKeys := forgetful.ownKeys()
 	c.start()
 	var targets []string
 	for _, s := range append(slices.Clone(c.all), stray) {
@@ -95,6 +97,15 @@ func TestAlertsOfACluster(t *testing.T) {
 	prometheus.Quiet("SluiceNodeDown", slowFsync)
 
 	conn := c.connect()
+	forgetful.post("/webhooks", object{"name": "signed", "url": "https://example.com/hook", "paused": true})
+	keys := read(t, itsKeys)
+	writeKeys(t, itsKeys, newKey(2))
+	forgotten := prometheus.Fires("SluiceSecretsKeyMissing")["SluiceSecretsKeyMissing"]
+	if len(forgotten) != 1 || forgotten[0].Labels["instance"] != forgetful.address {
+		t.Errorf("the alert says %+v", forgotten)
+	}
+	writeKeys(t, itsKeys, keys)
+	prometheus.Quiet("SluiceNodeDown", slowFsync)
 	queue(t, conn, "lonely", 0)
 	checkMonitoringPage(t, c)
 	checkDashboard(t, prometheus)

@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
 	"errors"
@@ -36,14 +37,37 @@ func newNodes(t *testing.T, size int, flags ...string) *nodes {
 		internal = append(internal, freeAddress(t))
 	}
 	keys := filepath.Join(t.TempDir(), "secrets.key")
-	if err := os.WriteFile(keys, []byte(base64.StdEncoding.EncodeToString([]byte("a key that all nodes of it have, "[:32]))+"\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	writeKeys(t, keys, newKey(1))
 	for _, address := range internal {
 		c.all = append(c.all, newServer(t, append([]string{"--internal-addr", address, "--bootstrap-expect", fmt.Sprint(size),
 			"--join", strings.Join(internal, ","), "--drain-delay", "0s", "--secrets-key-file", keys}, flags...)...))
 	}
 	return c
+}
+
+// newKey is a line of a key file; numbers tell keys apart.
+func newKey(n byte) string {
+	return base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{n}, 32)) + "\n"
+}
+
+// writeKeys replaces a key file at once, as the documentation has it.
+func writeKeys(t *testing.T, path string, lines ...string) {
+	t.Helper()
+	if err := os.WriteFile(path+".new", []byte(strings.Join(lines, "")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(path+".new", path); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// ownKeys gives a node that has not been started a key file of its own, with the key that the others have, and returns its path.
+func (s *server) ownKeys() string {
+	s.t.Helper()
+	path := filepath.Join(s.shell.dir, "secrets.key")
+	writeKeys(s.t, path, newKey(1))
+	s.flags = append(s.flags, "--secrets-key-file", path)
+	return path
 }
 
 // start starts all nodes at once and waits until each is ready.

@@ -195,8 +195,8 @@ func (a *applier) perform() (*command.Result, error) {
 		return a.putSavedSearch(c.PutSavedSearch)
 	case *command.Envelope_DeleteSavedSearch:
 		return a.deleteSavedSearch(c.DeleteSavedSearch.Id)
-	case *command.Envelope_ResealBlocks:
-		return a.resealBlocks(c.ResealBlocks)
+	case *command.Envelope_ResealSecrets:
+		return a.resealSecrets(c.ResealSecrets)
 	case *command.Envelope_SetRetention:
 		return a.setRetention(c.SetRetention)
 	case *command.Envelope_NoteRetentionTime:

@@ -85,7 +85,7 @@ func (a *applier) updateBlock(c *command.UpdateBlock) (*command.Result, error) {
 	return saved(e.Save(), ok(c.Id), blockTaken)
 }
 
-func (a *applier) resealBlocks(c *command.ResealBlocks) (*command.Result, error) {
+func (a *applier) resealSecrets(c *command.ResealSecrets) (*command.Result, error) {
 	done := int32(0)
 	for _, b := range c.Blocks {
 		e, err := a.tx.EditBlock(b.Id)
@@ -99,6 +99,22 @@ func (a *applier) resealBlocks(c *command.ResealBlocks) (*command.Result, error)
 		if err := e.Save(); err != nil {
 			return nil, err
 		}
+		done++
+	}
+	for _, w := range c.Webhooks {
+		e, err := a.tx.EditWebhook(w.Id)
+		if err != nil {
+			return nil, err
+		}
+		if e == nil || !bytes.Equal(w.DataWas, command.WebhookDigest(e.Row)) {
+			continue
+		}
+		e.Row.SealedSecret = w.DataSealed
+		if err := e.Save(); err != nil {
+			return nil, err
+		}
+		// Whoever delivers must not go on with what only the old key opens.
+		a.webhookChanged(e.Row, false)
 		done++
 	}
 	return &command.Result{Count: done}, nil

@@ -135,6 +135,7 @@ func TestSecretsInBlocks(t *testing.T) {
 		if got := s.blockData(id.String()); got != `{"password":"old"}` {
 			t.Errorf("the data is %s", got)
 		}
+		s.must(201, "POST", "/api/webhooks", object{"name": "signed", "url": "https://example.com/hook"})
 		s.secrets.rotate(t)
 		total := 0
 		for {
@@ -151,8 +152,8 @@ func TestSecretsInBlocks(t *testing.T) {
 			t.Errorf("stored is %v", b)
 		}
 		keys := s.must(200, "GET", "/api/secrets/keys", nil)["keys"].([]any)
-		if n := keys[0].(object)["blocks"].(float64); int(n) != total {
-			t.Errorf("%v blocks are under the new key, %d were resealed", n, total)
+		if n, hooks := keys[0].(object)["blocks"].(float64), keys[0].(object)["webhooks"].(float64); int(n+hooks) != total || hooks != 1 {
+			t.Errorf("%v blocks and %v webhooks are under the new key, %d were resealed", n, hooks, total)
 		}
 	})
 }

@@ -109,7 +109,7 @@ type Events interface {
 	SubscribeAfter(topics watch.Topic, after watch.Cursor) (*watch.Subscription, error)
 }
 
-// Secrets encrypts what blocks hold before it is proposed, and decrypts it for those who may see it. Errors are *api.Error.
+// Secrets encrypts what blocks and webhooks hold before it is proposed, and decrypts it for those who may see it. Errors are *api.Error.
 type Secrets interface {
 	// Seal encrypts the data of the block with that id under the first key that all members have.
 	Seal(ctx context.Context, block api.ID, data []byte) (sealed []byte, err error)
@@ -117,8 +117,8 @@ type Secrets interface {
 	Open(block *row.Block) (data []byte, err error)
 	// Keys says which keys there are, who has them, and what is encrypted with them.
 	Keys(ctx context.Context, view *state.View) (api.SecretKeys, error)
-	// Reseal makes the next step of encrypting all blocks under the first key that all members have; nil: nothing is to be done.
-	Reseal(ctx context.Context, view *state.View) (*command.ResealBlocks, api.Resealed, error)
+	// Reseal makes the next step of encrypting all blocks and webhooks' secrets under the first key that all members have; nil: nothing is to be done.
+	Reseal(ctx context.Context, view *state.View) (*command.ResealSecrets, api.Resealed, error)
 }
 
 // Check is one condition of being ready.

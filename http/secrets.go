@@ -19,7 +19,7 @@ func resealSecrets(_ *Server, x *exchange) error {
 	}
 	if c != nil {
 		e := x.envelope()
-		e.Command = &command.Envelope_ResealBlocks{ResealBlocks: c}
+		e.Command = &command.Envelope_ResealSecrets{ResealSecrets: c}
 		r, _, err := x.propose(e)
 		if err != nil {
 			return err
@@ -29,12 +29,12 @@ func resealSecrets(_ *Server, x *exchange) error {
 		}
 		done.Resealed = int(r.Count)
 		// Those that changed meanwhile are looked at again.
-		done.Remaining += len(c.Blocks) - done.Resealed
+		done.Remaining += len(c.Blocks) + len(c.Webhooks) - done.Resealed
 	}
 	return x.answerRare(done, nil)
 }
 
-func (x *exchange) planReseal() (*command.ResealBlocks, api.Resealed, error) {
+func (x *exchange) planReseal() (*command.ResealSecrets, api.Resealed, error) {
 	view, err := x.view()
 	if err != nil {
 		return nil, api.Resealed{}, err

@@ -65,26 +65,45 @@ func (s *testSecrets) Keys(_ context.Context, view *state.View) (api.SecretKeys,
 		}
 		return true, nil
 	})
+	err = errors.Join(err, view.EachWebhook(func(w *row.Webhook) (bool, error) {
+		if got, err := secret.KeyOf(w.SealedSecret); err == nil && got == id {
+			k.Webhooks++
+		}
+		return true, nil
+	}))
 	return api.SecretKeys{Keys: []api.SecretKey{k}}, err
 }
 
 // Reseal reseals one block a step.
-func (s *testSecrets) Reseal(_ context.Context, view *state.View) (c *command.ResealBlocks, done api.Resealed, err error) {
+func (s *testSecrets) Reseal(_ context.Context, view *state.View) (c *command.ResealSecrets, done api.Resealed, err error) {
 	r := s.ring()
-	done = api.Resealed{Key: r.IDs()[0].String(), Unreadable: []api.UnreadableBlock{}}
-	err = view.EachBlock(func(b *row.Block) (bool, error) {
+	done = api.Resealed{Key: r.IDs()[0].String(), Unreadable: []api.UnreadableSecret{}}
+	one := func(b *row.Block) (*command.ResealSecrets_One, error) {
 		id, err := secret.KeyOf(b.DataSealed)
 		if err == nil && id == r.IDs()[0] {
-			return true, nil
+			return nil, nil
 		}
 		if c != nil {
 			done.Remaining++
-			return true, nil
+			return nil, nil
 		}
 		plain, err := s.Open(b)
 		sealed, err2 := r.Seal(r.IDs()[0], b.Id, plain)
-		c = &command.ResealBlocks{Blocks: []*command.ResealBlocks_One{{Id: b.Id, DataWas: command.BlockDigest(b), DataSealed: sealed}}}
-		return true, errors.Join(err, err2)
-	})
+		c = &command.ResealSecrets{}
+		return &command.ResealSecrets_One{Id: b.Id, DataWas: command.BlockDigest(b), DataSealed: sealed}, errors.Join(err, err2)
+	}
+	err = errors.Join(view.EachBlock(func(b *row.Block) (bool, error) {
+		made, err := one(b)
+		if made != nil {
+			c.Blocks = append(c.Blocks, made)
+		}
+		return true, err
+	}), view.EachWebhook(func(w *row.Webhook) (bool, error) {
+		made, err := one(&row.Block{Id: w.Id, DataSealed: w.SealedSecret})
+		if made != nil {
+			c.Webhooks = append(c.Webhooks, made)
+		}
+		return true, err
+	}))
 	return c, done, err
 }

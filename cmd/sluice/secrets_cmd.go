@@ -13,8 +13,8 @@ import (
 
 func newSecretsCommand(a *app) *cobra.Command {
 	return group("secrets", "Look after the keys that encrypt secrets",
-		`Blocks (storages and the like) hold passwords and tokens. Nodes encrypt them before they are replicated, with keys from a
-file that every node has (--secrets-key-file). The keys themselves are never in the log, in a snapshot or in an answer.`,
+		`Blocks (storages and the like) hold passwords and tokens, webhooks what their messages are signed with. Nodes encrypt all that before
+it is replicated, with keys from a file that every node has (--secrets-key-file). The keys themselves are never in the log, in a snapshot or in an answer.`,
 		"  sluice secrets status\n  sluice secrets reseal",
 		newSecretsStatus(a), newSecretsReseal(a))
 }
@@ -23,7 +23,7 @@ func newSecretsStatus(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "status",
 		Short: "List the keys, who has them and what they encrypt",
-		Long: `List the keys, which nodes have them and how many blocks each encrypts. New data is encrypted with the first key in a node's
+		Long: `List the keys, which nodes have them and how many blocks and webhooks each encrypts. New data is encrypted with the first key in a node's
 file that all nodes have. It ends with code 1 when blocks cannot be stored, or a node cannot read some.`,
 		Example: "  sluice secrets status\n  sluice secrets status -o json",
 		Args:    cobra.NoArgs,
@@ -43,7 +43,7 @@ file that all nodes have. It ends with code 1 when blocks cannot be stored, or a
 				}
 				return secretsVerdict(keys)
 			}
-			a.say("Blocks with data: %d, of them in clear: %d", keys.Blocks, keys.Clear)
+			a.say("Blocks with data: %d, of them in clear: %d; webhooks: %d", keys.Blocks, keys.Clear, keys.Webhooks)
 			if len(keys.Keys) > 0 {
 				a.say("")
 				if err := printList(a, keyList(keys.Keys)); err != nil {
@@ -67,6 +67,7 @@ func keyList(keys []api.SecretKey) list[api.SecretKey] {
 				return ""
 			}},
 			{header: "Blocks", right: true, cell: func(k api.SecretKey, _ bool) string { return strconv.Itoa(k.Blocks) }},
+			{header: "Webhooks", right: true, cell: func(k api.SecretKey, _ bool) string { return strconv.Itoa(k.Webhooks) }},
 			{header: "Nodes", fold: true, cell: func(k api.SecretKey, _ bool) string { return strings.Join(k.Members, ", ") }},
 			{header: "Not on", fold: true, sgr: sgrRed, cell: func(k api.SecretKey, _ bool) string { return strings.Join(k.Lacking, ", ") }},
 		},
@@ -82,8 +83,8 @@ func secretsVerdict(keys *api.SecretKeys) error {
 		return &failure{code: exitError, err: errors.New(keys.Problem), hint: "give every node the same key file: --secrets-key-file, or secrets.key in its data directory"}
 	}
 	for _, k := range keys.Keys {
-		if k.Blocks > 0 && len(k.Lacking) > 0 {
-			return &failure{code: exitError, err: fmt.Errorf("%d blocks are encrypted with the key %s, which %s cannot read", k.Blocks, k.ID, strings.Join(k.Lacking, ", ")),
+		if k.Blocks+k.Webhooks > 0 && len(k.Lacking) > 0 {
+			return &failure{code: exitError, err: fmt.Errorf("%d blocks and %d webhooks are encrypted with the key %s, which %s cannot read", k.Blocks, k.Webhooks, k.ID, strings.Join(k.Lacking, ", ")),
 				hint: "add that key as a further line to the key files there, or sluice secrets reseal while a node that has it answers"}
 		}
 	}
@@ -93,9 +94,9 @@ func secretsVerdict(keys *api.SecretKeys) error {
 func newSecretsReseal(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "reseal",
-		Short: "Encrypt all blocks with the newest key",
-		Long: `Encrypt all blocks with the first key of the answering node's file that all nodes have, also those that a former version
-stored in clear. It goes in small steps and may be repeated at any time, also after it was interrupted. When it has ended, the
+		Short: "Encrypt all secrets with the newest key",
+		Long: `Encrypt all blocks and the secrets of all webhooks with the first key of the answering node's file that all nodes have, also
+blocks that a former version stored in clear. It goes in small steps and may be repeated at any time, also after it was interrupted. When it has ended, the
 other keys are not needed any more but for older snapshots.`,
 		Example: "  sluice secrets reseal",
 		Args:    cobra.NoArgs,
@@ -109,28 +110,29 @@ other keys are not needed any more but for older snapshots.`,
 			for {
 				done, err := c.ResealSecrets(command.Context())
 				if err != nil {
-					return fmt.Errorf("encrypt the blocks (%d were, repeat the command for the others): %w", total, err)
+					return fmt.Errorf("encrypt the secrets (%d were, repeat the command for the others): %w", total, err)
 				}
 				total += done.Resealed
 				if done.Remaining > 0 {
 					continue
 				}
 				done.Resealed = total
-				if err := a.printDone(done, strconv.Itoa(total), strconv.Itoa(total), fmt.Sprintf("Encrypted %d blocks with the key %s", total, done.Key)); err != nil {
+				if err := a.printDone(done, strconv.Itoa(total), strconv.Itoa(total), fmt.Sprintf("Encrypted %d secrets with the key %s", total, done.Key)); err != nil {
 					return err
 				}
-				return unreadableBlocks(a, done.Unreadable)
+				return unreadableSecrets(a, done.Unreadable)
 			}
 		},
 	}
 }
 
-func unreadableBlocks(a *app, blocks []api.UnreadableBlock) error {
-	if len(blocks) == 0 {
+func unreadableSecrets(a *app, all []api.UnreadableSecret) error {
+	if len(all) == 0 {
 		return nil
 	}
-	for _, b := range blocks {
-		a.note("%s '%s': %s", b.ID, b.Name, b.Reason)
+	for _, s := range all {
+		a.note("%s %s '%s': %s", s.Kind, s.ID, s.Name, s.Reason)
 	}
-	return &failure{code: exitError, err: fmt.Errorf("%d blocks could not be read and stay as they are", len(blocks)), hint: "add the key that they need to the key file, or delete them"}
+	return &failure{code: exitError, err: fmt.Errorf("%d blocks and webhooks could not be read and stay as they are", len(all)),
+		hint: "add the key that they need to the key file; or delete them, and give a webhook a new secret: sluice webhook update"}
 }

@@ -21,3 +21,8 @@ func BlockDigest(b *row.Block) []byte {
 	}
 	return h.Sum(nil)[:16]
 }
+
+// WebhookDigest names what a webhook's row holds as secret, as BlockDigest does.
+func WebhookDigest(w *row.Webhook) []byte {
+	return BlockDigest(&row.Block{DataSealed: w.SealedSecret})
+}

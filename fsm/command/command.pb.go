@@ -312,7 +312,7 @@ type Envelope struct {
 	//	*Envelope_UseTokens
 	//	*Envelope_PutSavedSearch
 	//	*Envelope_DeleteSavedSearch
-	//	*Envelope_ResealBlocks
+	//	*Envelope_ResealSecrets
 	//	*Envelope_SetRetention
 	//	*Envelope_NoteRetentionTime
 	//	*Envelope_Prune
@@ -931,10 +931,10 @@ func (x *Envelope) GetDeleteSavedSearch() *Delete {
 	return nil
 }
 
-func (x *Envelope) GetResealBlocks() *ResealBlocks {
+func (x *Envelope) GetResealSecrets() *ResealSecrets {
 	if x != nil {
-		if x, ok := x.Command.(*Envelope_ResealBlocks); ok {
-			return x.ResealBlocks
+		if x, ok := x.Command.(*Envelope_ResealSecrets); ok {
+			return x.ResealSecrets
 		}
 	}
 	return nil
@@ -1273,8 +1273,8 @@ type Envelope_DeleteSavedSearch struct {
 	DeleteSavedSearch *Delete `protobuf:"bytes,136,opt,name=delete_saved_search,json=deleteSavedSearch,proto3,oneof"`
 }
 
-type Envelope_ResealBlocks struct {
-	ResealBlocks *ResealBlocks `protobuf:"bytes,130,opt,name=reseal_blocks,json=resealBlocks,proto3,oneof"`
+type Envelope_ResealSecrets struct {
+	ResealSecrets *ResealSecrets `protobuf:"bytes,130,opt,name=reseal_secrets,json=resealSecrets,proto3,oneof"`
 }
 
 type Envelope_SetRetention struct {
@@ -1433,7 +1433,7 @@ func (*Envelope_PutSavedSearch) isEnvelope_Command() {}
 
 func (*Envelope_DeleteSavedSearch) isEnvelope_Command() {}
 
-func (*Envelope_ResealBlocks) isEnvelope_Command() {}
+func (*Envelope_ResealSecrets) isEnvelope_Command() {}
 
 func (*Envelope_SetRetention) isEnvelope_Command() {}
 
@@ -4319,29 +4319,30 @@ func (x *UpdateBlock) GetDataWas() []byte {
 	return nil
 }
 
-// ResealBlocks replaces how blocks' data is encrypted, not what it says. Of a block that is gone, or whose data is not what was
-// resealed any more, nothing is changed: whoever changed it sealed it. The result counts the others.
-type ResealBlocks struct {
+// ResealSecrets replaces how blocks' data and webhooks' secrets are encrypted, not what they say. Of one that is gone, or that is not
+// what was resealed any more, nothing is changed: whoever changed it sealed it. The result counts the others.
+type ResealSecrets struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Blocks        []*ResealBlocks_One    `protobuf:"bytes,1,rep,name=blocks,proto3" json:"blocks,omitempty"`
+	Blocks        []*ResealSecrets_One   `protobuf:"bytes,1,rep,name=blocks,proto3" json:"blocks,omitempty"`
+	Webhooks      []*ResealSecrets_One   `protobuf:"bytes,2,rep,name=webhooks,proto3" json:"webhooks,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *ResealBlocks) Reset() {
-	*x = ResealBlocks{}
+func (x *ResealSecrets) Reset() {
+	*x = ResealSecrets{}
 	mi := &file_fsm_command_command_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *ResealBlocks) String() string {
+func (x *ResealSecrets) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*ResealBlocks) ProtoMessage() {}
+func (*ResealSecrets) ProtoMessage() {}
 
-func (x *ResealBlocks) ProtoReflect() protoreflect.Message {
+func (x *ResealSecrets) ProtoReflect() protoreflect.Message {
 	mi := &file_fsm_command_command_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -4353,14 +4354,21 @@ func (x *ResealBlocks) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use ResealBlocks.ProtoReflect.Descriptor instead.
-func (*ResealBlocks) Descriptor() ([]byte, []int) {
+// Deprecated: Use ResealSecrets.ProtoReflect.Descriptor instead.
+func (*ResealSecrets) Descriptor() ([]byte, []int) {
 	return file_fsm_command_command_proto_rawDescGZIP(), []int{36}
 }
 
-func (x *ResealBlocks) GetBlocks() []*ResealBlocks_One {
+func (x *ResealSecrets) GetBlocks() []*ResealSecrets_One {
 	if x != nil {
 		return x.Blocks
+	}
+	return nil
+}
+
+func (x *ResealSecrets) GetWebhooks() []*ResealSecrets_One {
+	if x != nil {
+		return x.Webhooks
 	}
 	return nil
 }
@@ -6519,7 +6527,7 @@ func (x *ExpireLeases_Expired) GetReason() string {
 	return ""
 }
 
-type ResealBlocks_One struct {
+type ResealSecrets_One struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	DataWas       []byte                 `protobuf:"bytes,2,opt,name=data_was,json=dataWas,proto3" json:"data_was,omitempty"` // digest
@@ -6528,20 +6536,20 @@ type ResealBlocks_One struct {
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *ResealBlocks_One) Reset() {
-	*x = ResealBlocks_One{}
+func (x *ResealSecrets_One) Reset() {
+	*x = ResealSecrets_One{}
 	mi := &file_fsm_command_command_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *ResealBlocks_One) String() string {
+func (x *ResealSecrets_One) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*ResealBlocks_One) ProtoMessage() {}
+func (*ResealSecrets_One) ProtoMessage() {}
 
-func (x *ResealBlocks_One) ProtoReflect() protoreflect.Message {
+func (x *ResealSecrets_One) ProtoReflect() protoreflect.Message {
 	mi := &file_fsm_command_command_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -6553,26 +6561,26 @@ func (x *ResealBlocks_One) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use ResealBlocks_One.ProtoReflect.Descriptor instead.
-func (*ResealBlocks_One) Descriptor() ([]byte, []int) {
+// Deprecated: Use ResealSecrets_One.ProtoReflect.Descriptor instead.
+func (*ResealSecrets_One) Descriptor() ([]byte, []int) {
 	return file_fsm_command_command_proto_rawDescGZIP(), []int{36, 0}
 }
 
-func (x *ResealBlocks_One) GetId() []byte {
+func (x *ResealSecrets_One) GetId() []byte {
 	if x != nil {
 		return x.Id
 	}
 	return nil
 }
 
-func (x *ResealBlocks_One) GetDataWas() []byte {
+func (x *ResealSecrets_One) GetDataWas() []byte {
 	if x != nil {
 		return x.DataWas
 	}
 	return nil
 }
 
-func (x *ResealBlocks_One) GetDataSealed() []byte {
+func (x *ResealSecrets_One) GetDataSealed() []byte {
 	if x != nil {
 		return x.DataSealed
 	}
@@ -6923,7 +6931,7 @@ var File_fsm_command_command_proto protoreflect.FileDescriptor
 
 const file_fsm_command_command_proto_rawDesc = "" +
 	"\n" +
-	"\x19fsm/command/command.proto\x12\x11sluice.command.v1\x1a\x11fsm/row/row.proto\"\x8f)\n" +
+	"\x19fsm/command/command.proto\x12\x11sluice.command.v1\x1a\x11fsm/row/row.proto\"\x92)\n" +
 	"\bEnvelope\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x1c\n" +
 	"\tnamespace\x18\x02 \x01(\tR\tnamespace\x12\x14\n" +
@@ -7004,8 +7012,8 @@ const file_fsm_command_command_proto_rawDesc = "" +
 	"\n" +
 	"use_tokens\x18| \x01(\v2\x1c.sluice.command.v1.UseTokensH\x00R\tuseTokens\x12N\n" +
 	"\x10put_saved_search\x18\x87\x01 \x01(\v2!.sluice.command.v1.PutSavedSearchH\x00R\x0eputSavedSearch\x12L\n" +
-	"\x13delete_saved_search\x18\x88\x01 \x01(\v2\x19.sluice.command.v1.DeleteH\x00R\x11deleteSavedSearch\x12G\n" +
-	"\rreseal_blocks\x18\x82\x01 \x01(\v2\x1f.sluice.command.v1.ResealBlocksH\x00R\fresealBlocks\x12G\n" +
+	"\x13delete_saved_search\x18\x88\x01 \x01(\v2\x19.sluice.command.v1.DeleteH\x00R\x11deleteSavedSearch\x12J\n" +
+	"\x0ereseal_secrets\x18\x82\x01 \x01(\v2 .sluice.command.v1.ResealSecretsH\x00R\rresealSecrets\x12G\n" +
 	"\rset_retention\x18\xa0\x01 \x01(\v2\x1f.sluice.command.v1.SetRetentionH\x00R\fsetRetention\x12W\n" +
 	"\x13note_retention_time\x18\xa1\x01 \x01(\v2$.sluice.command.v1.NoteRetentionTimeH\x00R\x11noteRetentionTime\x121\n" +
 	"\x05prune\x18\xa2\x01 \x01(\v2\x18.sluice.command.v1.PruneH\x00R\x05prune\x12A\n" +
@@ -7319,9 +7327,10 @@ const file_fsm_command_command_proto_rawDesc = "" +
 	"\tdata_json\x18\x05 \x01(\fR\bdataJson\x12\x1f\n" +
 	"\vdata_sealed\x18K \x01(\fR\n" +
 	"dataSealed\x12\x19\n" +
-	"\bdata_was\x18L \x01(\fR\adataWas\"\x9e\x01\n" +
-	"\fResealBlocks\x12;\n" +
-	"\x06blocks\x18\x01 \x03(\v2#.sluice.command.v1.ResealBlocks.OneR\x06blocks\x1aQ\n" +
+	"\bdata_was\x18L \x01(\fR\adataWas\"\xe2\x01\n" +
+	"\rResealSecrets\x12<\n" +
+	"\x06blocks\x18\x01 \x03(\v2$.sluice.command.v1.ResealSecrets.OneR\x06blocks\x12@\n" +
+	"\bwebhooks\x18\x02 \x03(\v2$.sluice.command.v1.ResealSecrets.OneR\bwebhooks\x1aQ\n" +
 	"\x03One\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x19\n" +
 	"\bdata_was\x18\x02 \x01(\fR\adataWas\x12\x1f\n" +
@@ -7599,7 +7608,7 @@ var file_fsm_command_command_proto_goTypes = []any{
 	(*CreateBlockSpec)(nil),          // 37: sluice.command.v1.CreateBlockSpec
 	(*CreateBlock)(nil),              // 38: sluice.command.v1.CreateBlock
 	(*UpdateBlock)(nil),              // 39: sluice.command.v1.UpdateBlock
-	(*ResealBlocks)(nil),             // 40: sluice.command.v1.ResealBlocks
+	(*ResealSecrets)(nil),            // 40: sluice.command.v1.ResealSecrets
 	(*SetDefaultStorage)(nil),        // 41: sluice.command.v1.SetDefaultStorage
 	(*PutConcurrencyLimit)(nil),      // 42: sluice.command.v1.PutConcurrencyLimit
 	(*WriteLogs)(nil),                // 43: sluice.command.v1.WriteLogs
@@ -7632,7 +7641,7 @@ var file_fsm_command_command_proto_goTypes = []any{
 	(*ClaimRuns_Wish)(nil),           // 70: sluice.command.v1.ClaimRuns.Wish
 	(*ClaimRuns_Pick)(nil),           // 71: sluice.command.v1.ClaimRuns.Pick
 	(*ExpireLeases_Expired)(nil),     // 72: sluice.command.v1.ExpireLeases.Expired
-	(*ResealBlocks_One)(nil),         // 73: sluice.command.v1.ResealBlocks.One
+	(*ResealSecrets_One)(nil),        // 73: sluice.command.v1.ResealSecrets.One
 	(*WriteLogs_Run)(nil),            // 74: sluice.command.v1.WriteLogs.Run
 	(*AdvanceJob_Target)(nil),        // 75: sluice.command.v1.AdvanceJob.Target
 	(*SettleDeliveries_Outcome)(nil), // 76: sluice.command.v1.SettleDeliveries.Outcome
@@ -7713,7 +7722,7 @@ var file_fsm_command_command_proto_depIdxs = []int32{
 	68,  // 56: sluice.command.v1.Envelope.use_tokens:type_name -> sluice.command.v1.UseTokens
 	60,  // 57: sluice.command.v1.Envelope.put_saved_search:type_name -> sluice.command.v1.PutSavedSearch
 	11,  // 58: sluice.command.v1.Envelope.delete_saved_search:type_name -> sluice.command.v1.Delete
-	40,  // 59: sluice.command.v1.Envelope.reseal_blocks:type_name -> sluice.command.v1.ResealBlocks
+	40,  // 59: sluice.command.v1.Envelope.reseal_secrets:type_name -> sluice.command.v1.ResealSecrets
 	51,  // 60: sluice.command.v1.Envelope.set_retention:type_name -> sluice.command.v1.SetRetention
 	52,  // 61: sluice.command.v1.Envelope.note_retention_time:type_name -> sluice.command.v1.NoteRetentionTime
 	53,  // 62: sluice.command.v1.Envelope.prune:type_name -> sluice.command.v1.Prune
@@ -7749,31 +7758,32 @@ var file_fsm_command_command_proto_depIdxs = []int32{
 	87,  // 92: sluice.command.v1.UpdateWorkQueue.filter:type_name -> sluice.row.v1.QueueFilter
 	70,  // 93: sluice.command.v1.ClaimRuns.wishes:type_name -> sluice.command.v1.ClaimRuns.Wish
 	72,  // 94: sluice.command.v1.ExpireLeases.expired:type_name -> sluice.command.v1.ExpireLeases.Expired
-	73,  // 95: sluice.command.v1.ResealBlocks.blocks:type_name -> sluice.command.v1.ResealBlocks.One
-	74,  // 96: sluice.command.v1.WriteLogs.runs:type_name -> sluice.command.v1.WriteLogs.Run
-	88,  // 97: sluice.command.v1.CreateJob.action:type_name -> sluice.row.v1.Job.Action
-	79,  // 98: sluice.command.v1.CreateJob.state_type:type_name -> sluice.row.v1.StateType
-	75,  // 99: sluice.command.v1.AdvanceJob.targets:type_name -> sluice.command.v1.AdvanceJob.Target
-	0,   // 100: sluice.command.v1.Prune.what:type_name -> sluice.command.v1.Prune.What
-	1,   // 101: sluice.command.v1.Prune.reason:type_name -> sluice.command.v1.Prune.Reason
-	89,  // 102: sluice.command.v1.CreateWebhook.filter:type_name -> sluice.row.v1.WebhookFilter
-	89,  // 103: sluice.command.v1.UpdateWebhook.filter:type_name -> sluice.row.v1.WebhookFilter
-	76,  // 104: sluice.command.v1.SettleDeliveries.outcomes:type_name -> sluice.command.v1.SettleDeliveries.Outcome
-	2,   // 105: sluice.command.v1.Result.code:type_name -> sluice.command.v1.Result.Code
-	63,  // 106: sluice.command.v1.Result.state:type_name -> sluice.command.v1.StateResult
-	90,  // 107: sluice.command.v1.Result.grants:type_name -> sluice.row.v1.Grant
-	62,  // 108: sluice.command.v1.Result.pruned:type_name -> sluice.command.v1.Pruned
-	77,  // 109: sluice.command.v1.Pruned.removed:type_name -> sluice.command.v1.Pruned.Removed
-	3,   // 110: sluice.command.v1.StateResult.status:type_name -> sluice.command.v1.StateResult.Status
-	91,  // 111: sluice.command.v1.CreateToken.role:type_name -> sluice.row.v1.TokenRole
-	78,  // 112: sluice.command.v1.UseTokens.uses:type_name -> sluice.command.v1.UseTokens.Use
-	71,  // 113: sluice.command.v1.ClaimRuns.Wish.picks:type_name -> sluice.command.v1.ClaimRuns.Pick
-	92,  // 114: sluice.command.v1.WriteLogs.Run.logs:type_name -> sluice.row.v1.Log
-	115, // [115:115] is the sub-list for method output_type
-	115, // [115:115] is the sub-list for method input_type
-	115, // [115:115] is the sub-list for extension type_name
-	115, // [115:115] is the sub-list for extension extendee
-	0,   // [0:115] is the sub-list for field type_name
+	73,  // 95: sluice.command.v1.ResealSecrets.blocks:type_name -> sluice.command.v1.ResealSecrets.One
+	73,  // 96: sluice.command.v1.ResealSecrets.webhooks:type_name -> sluice.command.v1.ResealSecrets.One
+	74,  // 97: sluice.command.v1.WriteLogs.runs:type_name -> sluice.command.v1.WriteLogs.Run
+	88,  // 98: sluice.command.v1.CreateJob.action:type_name -> sluice.row.v1.Job.Action
+	79,  // 99: sluice.command.v1.CreateJob.state_type:type_name -> sluice.row.v1.StateType
+	75,  // 100: sluice.command.v1.AdvanceJob.targets:type_name -> sluice.command.v1.AdvanceJob.Target
+	0,   // 101: sluice.command.v1.Prune.what:type_name -> sluice.command.v1.Prune.What
+	1,   // 102: sluice.command.v1.Prune.reason:type_name -> sluice.command.v1.Prune.Reason
+	89,  // 103: sluice.command.v1.CreateWebhook.filter:type_name -> sluice.row.v1.WebhookFilter
+	89,  // 104: sluice.command.v1.UpdateWebhook.filter:type_name -> sluice.row.v1.WebhookFilter
+	76,  // 105: sluice.command.v1.SettleDeliveries.outcomes:type_name -> sluice.command.v1.SettleDeliveries.Outcome
+	2,   // 106: sluice.command.v1.Result.code:type_name -> sluice.command.v1.Result.Code
+	63,  // 107: sluice.command.v1.Result.state:type_name -> sluice.command.v1.StateResult
+	90,  // 108: sluice.command.v1.Result.grants:type_name -> sluice.row.v1.Grant
+	62,  // 109: sluice.command.v1.Result.pruned:type_name -> sluice.command.v1.Pruned
+	77,  // 110: sluice.command.v1.Pruned.removed:type_name -> sluice.command.v1.Pruned.Removed
+	3,   // 111: sluice.command.v1.StateResult.status:type_name -> sluice.command.v1.StateResult.Status
+	91,  // 112: sluice.command.v1.CreateToken.role:type_name -> sluice.row.v1.TokenRole
+	78,  // 113: sluice.command.v1.UseTokens.uses:type_name -> sluice.command.v1.UseTokens.Use
+	71,  // 114: sluice.command.v1.ClaimRuns.Wish.picks:type_name -> sluice.command.v1.ClaimRuns.Pick
+	92,  // 115: sluice.command.v1.WriteLogs.Run.logs:type_name -> sluice.row.v1.Log
+	116, // [116:116] is the sub-list for method output_type
+	116, // [116:116] is the sub-list for method input_type
+	116, // [116:116] is the sub-list for extension type_name
+	116, // [116:116] is the sub-list for extension extendee
+	0,   // [0:116] is the sub-list for field type_name
 }
 
 func init() { file_fsm_command_command_proto_init() }
@@ -7840,7 +7850,7 @@ func file_fsm_command_command_proto_init() {
 		(*Envelope_UseTokens)(nil),
 		(*Envelope_PutSavedSearch)(nil),
 		(*Envelope_DeleteSavedSearch)(nil),
-		(*Envelope_ResealBlocks)(nil),
+		(*Envelope_ResealSecrets)(nil),
 		(*Envelope_SetRetention)(nil),
 		(*Envelope_NoteRetentionTime)(nil),
 		(*Envelope_Prune)(nil),

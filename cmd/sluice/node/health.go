@@ -254,7 +254,7 @@ func judgeKeys(h *api.ClusterHealth, say sayer) {
 	for i := range h.Members {
 		m := &h.Members[i]
 		if len(m.MissingKeys) > 0 {
-			say("secrets", api.ClusterDegraded, m, try, "it cannot decrypt blocks: it lacks the key %s", strings.Join(m.MissingKeys, " and "))
+			say("secrets", api.ClusterDegraded, m, try, "it cannot decrypt some secrets: it lacks the key %s", strings.Join(m.MissingKeys, " and "))
 		}
 		if !m.Alive {
 			continue

@@ -26,16 +26,16 @@ const (
 	agreedFor = 5 * time.Second
 	// usageFor is how long a count of the keys in use counts, for what is asked often.
 	usageFor = 2 * time.Second
-	// resealBlocks and resealBytes bound one step of encrypting anew.
-	resealBlocks = 100
-	resealBytes  = 256 << 10
+	// resealMost and resealBytes bound one step of encrypting anew.
+	resealMost  = 100
+	resealBytes = 256 << 10
 	// clearLook is how often the leader looks for blocks stored in clear: nodes of a former version may still make some. clearRetry is
 	// the pause when they cannot be encrypted.
 	clearLook  = 10 * time.Second
 	clearRetry = 3 * time.Second
 )
 
-// secrets encrypts and decrypts blocks for the API, and knows who has which key.
+// secrets encrypts and decrypts blocks and webhooks' secrets for the API, and knows who has which key.
 type secrets struct {
 	node *Node
 	keys *secretKeys
@@ -67,10 +67,10 @@ func (s *secrets) Open(b *row.Block) ([]byte, error) {
 	}
 	if missing, ok := errors.AsType[*secret.MissingKeyError](err); ok {
 		return nil, &api.Error{Kind: api.KindUnavailable,
-			Message: fmt.Sprintf("The block '%s' is encrypted with the key %s, which this node (%s) does not have.", b.Name, missing.ID, s.node.config.Name),
+			Message: fmt.Sprintf("The secret of '%s' is encrypted with the key %s, which this node (%s) does not have.", b.Name, missing.ID, s.node.config.Name),
 			Hint:    "Add that key as a further line to " + s.keys.place + " on this node; `sluice secrets status` shows which nodes have it."}
 	}
-	return nil, &api.Error{Kind: api.KindConflict, Message: fmt.Sprintf("The data of the block '%s' cannot be decrypted: %s.", b.Name, err), Hint: "Store the block anew.", Err: err}
+	return nil, &api.Error{Kind: api.KindConflict, Message: fmt.Sprintf("The secret of '%s' cannot be decrypted: %s.", b.Name, err), Hint: "Store it anew.", Err: err}
 }
 
 // Seal implements httpapi.Secrets.
@@ -188,11 +188,14 @@ func (s *secrets) have() []string {
 	return ids
 }
 
-// keyUsage counts how blocks are stored.
+// keyUsage counts how the data of blocks and the secrets of webhooks are stored.
 type keyUsage struct {
-	blocks, clear, damaged int // with data; of them in clear; of them in no format this version reads
-	sealed                 map[secret.KeyID]int
+	blocks, clear, webhooks, damaged int // with data; of them in clear; webhooks; what is in no format this version reads
+	sealed                           map[secret.KeyID]sealedWith
 }
+
+// sealedWith counts what is encrypted with one key.
+type sealedWith struct{ blocks, webhooks int }
 
 // needed lists the keys in use, sorted.
 func (u keyUsage) needed() []string {
@@ -221,7 +224,16 @@ func inClear(b *row.Block) bool {
 }
 
 func countKeys(v *state.View) (u keyUsage, err error) {
-	u.sealed = map[secret.KeyID]int{}
+	u.sealed = map[secret.KeyID]sealedWith{}
+	count := func(sealed []byte, blocks, webhooks int) {
+		id, err := secret.KeyOf(sealed)
+		if err != nil {
+			u.damaged++
+			return
+		}
+		n := u.sealed[id]
+		u.sealed[id] = sealedWith{n.blocks + blocks, n.webhooks + webhooks}
+	}
 	err = v.EachBlock(func(b *row.Block) (bool, error) {
 		switch {
 		case inClear(b):
@@ -229,15 +241,18 @@ func countKeys(v *state.View) (u keyUsage, err error) {
 			u.clear++
 		case len(b.DataSealed) > 0:
 			u.blocks++
-			if id, err := secret.KeyOf(b.DataSealed); err == nil {
-				u.sealed[id]++
-			} else {
-				u.damaged++
-			}
+			count(b.DataSealed, 1, 0)
 		}
 		return true, nil
 	})
-	return u, err
+	if err != nil {
+		return u, err
+	}
+	return u, v.EachWebhook(func(w *row.Webhook) (bool, error) {
+		u.webhooks++
+		count(w.SealedSecret, 0, 1)
+		return true, nil
+	})
 }
 
 // used counts the keys in use, now or a moment ago.
@@ -269,7 +284,7 @@ func (s *secrets) check() httpapi.Check {
 	case len(missing) > 0:
 		c.Warning, c.Text = true, missingText(missing, s.keys.place)
 	case u.damaged > 0:
-		c.Warning, c.Text = true, fmt.Sprintf("blocks that cannot be decrypted: %d", u.damaged)
+		c.Warning, c.Text = true, fmt.Sprintf("blocks and webhooks' secrets that cannot be decrypted: %d", u.damaged)
 	case len(ring.IDs()) == 0:
 		c.Warning, c.Text = u.clear > 0, "no key, blocks with data cannot be stored: --secrets-key-file or "+s.keys.place
 	default:
@@ -279,7 +294,7 @@ func (s *secrets) check() httpapi.Check {
 }
 
 func missingText(missing []string, place string) string {
-	return fmt.Sprintf("it cannot decrypt blocks: it lacks the key %s, to be added to %s", strings.Join(missing, " and "), place)
+	return fmt.Sprintf("it cannot decrypt some secrets: it lacks the key %s, to be added as a further line to %s", strings.Join(missing, " and "), place)
 }
 
 // Keys implements httpapi.Secrets.
@@ -289,7 +304,7 @@ func (s *secrets) Keys(ctx context.Context, view *state.View) (api.SecretKeys, e
 		return api.SecretKeys{}, err
 	}
 	ring := s.keys.current()
-	out := api.SecretKeys{Blocks: u.blocks, Clear: u.clear, Keys: []api.SecretKey{}}
+	out := api.SecretKeys{Blocks: u.blocks, Clear: u.clear, Webhooks: u.webhooks, Keys: []api.SecretKey{}}
 	members := s.members(ctx)
 	seals, err := secret.KeyID{}, s.noKey()
 	if ids := ring.IDs(); len(ids) > 0 {
@@ -308,12 +323,12 @@ func (s *secrets) Keys(ctx context.Context, view *state.View) (api.SecretKeys, e
 			ids = append(ids, id)
 		}
 	}
-	counts := map[string]int{}
+	counts := map[string]sealedWith{}
 	for id, n := range u.sealed {
 		counts[id.String()] = n
 	}
 	for _, id := range ids {
-		key := api.SecretKey{ID: id, Seals: err == nil && id == seals.String(), Blocks: counts[id], Members: []string{}, Lacking: []string{}}
+		key := api.SecretKey{ID: id, Seals: err == nil && id == seals.String(), Blocks: counts[id].blocks, Webhooks: counts[id].webhooks, Members: []string{}, Lacking: []string{}}
 		for _, m := range members {
 			if m.has(id) {
 				key.Members = append(key.Members, m.name)
@@ -330,46 +345,71 @@ func (s *secrets) Keys(ctx context.Context, view *state.View) (api.SecretKeys, e
 
 // Reseal implements httpapi.Secrets. A step is a pure change of how data is encrypted, bound to what it was made of: steps that are
 // repeated, overtake each other or meet a failover do no harm.
-func (s *secrets) Reseal(ctx context.Context, view *state.View) (*command.ResealBlocks, api.Resealed, error) {
-	return s.reseal(ctx, view, func(*row.Block) bool { return true })
+func (s *secrets) Reseal(ctx context.Context, view *state.View) (*command.ResealSecrets, api.Resealed, error) {
+	return s.reseal(ctx, view, false)
 }
 
-func (s *secrets) reseal(ctx context.Context, view *state.View, want func(*row.Block) bool) (*command.ResealBlocks, api.Resealed, error) {
+// reseal makes a step; onlyClear leaves alone what is encrypted already.
+func (s *secrets) reseal(ctx context.Context, view *state.View, onlyClear bool) (*command.ResealSecrets, api.Resealed, error) {
 	ring := s.keys.current()
 	key, err := s.sealingKey(ctx, ring)
 	if err != nil {
 		return nil, api.Resealed{}, err
 	}
-	done := api.Resealed{Key: key.String(), Unreadable: []api.UnreadableBlock{}}
-	c := &command.ResealBlocks{}
-	size := 0
-	err = view.EachBlock(func(b *row.Block) (bool, error) {
-		if id, err := secret.KeyOf(b.DataSealed); !want(b) || !inClear(b) && (len(b.DataSealed) == 0 || err == nil && id == key) {
-			return true, nil
-		}
-		if len(c.Blocks) >= resealBlocks || size >= resealBytes {
+	done := api.Resealed{Key: key.String(), Unreadable: []api.UnreadableSecret{}}
+	c := &command.ResealSecrets{}
+	left := resealBytes
+	// one encrypts one thing anew, nil if it is not to be: for a later step, or because it cannot be read.
+	one := func(kind string, b *row.Block) (*command.ResealSecrets_One, error) {
+		if len(c.Blocks)+len(c.Webhooks) >= resealMost || left <= 0 {
 			done.Remaining++
-			return true, nil
+			return nil, nil
 		}
 		plain, err := s.Open(b)
 		if err != nil {
-			if len(done.Unreadable) < resealBlocks {
-				done.Unreadable = append(done.Unreadable, api.UnreadableBlock{ID: api.ID(b.Id), Name: b.Name, Reason: err.Error()})
+			if len(done.Unreadable) < resealMost {
+				done.Unreadable = append(done.Unreadable, api.UnreadableSecret{ID: api.ID(b.Id), Kind: kind, Name: b.Name, Reason: err.Error()})
 			}
-			return true, nil
+			return nil, nil
 		}
 		sealed, err := ring.Seal(key, about(b.Id), plain)
 		if err != nil {
-			return false, err
+			return nil, err
 		}
-		size += len(sealed)
-		c.Blocks = append(c.Blocks, &command.ResealBlocks_One{Id: b.Id, DataWas: command.BlockDigest(b), DataSealed: sealed})
-		return true, nil
+		left -= len(sealed)
+		return &command.ResealSecrets_One{Id: b.Id, DataWas: command.BlockDigest(b), DataSealed: sealed}, nil
+	}
+	err = view.EachBlock(func(b *row.Block) (bool, error) {
+		if id, err := secret.KeyOf(b.DataSealed); !inClear(b) && (onlyClear || len(b.DataSealed) == 0 || err == nil && id == key) {
+			return true, nil
+		}
+		made, err := one(api.SecretOfBlock, b)
+		if made != nil {
+			c.Blocks = append(c.Blocks, made)
+		}
+		return true, err
 	})
-	if err != nil || len(c.Blocks) == 0 {
+	if err == nil && !onlyClear {
+		err = view.EachWebhook(func(w *row.Webhook) (bool, error) {
+			if id, err := secret.KeyOf(w.SealedSecret); err == nil && id == key {
+				return true, nil
+			}
+			made, err := one(api.SecretOfWebhook, secretOf(w))
+			if made != nil {
+				c.Webhooks = append(c.Webhooks, made)
+			}
+			return true, err
+		})
+	}
+	if err != nil || len(c.Blocks)+len(c.Webhooks) == 0 {
 		return nil, done, err
 	}
 	return c, done, nil
+}
+
+// secretOf is a webhook's secret in the shape of a block's data.
+func secretOf(w *row.Webhook) *row.Block {
+	return &row.Block{Id: w.Id, Name: w.Name, DataSealed: w.SealedSecret}
 }
 
 // sealClear encrypts what former versions store in clear, on the leader, until the epoch ends.
@@ -409,12 +449,12 @@ func (s *secrets) sealClearStep(ctx context.Context, epoch cluster.Epoch, p epoc
 	if err != nil || u.clear == 0 {
 		return u.clear, err
 	}
-	c, _, err := s.reseal(ctx, view, inClear)
+	c, _, err := s.reseal(ctx, view, true)
 	if err != nil || c == nil {
 		return u.clear, err
 	}
 	seed := api.NewID()
-	results, _, err := p.Propose(ctx, &command.Envelope{Actor: "server", Epoch: epoch.Index, Seed: seed[:], Command: &command.Envelope_ResealBlocks{ResealBlocks: c}})
+	results, _, err := p.Propose(ctx, &command.Envelope{Actor: "server", Epoch: epoch.Index, Seed: seed[:], Command: &command.Envelope_ResealSecrets{ResealSecrets: c}})
 	if err != nil {
 		return u.clear, err
 	}
@@ -423,8 +463,8 @@ func (s *secrets) sealClearStep(ctx context.Context, epoch cluster.Epoch, p epoc
 }
 
 var (
-	descKeys        = desc("sluice_secrets_keys", "Keys for blocks' secrets that this node has.")
-	descMissingKeys = desc("sluice_secrets_missing_keys", "Keys with which stored blocks are encrypted and that this node lacks: it cannot read those blocks.")
+	descKeys        = desc("sluice_secrets_keys", "Keys for secrets that this node has.")
+	descMissingKeys = desc("sluice_secrets_missing_keys", "Keys with which blocks or webhooks' secrets are encrypted and that this node lacks: it cannot read those.")
 	descClear       = desc("sluice_secrets_clear_blocks", "Blocks that a former version stored in clear and that are not encrypted yet.")
 )
 

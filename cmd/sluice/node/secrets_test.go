@@ -118,6 +118,36 @@ func (u *upgradable) reads(t *testing.T, id api.ID, name string) error {
 	return err
 }
 
+// webhook makes one as the API does.
+func (u *upgradable) webhook(t *testing.T, name string) api.ID {
+	t.Helper()
+	id := api.NewID()
+	sealed, err := u.node.secrets.Seal(t.Context(), id, []byte(plaintext+name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r, err := u.propose(t, &command.Envelope{Command: &command.Envelope_CreateWebhook{CreateWebhook: &command.CreateWebhook{Id: id[:], Name: name, Url: "http://127.0.0.1:1/", SealedSecret: sealed}}}); err != nil || r.Code != command.Result_OK {
+		t.Fatal(r, err)
+	}
+	return id
+}
+
+// signs is with what the node signs a webhook's messages.
+func (u *upgradable) signs(t *testing.T, id api.ID) (string, error) {
+	t.Helper()
+	v, err := u.node.fsm.View()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer v.Close()
+	w, err := v.Webhook(id)
+	if err != nil || w == nil {
+		t.Fatal(w, err)
+	}
+	plain, err := u.node.secrets.Open(secretOf(w))
+	return string(plain), err
+}
+
 func (u *upgradable) usage(t *testing.T) keyUsage {
 	t.Helper()
 	v, err := u.node.fsm.View()
@@ -144,12 +174,12 @@ func (u *upgradable) reseal(t *testing.T) (api.Resealed, error) {
 	if err != nil || c == nil {
 		return done, err
 	}
-	r, err := u.propose(t, &command.Envelope{Command: &command.Envelope_ResealBlocks{ResealBlocks: c}})
+	r, err := u.propose(t, &command.Envelope{Command: &command.Envelope_ResealSecrets{ResealSecrets: c}})
 	if err != nil {
 		return done, err
 	}
 	done.Resealed = int(r.Count)
-	done.Remaining += len(c.Blocks) - done.Resealed
+	done.Remaining += len(c.Blocks) + len(c.Webhooks) - done.Resealed
 	return done, nil
 }
 
@@ -249,9 +279,13 @@ func TestKeysAreRotatedThroughAFailover(t *testing.T) {
 	first, second := ids(t, k1)[0], ids(t, k2)[0]
 	spec := nodes[0].spec(t)
 	blocks := map[string]api.ID{}
-	for i := range 2*resealBlocks + 10 {
+	for i := range 2*resealMost + 10 {
 		name := fmt.Sprint("b", i)
 		blocks[name] = nodes[i%3].block(t, spec, name, false)
+	}
+	hooks := map[string]api.ID{}
+	for _, name := range []string{"h0", "h1"} {
+		hooks[name] = nodes[1].webhook(t, name)
 	}
 	// As long as one node lacks the new key, nobody uses it, and writes go on with the old one.
 	for i, u := range nodes {
@@ -266,7 +300,7 @@ func TestKeysAreRotatedThroughAFailover(t *testing.T) {
 	}
 	// The leader ends after the first step.
 	step, err := nodes[0].reseal(t)
-	if err != nil || step.Key != second || step.Resealed != resealBlocks || step.Remaining == 0 {
+	if err != nil || step.Key != second || step.Resealed != resealMost || step.Remaining == 0 {
 		t.Fatalf("the first step: %+v, %v", step, err)
 	}
 	var lead *upgradable
@@ -286,7 +320,7 @@ func TestKeysAreRotatedThroughAFailover(t *testing.T) {
 			t.Fatal(err)
 		}
 		if total += step.Resealed; step.Remaining == 0 && step.Resealed == 0 {
-			if total < len(blocks)-2*resealBlocks || len(step.Unreadable) != 0 {
+			if total < len(blocks)+len(hooks)-2*resealMost || len(step.Unreadable) != 0 {
 				t.Errorf("%d blocks of %d were resealed after the failover; unreadable %v", total, len(blocks), step.Unreadable)
 			}
 			break
@@ -300,6 +334,11 @@ func TestKeysAreRotatedThroughAFailover(t *testing.T) {
 		for name, id := range blocks {
 			if err := u.reads(t, id, name); err != nil {
 				t.Fatalf("%s without the old key: %v", name, err)
+			}
+		}
+		for name, id := range hooks {
+			if got, err := u.signs(t, id); err != nil || got != plaintext+name {
+				t.Fatalf("the webhook %s without the old key signs with %q, %v", name, got, err)
 			}
 		}
 		waitFor(t, "it needs the new key only", func() bool { return slices.Equal(u.usage(t).needed(), []string{second}) })

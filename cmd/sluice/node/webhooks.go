@@ -17,7 +17,7 @@ type deliverer struct {
 
 // Deliver implements scheduler.Deliverer.
 func (d deliverer) Deliver(ctx context.Context, w *row.Webhook, message *row.Delivery) scheduler.Attempt {
-	secret, err := d.node.secrets.Open(&row.Block{Id: w.Id, Name: "secret of the webhook " + w.Name, DataSealed: w.SealedSecret})
+	secret, err := d.node.secrets.Open(secretOf(w))
 	if err != nil {
 		return scheduler.Attempt{Error: err.Error()}
 	}
