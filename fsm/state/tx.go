@@ -123,6 +123,8 @@ type Edit[S any, R message[S]] struct {
 	oldKeys  []indexEntry
 	oldCount [][]byte
 	oldFacts runFacts // what a timeline holds of the row
+	// fresh says that the caller knows that none of the row's keys is taken.
+	fresh bool
 }
 
 type indexEntry struct {
@@ -159,6 +161,14 @@ func edit[S any, R message[S]](tx *Tx, t *table[S, R], key []byte) (*Edit[S, R],
 // insert makes an Edit for a row that is not stored yet.
 func insert[S any, R message[S]](tx *Tx, t *table[S, R], r R) *Edit[S, R] {
 	return &Edit[S, R]{Row: r, tx: tx, table: t, key: t.key(prefix(kindRow, t.number), r)}
+}
+
+// insertFresh is insert for a row that cannot collide: its keys are derived from the entry, or the caller has looked them up in this
+// transaction. Save does not look again: the store's misses are the dearest reads of the busiest commands.
+func insertFresh[S any, R message[S]](tx *Tx, t *table[S, R], r R) *Edit[S, R] {
+	e := insert(tx, t, r)
+	e.fresh = true
+	return e
 }
 
 // derived returns what follows from a row in a cluster of that version.
@@ -214,7 +224,7 @@ func (e *Edit[S, R]) Save() error {
 	if err != nil {
 		return fmt.Errorf("encode row of table %s: %w", e.table.name, err)
 	}
-	if e.old == nil {
+	if e.old == nil && !e.fresh {
 		if _, err := e.tx.batch.Get(e.key); err == nil {
 			return ErrNotUnique
 		} else if !errors.Is(err, kv.ErrNotFound) {
@@ -230,7 +240,7 @@ func (e *Edit[S, R]) Save() error {
 		return err
 	}
 	for _, k := range keys {
-		if !k.unique || has(e.oldKeys, k.key) {
+		if !k.unique || e.fresh || has(e.oldKeys, k.key) {
 			continue
 		}
 		owner, err := e.tx.batch.Get(k.key)
@@ -296,7 +306,7 @@ func (e *Edit[S, R]) replace(value []byte, keys []indexEntry, counters [][]byte)
 	} else {
 		err = b.Delete(e.key)
 	}
-	e.old, e.oldKeys, e.oldCount = value, keys, counters
+	e.old, e.oldKeys, e.oldCount, e.fresh = value, keys, counters, false
 	return err
 }
 
@@ -331,13 +341,9 @@ type (
 	OutcomeEdit    = Edit[row.Outcome, *row.Outcome]
 )
 
-// New rows, to be saved.
+// New rows, to be saved. Save refuses one whose key or unique keys are taken.
 
 func (tx *Tx) NewFlow(r *row.Flow) *FlowEdit                   { return insert(tx, flows, r) }
-func (tx *Tx) NewFlowRun(r *row.FlowRun) *FlowRunEdit          { return insert(tx, flowRuns, r) }
-func (tx *Tx) NewTaskRun(r *row.TaskRun) *TaskRunEdit          { return insert(tx, taskRuns, r) }
-func (tx *Tx) NewFlowRunState(r *row.State) *StateEdit         { return insert(tx, flowRunStates, r) }
-func (tx *Tx) NewTaskRunState(r *row.State) *StateEdit         { return insert(tx, taskRunStates, r) }
 func (tx *Tx) NewDeployment(r *row.Deployment) *DeploymentEdit { return insert(tx, deployments, r) }
 func (tx *Tx) NewWorkQueue(r *row.WorkQueue) *WorkQueueEdit    { return insert(tx, workQueues, r) }
 func (tx *Tx) NewAgent(r *row.Agent) *AgentEdit                { return insert(tx, agents, r) }
@@ -346,13 +352,24 @@ func (tx *Tx) NewBlock(r *row.Block) *BlockEdit                { return insert(t
 func (tx *Tx) NewConcurrencyLimit(r *row.ConcurrencyLimit) *LimitEdit {
 	return insert(tx, limits, r)
 }
-func (tx *Tx) NewSlot(r *row.Slot) *SlotEdit                   { return insert(tx, slots, r) }
-func (tx *Tx) NewClaim(r *row.Claim) *ClaimEdit                { return insert(tx, claims, r) }
-func (tx *Tx) NewLogProducer(r *row.LogProducer) *ProducerEdit { return insert(tx, logProducers, r) }
-func (tx *Tx) NewLogUsage(r *row.LogUsage) *LogUsageEdit       { return insert(tx, logUsages, r) }
-func (tx *Tx) NewBlob(r *row.Blob) *BlobEdit                   { return insert(tx, blobs, r) }
-func (tx *Tx) NewBlobChunk(r *row.BlobChunk) *BlobChunkEdit    { return insert(tx, blobChunks, r) }
-func (tx *Tx) AddLogSegment(r *row.LogSegment) error           { return insert(tx, logSegments, r).Save() }
+func (tx *Tx) NewSlot(r *row.Slot) *SlotEdit                { return insert(tx, slots, r) }
+func (tx *Tx) NewClaim(r *row.Claim) *ClaimEdit             { return insert(tx, claims, r) }
+func (tx *Tx) NewBlob(r *row.Blob) *BlobEdit                { return insert(tx, blobs, r) }
+func (tx *Tx) NewBlobChunk(r *row.BlobChunk) *BlobChunkEdit { return insert(tx, blobChunks, r) }
+
+// New rows whose keys are free by construction or have been looked up: ids of states and log segments come from the entry that is
+// applied, and a run's states follow one another in time. Of runs the caller must have looked up the id, the idempotency key and the
+// dynamic key, of the others the row.
+
+func (tx *Tx) NewFlowRun(r *row.FlowRun) *FlowRunEdit  { return insertFresh(tx, flowRuns, r) }
+func (tx *Tx) NewTaskRun(r *row.TaskRun) *TaskRunEdit  { return insertFresh(tx, taskRuns, r) }
+func (tx *Tx) NewFlowRunState(r *row.State) *StateEdit { return insertFresh(tx, flowRunStates, r) }
+func (tx *Tx) NewTaskRunState(r *row.State) *StateEdit { return insertFresh(tx, taskRunStates, r) }
+func (tx *Tx) NewLogProducer(r *row.LogProducer) *ProducerEdit {
+	return insertFresh(tx, logProducers, r)
+}
+func (tx *Tx) NewLogUsage(r *row.LogUsage) *LogUsageEdit { return insertFresh(tx, logUsages, r) }
+func (tx *Tx) AddLogSegment(r *row.LogSegment) error     { return insertFresh(tx, logSegments, r).Save() }
 
 // Stored rows, loaded for change; nil when there is none.
 
