@@ -7,7 +7,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, FrozenSet, List, Optional
 
-    from sluice.runs import FlowRun, TaskRun
+    from sluice.flow_runs import FlowRun
+    from sluice.task_runs import TaskRun
 
 _current: ContextVar[Any] = ContextVar("sluice_run", default=None)
 _tags: ContextVar[FrozenSet[str]] = ContextVar("sluice_tags", default=frozenset())

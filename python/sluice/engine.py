@@ -48,7 +48,7 @@ def load_flow(flow_data: Mapping[str, str], flow_name: Optional[str], client: Cl
 
 def run_flow_run(id: str, lease: str, client: Client) -> int:
     """Runs a flow run that an agent was granted. Answers the process's exit status."""
-    from sluice import interrupts, logs, parameters, runs
+    from sluice import flow_runs, interrupts, logs, parameters, results, runs
     from sluice.client import state_body
     from sluice.errors import LeaseLost, ParameterError, RunAborted, RunStopped, SluiceError
     from sluice.states import State
@@ -58,8 +58,8 @@ def run_flow_run(id: str, lease: str, client: Client) -> int:
     logger = logs.RunLogger("sluice.flow_runs", f"Flow run {body['name']!r}", shipper, id)
 
     def end(message: str, error: BaseException, force: bool) -> int:
-        shipper.flush(runs.LOG_FLUSH_SECONDS)
-        state = state_body("FAILED", message=message, data=runs._exception_document(error), flow_run_id=id)
+        shipper.flush(flow_runs.LOG_FLUSH_SECONDS)
+        state = state_body("FAILED", message=message, data=results.encode_exception(error), flow_run_id=id)
         answer = client.set_flow_run_state(id, state, lease, force, body["state"]["id"])
         if answer.state is None:
             logger.error("The run was not marked as failed: %s", answer.reason, to_server=False, always_show=True)
@@ -86,7 +86,7 @@ def run_flow_run(id: str, lease: str, client: Client) -> int:
         known = isinstance(error, ParameterError)
         logger.error("Flow run received invalid parameters: %s", error, exc_info=None if known else error)
         return end("Flow run received invalid parameters.", error, force=False)
-    run = runs.FlowRun(flow, client, body, bound, lease=lease)
+    run = flow_runs.FlowRun(flow, client, body, bound, lease=lease)
     try:
         if flow.is_async:
             import asyncio
@@ -110,7 +110,7 @@ def run_flow_run(id: str, lease: str, client: Client) -> int:
 
 def run_deployment(id: str, overrides: Dict[str, Any], client: Client) -> int:
     """Runs a deployment's code as a script would: a run of its own lease, that belongs to no deployment."""
-    from sluice import parameters, runs
+    from sluice import calls, parameters, runs
     from sluice.errors import SluiceError
     from sluice.states import State
 
@@ -128,7 +128,7 @@ def run_deployment(id: str, overrides: Dict[str, Any], client: Client) -> int:
     except SluiceError as error:
         print(f"The parameters do not fit the flow: {error}", file=sys.stderr)
         return 1
-    run = runs.create(flow, bound)
+    run = calls.create(flow, bound)
     if isinstance(run, State):
         return 0
     if flow.is_async:

@@ -62,6 +62,18 @@ class MissingResult(SluiceError):
     """A state holds no result, or one that this process cannot read."""
 
 
+class FailedWithoutException(MissingResult, TypeError):
+    """A failed state's result was asked for, and there is nothing in it that could be raised."""
+
+
+class PermanentFailure(SluiceError):
+    """Raised by a task that need not be tried again: it fails whatever retries it has left."""
+
+
+class TaskTimedOut(SluiceError, TimeoutError):
+    """A task ran longer than its `timeout_seconds`."""
+
+
 class RunStopped(BaseException):
     """The run must end now. Not an Exception, so that flow code cannot swallow it by accident."""
 

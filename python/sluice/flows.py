@@ -70,9 +70,9 @@ class Flow:
         from sluice import loading
 
         loading.refuse_call(self)
-        from sluice import runs
+        from sluice import calls
 
-        return runs.call_flow(self, args, kwargs)
+        return calls.call_flow(self, args, kwargs)
 
     def with_options(self, **changes: Any) -> Flow:
         """A new flow of the same function with some options replaced."""

@@ -7,19 +7,25 @@ from sluice.states import State
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, List, Optional
+    from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional
 
-    from sluice.runs import TaskRun
+    from sluice.task_runs import TaskRun
+
+
+_lock = threading.Lock()  # guards _event and _watchers of all futures: held for a few instructions, and a lock each would cost memory
 
 
 class TaskFuture:
     """The outcome to be of a task call. Given to another task it stands for the task's result."""
 
-    def __init__(self, run: TaskRun) -> None:
+    __slots__ = ("task_run", "_upstream", "_done", "_event", "_watchers", "_state", "_error", "__weakref__")
+
+    def __init__(self, run: TaskRun, upstream: Optional[List[TaskFuture]] = None) -> None:
         self.task_run = run
-        self._done = threading.Event()
-        self._lock = threading.Lock()  # guards _watchers
-        self._watchers: List[Callable[[], None]] = []
+        self._upstream = upstream  # what it waits for; None when nothing, or once it has ended
+        self._done = False
+        self._event: Optional[threading.Event] = None
+        self._watchers: Optional[List[Callable[[], None]]] = None
         self._state: Optional[State] = None
         self._error: Optional[BaseException] = None
 
@@ -35,8 +41,36 @@ class TaskFuture:
 
     def wait(self, timeout: Optional[float] = None) -> Optional[State]:
         """Waits for the task run to end; its final state, or None when `timeout` seconds passed before."""
-        self.task_run.flow_run.wait(self._done, timeout)
+        if not self._done:
+            self._refuse_deadlock()
+            self.task_run.flow_run.wait(self._ended(), timeout)
         return self.final_state()
+
+    def _ended(self) -> threading.Event:
+        with _lock:
+            if self._event is None:
+                self._event = threading.Event()
+                if self._done:
+                    self._event.set()
+            return self._event
+
+    def _refuse_deadlock(self) -> None:
+        """Raises when the wait would keep the event loop from running what is waited for."""
+        loop = self.task_run.flow_run.loop
+        if loop is None or not _runs_here(loop):
+            return
+        ahead, seen = [self], set()
+        while ahead:
+            future = ahead.pop()
+            if future._done or id(future) in seen:
+                continue
+            seen.add(id(future))
+            if future.task_run.task.is_async and future.task_run.flow_run.loop is loop:
+                raise RuntimeError(
+                    f"waiting for task run {self.name!r} here would never end: async task {future.task_run.task.name!r} needs the event loop that the "
+                    "wait would block. Await its future first (`await future.wait()`), or wait in a thread: `await asyncio.to_thread(future.result)`."
+                )
+            ahead.extend(future._upstream or ())
 
     def result(self, timeout: Optional[float] = None, raise_on_failure: bool = True) -> Any:
         """Waits for and returns the task's result. Raises its exception if it failed, TimeoutError after `timeout`."""
@@ -56,7 +90,7 @@ class TaskFuture:
 
     def is_done(self) -> bool:
         """Whether the task run has ended."""
-        return self._done.is_set()
+        return self._done
 
     def final_state(self) -> Optional[State]:
         """The final state if there is one yet. Raises what kept the task run from getting one."""
@@ -67,17 +101,21 @@ class TaskFuture:
     def settle(self, state: Optional[State], error: Optional[BaseException] = None) -> None:
         """Called once, by what executes the task run."""
         self._state, self._error = state, error
-        with self._lock:
-            self._done.set()
-            watchers, self._watchers = self._watchers, []
-        for watcher in watchers:
+        with _lock:
+            self._done = True
+            event, self._event = self._event, None
+            watchers, self._watchers = self._watchers, None
+            self._upstream = None
+        if event is not None:
+            event.set()
+        for watcher in watchers or ():
             watcher()
 
     def watch(self, watcher: Callable[[], None]) -> None:
         """Has `watcher` called when the task run ends, from whatever thread; at once if it has."""
-        with self._lock:
-            if not self._done.is_set():
-                self._watchers.append(watcher)
+        with _lock:
+            if not self._done:
+                self._watchers = [*(self._watchers or ()), watcher]
                 return
         watcher()
 
@@ -93,38 +131,65 @@ class TaskFuture:
         return hash(self.run_id)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, TaskFuture) and other.run_id == self.run_id
+        return self is other or (isinstance(other, TaskFuture) and other.run_id == self.run_id)
+
+    def __reduce__(self) -> Any:
+        raise TypeError(f"the future of task run {self.name!r} cannot leave its process: return or pass on its result or state instead")
 
     def __repr__(self) -> str:
-        return f"TaskFuture({self.name!r})"
+        return f"{type(self).__name__}({self.name!r})"
+
+
+def _runs_here(loop: Any) -> bool:
+    import asyncio
+
+    try:
+        return asyncio.get_running_loop() is loop
+    except RuntimeError:
+        return False
+
+
+async def ended(future: TaskFuture, timeout: Optional[float] = None) -> bool:
+    """Waits for a future without blocking the event loop; whether it has ended. Raises when its run is stopped."""
+    import asyncio
+
+    # No thread waits here: a gather of many futures would use up the executor that their tasks may need.
+    loop, woken = asyncio.get_running_loop(), asyncio.Event()
+
+    def wake() -> None:
+        try:
+            loop.call_soon_threadsafe(woken.set)
+        except RuntimeError:
+            pass  # the loop was closed: nobody waits any more
+
+    future.watch(wake)
+    deadline = None if timeout is None else loop.time() + timeout
+    while not future.is_done():
+        future.task_run.flow_run.check()
+        left = 0.5 if deadline is None else min(0.5, deadline - loop.time())
+        if left <= 0:
+            return False
+        try:
+            await asyncio.wait_for(woken.wait(), left)
+        except asyncio.TimeoutError:
+            pass
+    return True
+
+
+async def all_ended(waited: Iterable[TaskFuture]) -> None:
+    """Waits for many futures; also for those that are added meanwhile."""
+    for future in waited:
+        if not future.is_done():
+            await ended(future)
 
 
 class AsyncTaskFuture(TaskFuture):
     """A TaskFuture whose methods are awaited: that of an async task called in an async flow."""
 
+    __slots__ = ()
+
     async def wait(self, timeout: Optional[float] = None) -> Optional[State]:  # type: ignore[override]
-        import asyncio
-
-        # No thread waits here: a gather of many futures would use up the executor that their tasks may need.
-        loop, ended = asyncio.get_running_loop(), asyncio.Event()
-
-        def wake() -> None:
-            try:
-                loop.call_soon_threadsafe(ended.set)
-            except RuntimeError:
-                pass  # the loop was closed: nobody waits any more
-
-        self.watch(wake)
-        deadline = None if timeout is None else loop.time() + timeout
-        while not ended.is_set():
-            self.task_run.flow_run.check()
-            left = 0.5 if deadline is None else min(0.5, deadline - loop.time())
-            if left <= 0:
-                return self.final_state()
-            try:
-                await asyncio.wait_for(ended.wait(), left)
-            except asyncio.TimeoutError:
-                pass
+        await ended(self, timeout)
         return self.final_state()
 
     async def result(self, timeout: Optional[float] = None, raise_on_failure: bool = True) -> Any:
@@ -190,17 +255,34 @@ def upstream(value: Any) -> List[Any]:
     return found
 
 
-def inputs(arguments: Dict[str, Any]) -> Dict[str, List[Dict[str, str]]]:
-    """What each argument depends on, as the API records it for a task run."""
-    result: Dict[str, List[Dict[str, str]]] = {}
+def depends_on(arguments: Mapping[str, Any]) -> Dict[str, List[Any]]:
+    """What each argument depends on: futures, and ids of task runs whose states were given."""
+    found: Dict[str, List[Any]] = {}
     for name, value in arguments.items():
-        ids = []
-        for item in upstream(value):
-            id = item.run_id if isinstance(item, TaskFuture) else item.state_details.get("task_run_id")
-            if id and id not in ids:
-                ids.append(id)
+        items = (item if isinstance(item, TaskFuture) else item.state_details.get("task_run_id") for item in upstream(value))
+        found[name] = [item for item in items if item is not None]
+    return found
+
+
+def unfinished(inputs: Mapping[str, List[Any]]) -> Optional[List[TaskFuture]]:
+    """The futures among what arguments depend on that have not ended."""
+    return [item for items in inputs.values() for item in items if isinstance(item, TaskFuture) and not item.is_done()] or None
+
+
+def recorded(inputs: Mapping[str, List[Any]]) -> Dict[str, List[Dict[str, str]]]:
+    """What arguments depend on, as the API records it; waits for the task runs to have ids."""
+    result: Dict[str, List[Dict[str, str]]] = {}
+    for name, items in inputs.items():
+        ids = dict.fromkeys(item.run_id if isinstance(item, TaskFuture) else item for item in items)
         result[name] = [{"input_type": "task_run", "id": id} for id in ids]
     return result
+
+
+def waited_for(wait_for: Any) -> List[Any]:
+    """What `wait_for` was given, as a list. One future or state may be given without a list."""
+    if wait_for is None:
+        return []
+    return [wait_for] if isinstance(wait_for, (TaskFuture, State)) else list(wait_for)
 
 
 class UpstreamNotCompleted(Exception):

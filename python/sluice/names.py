@@ -49,6 +49,11 @@ def slug() -> str:
     return f"{ADJECTIVES[raw % len(ADJECTIVES)]}-{ANIMALS[(raw >> 32) % len(ANIMALS)]}"
 
 
+def fraction() -> float:
+    """A random number from 0 to below 1."""
+    return int.from_bytes(os.urandom(6), "big") / 2**48
+
+
 def fingerprint(data: bytes) -> str:
     """md5 in hex, for naming and versioning, not for security."""
     try:

@@ -37,6 +37,8 @@ def _survives_json(value: Any, depth: int = 0) -> bool:
 
 def encode(value: Any) -> Dict[str, str]:
     """The self-contained document of a value. Raises what pickle raises when it cannot be pickled."""
+    if isinstance(value, BaseException):
+        return encode_exception(value)
     if _survives_json(value):
         try:
             text = json.dumps(value, ensure_ascii=False)
@@ -46,14 +48,45 @@ def encode(value: Any) -> Dict[str, str]:
             pass
     import base64
 
-    return {"encoding": "pickle", "blob": base64.b64encode(_pickle(value)).decode()}
+    return {"encoding": "pickle", "blob": base64.b64encode(pickle(value)).decode()}
 
 
-def _pickle(value: Any) -> bytes:
-    import pickle
+def encode_exception(error: BaseException) -> Dict[str, str]:
+    """The document of an exception; of a stand-in for one that cannot be pickled."""
+    import base64
+
+    return {"encoding": "pickle", "blob": base64.b64encode(pickle_exception(error)).decode()}
+
+
+def stand_in(error: BaseException) -> Exception:
+    """What says the same as an exception that cannot be pickled."""
+    return RuntimeError(f"{type(error).__qualname__}: {error}")
+
+
+def pickle_exception(error: BaseException) -> bytes:
+    """An exception, or its stand-in. An exception may pickle and yet not come back, if its __init__ takes other arguments."""
+    try:
+        data = pickle(error)
+        if isinstance(unpickle(data), BaseException):
+            return data
+    except Exception:
+        pass
+    return pickle(stand_in(error))
+
+
+def unpickle(data: bytes) -> Any:
+    """The value of `pickle`."""
+    import pickle as standard
+
+    return standard.loads(data)
+
+
+def pickle(value: Any) -> bytes:
+    """A value in pickle, by cloudpickle where that is installed and needed. Raises what pickle raises."""
+    import pickle as standard
 
     try:
-        return pickle.dumps(value, protocol=4)
+        return standard.dumps(value, protocol=4)
     except Exception:
         # cloudpickle, where the user has it, can also do lambdas and classes of the flow's own file.
         try:
@@ -72,9 +105,13 @@ def decode(document: Dict[str, str]) -> Any:
         return json.loads(blob)
     if encoding in ("pickle", "cloudpickle"):
         import base64
-        import pickle
 
-        return pickle.loads(base64.b64decode(blob))
+        try:
+            return unpickle(base64.b64decode(blob))
+        except Exception as error:
+            raise MissingResult(
+                f"the result was made with something this process does not have ({type(error).__name__}: {error}): import it, or define it in a module of its own"
+            ) from error
     raise MissingResult(f"this SDK cannot read results of encoding {encoding!r}")
 
 

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from sluice import timestamps
-from sluice.errors import MissingResult
+from sluice.errors import FailedWithoutException
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -84,13 +84,13 @@ class State:
         if self._value is _NOT_GIVEN:
             if self.data is None:
                 if self.type == FAILED and raise_on_failure:
-                    raise MissingResult(f"the run failed without an exception: {self}")
+                    raise FailedWithoutException(f"the run failed without an exception: {self}")
                 return None
             from sluice import results
 
             self._value = results.load(self.data)
         if self.type == FAILED and raise_on_failure:
-            raise_failure(self._value)
+            return raise_failure(self._value)
         return self._value
 
     def copy_with(self, **changes: Any) -> State:
@@ -166,19 +166,28 @@ def Scheduled(scheduled_time: Optional[datetime] = None, message: Optional[str] 
     return State(SCHEDULED, "Scheduled", message, state_details={"scheduled_time": timestamps.to_text(moment)})
 
 
-def raise_failure(value: Any) -> None:
-    """Raises what a failed state's result stands for: the exception, or that of the first failed state in it."""
-    if isinstance(value, BaseException):
+def raise_failure(value: Any) -> Any:
+    """Raises what a failed state's result stands for: the exception, or that of the first failed state in it.
+
+    One that would end the program (SystemExit, KeyboardInterrupt) is returned, with a warning.
+    """
+    if isinstance(value, Exception):
         raise value
+    if isinstance(value, BaseException):
+        import warnings
+
+        warnings.warn(f"The run ended with {type(value).__name__}, which is returned and not raised: it would end this program.", stacklevel=3)
+        return value
     if isinstance(value, State):
-        value.result()
-        return
+        return value.result()
     if isinstance(value, (list, tuple, set)):
         for item in value:
-            if isinstance(item, State) and item.type in (FAILED, CANCELLED):
-                item.result()
-                raise MissingResult(f"a run ended as {item}")
-    raise TypeError(f"the result of a failed run is neither an exception nor a state: {value!r}")
+            if isinstance(item, State) and item.type == FAILED:
+                return item.result()
+        for item in value:
+            if isinstance(item, State) and not item.is_completed():
+                raise FailedWithoutException(f"a run ended as {item}" if item.is_final() else f"a run did not end: it is {item}")
+    raise FailedWithoutException(f"the result of a failed run is neither an exception nor a state: {value!r}")
 
 
 def aggregate(states: Iterable[State], data: Any) -> State:
