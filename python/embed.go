@@ -4,7 +4,6 @@ package python
 
 import (
 	"archive/zip"
-	"bytes"
 	"crypto/sha256"
 	"embed"
 	"encoding/hex"
@@ -112,14 +111,7 @@ func replace(target string, content []byte) error {
 // Zip writes the SDK as one zip file, which Python can import from as well. The same SDK gives the same bytes.
 func Zip(w io.Writer) error {
 	archive := zip.NewWriter(w)
-	err := walk(func(path string, content []byte) error {
-		file, err := archive.CreateHeader(&zip.FileHeader{Name: path, Method: zip.Deflate})
-		if err != nil {
-			return err
-		}
-		_, err = io.Copy(file, bytes.NewReader(content))
-		return err
-	})
+	err := walk(func(path string, content []byte) error { return put(archive, path, content) })
 	if err := errors.Join(err, archive.Close()); err != nil {
 		return fmt.Errorf("zip the Python SDK: %w", err)
 	}

@@ -90,6 +90,7 @@ func newRootCommand(a *app) *cobra.Command {
 		newAPICommand(a),
 		newVersionCommand(a),
 		newBenchCommand(a),
+		newPythonCommand(a),
 		newCompletionCommand(a),
 		&cobra.Command{
 			Use:   "exit-codes",

@@ -12,7 +12,7 @@ from sluice.tasks import Task, task, unmapped
 
 __version__ = "0.1.0"
 
-__all__ = ["Flow", "State", "Task", "flow", "get_run_logger", "tags", "task", "unmapped"]
+__all__ = ["Flow", "State", "Task", "flow", "get_client", "get_run_logger", "tags", "task", "unmapped"]
 
 
 def get_run_logger(*_: object) -> RunLogger:
@@ -20,6 +20,13 @@ def get_run_logger(*_: object) -> RunLogger:
     from sluice import logs
 
     return logs.get_run_logger()
+
+
+def get_client() -> Any:
+    """The server's API for programs: `async with get_client() as client`, or `with` for one that blocks."""
+    from sluice import api
+
+    return api.get_client()
 
 
 def __getattr__(name: str) -> object:
@@ -32,5 +39,7 @@ def __getattr__(name: str) -> object:
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from sluice.logs import RunLogger
     from sluice.states import State

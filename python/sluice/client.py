@@ -240,5 +240,12 @@ class Client:
         return self.transport.request("POST", path, body, headers, retry_seconds).json()
 
 
+def get_client() -> Any:
+    """The API for programs: `async with get_client() as client`, or `with` for one that blocks. See sluice.api."""
+    from sluice import api
+
+    return api.get_client()
+
+
 def _lease_header(lease: str) -> Dict[str, str]:
     return {"X-Sluice-Lease": lease} if lease else {}

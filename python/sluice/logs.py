@@ -242,6 +242,18 @@ def shipper(client: Client) -> LogShipper:
         return found
 
 
+def deliver_all(seconds: float = EXIT_SECONDS) -> bool:
+    """Delivers the lines of every shipper of this process and forgets them. Answers whether all were delivered."""
+    with _shippers_lock:
+        found = list(_shippers.values())
+        _shippers.clear()
+    delivered = True
+    for one in found:
+        atexit.unregister(one.close)
+        delivered = one.close(seconds) and delivered
+    return delivered
+
+
 class RunLogger:
     """Logger of one flow or task run, with the usual methods of `logging.Logger`."""
 

@@ -198,6 +198,12 @@ class Transport:
         self._told = False  # whether the present outage was told of
         self._current = 0  # index of the address that answered last
 
+    @property
+    def address(self) -> str:
+        """The address that answered last, or is tried next."""
+        with self._lock:
+            return self.addresses[self._current].url
+
     def close(self) -> None:
         """Closes idle connections; requests that run finish, later ones use a connection each."""
         with self._lock:
