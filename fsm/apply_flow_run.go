@@ -1,7 +1,6 @@
 package fsm
 
 import (
-	"encoding/json"
 	"slices"
 
 	"google.golang.org/protobuf/proto"
@@ -34,11 +33,13 @@ func (a *applier) createFlowRun(c *command.CreateFlowRun) (*command.Result, erro
 		ParentTaskRunId: c.ParentTaskRunId, FlowRunner: c.FlowRunner,
 	}
 	run.Policy = runPolicy(nil, c.Policy)
+	var deployment *row.Deployment
 	if len(c.DeploymentId) != 0 {
 		d, err := a.tx.Deployment(id16(c.DeploymentId))
 		if err != nil {
 			return nil, err
 		}
+		deployment = d
 		run.Policy = runPolicy(d, c.Policy)
 		switch {
 		case d == nil && c.FromDeployment:
@@ -66,6 +67,9 @@ func (a *applier) createFlowRun(c *command.CreateFlowRun) (*command.Result, erro
 		if stored != nil {
 			return ok(stored.Id), nil
 		}
+	}
+	if again := unchecked(deployment, c.CheckedRevision); again != nil {
+		return again, nil
 	}
 	if len(c.ParentTaskRunId) != 0 {
 		parent, err := a.tx.TaskRun(id16(c.ParentTaskRunId))
@@ -95,7 +99,7 @@ func (a *applier) createFlowRun(c *command.CreateFlowRun) (*command.Result, erro
 // fromDeployment fills a run with what its deployment says; the request's parameters lie over the deployment's.
 func fromDeployment(run *row.FlowRun, d *row.Deployment) *command.Result {
 	run.FlowId = d.FlowId
-	parameters, err := overlay(d.ParametersJson, run.ParametersJson)
+	parameters, err := command.Overlay(d.ParametersJson, run.ParametersJson)
 	if err != nil {
 		return failed(command.Result_INVALID, "parameters must be a JSON object: "+err.Error())
 	}
@@ -113,22 +117,12 @@ func fromDeployment(run *row.FlowRun, d *row.Deployment) *command.Result {
 	return nil
 }
 
-// overlay merges two JSON objects, key by key; keys come out sorted.
-func overlay(under, over []byte) ([]byte, error) {
-	if len(over) == 0 || string(over) == "{}" {
-		return under, nil
+// unchecked asks for the parameters of a run to be checked against the schema of the deployment that there is now; nil: they were.
+func unchecked(d *row.Deployment, checked *uint64) *command.Result {
+	if checked == nil || d == nil || !command.HasSchema(d) || *checked == d.Revision {
+		return nil
 	}
-	if len(under) == 0 || string(under) == "{}" {
-		return over, nil
-	}
-	merged := map[string]json.RawMessage{}
-	if err := json.Unmarshal(under, &merged); err != nil {
-		return nil, err
-	}
-	if err := json.Unmarshal(over, &merged); err != nil {
-		return nil, err
-	}
-	return json.Marshal(merged) // sorts the keys
+	return failed(command.Result_UNCHECKED, "the deployment has changed since the parameters were checked")
 }
 
 // badState says what is wrong with a proposed state, nil when nothing is.

@@ -97,7 +97,7 @@ func (a *applier) rerunFlowRun(c *command.RerunFlowRun) (*command.Result, error)
 			return ok(stored.Id), nil
 		}
 	}
-	parameters, err := overlay(of.ParametersJson, c.ParametersJson)
+	parameters, err := command.Overlay(of.ParametersJson, c.ParametersJson)
 	if err != nil {
 		return failed(command.Result_INVALID, "parameters must be a JSON object: "+err.Error()), nil
 	}
@@ -110,6 +110,9 @@ func (a *applier) rerunFlowRun(c *command.RerunFlowRun) (*command.Result, error)
 	d, err := a.tx.Deployment(id16(of.DeploymentId))
 	if err != nil {
 		return nil, err
+	}
+	if again := unchecked(d, c.CheckedRevision); again != nil {
+		return again, nil
 	}
 	run.Policy = runPolicy(d, nil)
 	s := a.newState(&command.ProposedState{Type: row.StateType_SCHEDULED, Details: &row.StateDetails{ScheduledTime: c.ScheduledTime}}, 0)

@@ -146,3 +146,45 @@ func TestARerunRemembersWhatItRepeats(t *testing.T) {
 		t.Fatalf("with a parameter of its own: %s", r.ParametersJson)
 	}
 }
+
+func TestParametersAreCheckedAgainstTheDeploymentThereIs(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	d := m.one(&command.Envelope{Command: &command.Envelope_PutDeployment{PutDeployment: &command.PutDeployment{
+		Id: m.id(), Name: "d", FlowId: m.flow("f"), FlowData: &row.Data{}, ParameterSchemaJson: []byte(`{"type":"object"}`)}}}).Id
+	create := func(checked *uint64) *command.Result {
+		return m.do(&command.Envelope{Command: &command.Envelope_CreateFlowRun{CreateFlowRun: &command.CreateFlowRun{
+			Id: m.id(), Name: "n", DeploymentId: d, FromDeployment: true, State: scheduledNow, CheckedRevision: checked}}})[0]
+	}
+	current := func() uint64 {
+		stored, err := m.view().Deployment(id16(d))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return stored.Revision
+	}
+	old, none := current(), uint64(0)
+	if r := create(&none); r.Code != command.Result_UNCHECKED {
+		t.Errorf("unseen: %v", r)
+	}
+	if r := create(nil); !r.Created { // of a log from before there were checks
+		t.Errorf("without a check: %v", r)
+	}
+	of := create(&old)
+	if !of.Created {
+		t.Fatalf("checked: %v", of)
+	}
+	m.one(&command.Envelope{Command: &command.Envelope_PatchDeployment{PatchDeployment: &command.PatchDeployment{Id: d, HasParameters: true, ParametersJson: []byte(`{"x":1}`)}}})
+	if r := create(&old); r.Code != command.Result_UNCHECKED {
+		t.Errorf("checked before a change: %v", r)
+	}
+	rerun := func(checked uint64) *command.Result {
+		return m.do(&command.Envelope{Command: &command.Envelope_RerunFlowRun{RerunFlowRun: &command.RerunFlowRun{Id: m.id(), Of: of.Id, Name: "again", CheckedRevision: &checked}}})[0]
+	}
+	if r := rerun(old); r.Code != command.Result_UNCHECKED {
+		t.Errorf("rerun, checked before a change: %v", r)
+	}
+	if r := rerun(current()); !r.Created {
+		t.Errorf("rerun, checked: %v", r)
+	}
+}

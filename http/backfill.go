@@ -65,6 +65,9 @@ func backfillDeployment(_ *Server, x *exchange) error {
 	if err == nil && d == nil {
 		err = notFound(missing.deployment)
 	}
+	if err == nil {
+		err = x.fitSchedule(d)
+	}
 	if err != nil {
 		return errors.Join(err, view.Close())
 	}

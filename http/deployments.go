@@ -23,6 +23,9 @@ func putDeployment(_ *Server, x *exchange) error {
 	}
 	c.HasFlowRunner = c.FlowRunner != nil
 	c.KeepIfEqual, c.HasRetention, c.HasPolicy, c.Policy = !x.strict, !x.strict, !x.strict, plainPolicy(c.Policy)
+	if err := x.fitPut(c); err != nil {
+		return err
+	}
 	e := x.envelope()
 	e.Command = &command.Envelope_PutDeployment{PutDeployment: c}
 	conflictText := ""
@@ -50,10 +53,20 @@ func patchDeployment(_ *Server, x *exchange) error {
 	}
 	e := x.envelope()
 	e.Command = &command.Envelope_PatchDeployment{PatchDeployment: c}
-	return x.proposeObject(e, missing.deployment, revisionConflict, func(view *state.View, r *command.Result) error {
-		d, err := view.Deployment(idOf(r.Id))
-		return x.answerDeployment(200, d, err)
-	})
+	r, index, err := x.patchFitting(e, c)
+	if err != nil {
+		return err
+	}
+	if err := outcome(r, missing.deployment, revisionConflict); err != nil {
+		return err
+	}
+	view, err := x.written(index)
+	if err != nil {
+		return err
+	}
+	defer view.Close()
+	d, err := view.Deployment(id)
+	return x.answerDeployment(200, d, err)
 }
 
 func (x *exchange) answerDeployment(status int, d *row.Deployment, err error) error {
@@ -97,6 +110,11 @@ func (x *exchange) setSchedule(active bool) error {
 	id, err := x.pathID("id")
 	if err != nil {
 		return err
+	}
+	if active {
+		if _, err := x.deploymentFitting(id); err != nil {
+			return err
+		}
 	}
 	e := x.envelope()
 	e.Command = &command.Envelope_SetScheduleActive{SetScheduleActive: &command.SetScheduleActive{Id: id[:], Active: active}}
@@ -190,6 +208,9 @@ func (x *exchange) scheduleRuns(id api.ID, in scheduleRequest) (changed bool, er
 	}
 	schedule, err := compiled(d, nil)
 	if err != nil || schedule == nil {
+		return false, err
+	}
+	if err := x.fitSchedule(d); err != nil {
 		return false, err
 	}
 	dates := schedule.Dates(int(in.maxRuns), time.UnixMicro(in.start), time.UnixMicro(in.end))

@@ -29,10 +29,17 @@ func (x *exchange) createFlowRun(c *command.CreateFlowRun) error {
 	}
 	e := x.envelope()
 	e.Command = &command.Envelope_CreateFlowRun{CreateFlowRun: c}
-	return x.proposeObject(e, missing.deployment, "", func(view *state.View, r *command.Result) error {
-		run, err := view.FlowRun(idOf(r.Id))
-		return x.answerFlowRun(created(r), run, err)
-	})
+	given := func(d *row.Deployment) ([]byte, error) {
+		if c.FromDeployment {
+			return command.Overlay(d.ParametersJson, c.ParametersJson)
+		}
+		return c.ParametersJson, nil
+	}
+	r, index, err := x.proposeRun(e, missing.deployment, "", x.checkRun(c.DeploymentId, &c.CheckedRevision, given))
+	if err != nil {
+		return err
+	}
+	return x.answerRun(created(r), idOf(r.Id), index)
 }
 
 func (x *exchange) answerFlowRun(status int, run *row.FlowRun, err error) error {
@@ -58,6 +65,11 @@ func updateFlowRun(_ *Server, x *exchange) error {
 	c := &command.UpdateFlowRun{Id: id[:]}
 	if err := decode(x, updateFlowRunSpec, c); err != nil {
 		return err
+	}
+	if c.HasParameters {
+		if err := x.fitFlowRun(id, c.ParametersJson); err != nil {
+			return err
+		}
 	}
 	e := x.envelope()
 	e.Command = &command.Envelope_UpdateFlowRun{UpdateFlowRun: c}

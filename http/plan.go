@@ -32,7 +32,11 @@ func planDeployment(_ *Server, x *exchange) error {
 	if err != nil {
 		return err
 	}
-	plan, err := x.plan(view, stored, c.Over(stored))
+	next := c.Over(stored)
+	if err := x.fitDeployment(next); err != nil {
+		return err
+	}
+	plan, err := x.plan(view, stored, next)
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 
 	"github.com/sluice-dev/sluice/api"
 	"github.com/sluice-dev/sluice/fsm/command"
+	"github.com/sluice-dev/sluice/fsm/row"
 	"github.com/sluice-dev/sluice/fsm/state"
 	"github.com/sluice-dev/sluice/http/internal/body"
 )
@@ -72,8 +73,17 @@ func rerunFlowRun(_ *Server, x *exchange) error {
 	}
 	e := x.envelope()
 	e.Command = &command.Envelope_RerunFlowRun{RerunFlowRun: c}
-	return x.proposeObject(e, missing.flowRun, "This flow run cannot be run again.", func(view *state.View, r *command.Result) error {
-		run, err := view.FlowRun(idOf(r.Id))
-		return x.answerFlowRun(created(r), run, err)
+	r, index, err := x.proposeRun(e, missing.flowRun, "This flow run cannot be run again.", func(view *state.View) error {
+		of, err := view.FlowRun(id)
+		if err != nil {
+			return err
+		}
+		return x.checkRun(of.GetDeploymentId(), &c.CheckedRevision, func(*row.Deployment) ([]byte, error) {
+			return command.Overlay(of.ParametersJson, c.ParametersJson)
+		})(view)
 	})
+	if err != nil {
+		return err
+	}
+	return x.answerRun(created(r), idOf(r.Id), index)
 }

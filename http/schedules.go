@@ -178,17 +178,9 @@ func createSchedule(_ *Server, x *exchange) error {
 	if err := decode(x, createScheduleSpec, c); err != nil {
 		return err
 	}
-	view, err := x.view()
+	d, err := x.deploymentFitting(id)
 	if err != nil {
 		return err
-	}
-	d, err := view.Deployment(id)
-	view.Close()
-	switch {
-	case err != nil:
-		return err
-	case d == nil:
-		return notFound(missing.deployment)
 	}
 	c.ScheduleId = newID()
 	if len(d.ScheduleJson) == 0 {

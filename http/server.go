@@ -15,6 +15,8 @@ import (
 
 	"github.com/gorilla/mux"
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/sluice-dev/sluice/http/internal/parameters"
 )
 
 // Config is what a Server needs. All fields without "default" must be set.
@@ -90,6 +92,7 @@ type Server struct {
 	tokens    Tokens // nil: no authentication
 	origins   *origins
 	keys      goodKeys
+	schemas   parameters.Checker
 	used      tokenUses
 
 	logger   *slog.Logger

@@ -2,11 +2,7 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"io"
-	"os"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -38,7 +34,8 @@ func newDeploymentRun(a *app) *cobra.Command {
 With --watch it follows states and logs and ends as the run ends (see "sluice help exit-codes"); Ctrl-C then stops watching,
 not the run.
 
-A parameter's value is JSON if it can be read as such, else text: --param n=3 --param name=Leo --param 'tags=["a"]'.`,
+Parameters are read as the deployment's schema says, which "sluice deployment inspect" shows, and checked by the server:
+--param n=3 --param name=Leo --param 'tags=["a"]'. Without a schema a value is JSON if it can be read as such, else text.`,
 		Example: `  sluice deployment run leonardo_dicapriflow/leonardo-deployment
   sluice deployment run leonardo_dicapriflow/leonardo-deployment --param name=Marvin --watch`,
 	})
@@ -54,6 +51,7 @@ A parameter's value is JSON if it can be read as such, else text: --param n=3 --
 	flags.DurationVar(&given.timeout, "watch-timeout", 0, "the same as --timeout")
 	flags.StringVar(&given.name, "flow-run-name", "", "the same as --name")
 	flags.IntVar(&given.priority, "priority", 0, "priority of the run, 1 goes first (default the deployment's)")
+	_ = command.RegisterFlagCompletionFunc("param", completeParameters(a)) // it fails only for a flag that does not exist
 	command.MarkFlagsMutuallyExclusive("timeout", "watch-timeout")
 	command.MarkFlagsMutuallyExclusive("name", "flow-run-name")
 	command.MarkFlagsMutuallyExclusive("start-in", "start-at")
@@ -64,7 +62,7 @@ A parameter's value is JSON if it can be read as such, else text: --param n=3 --
 }
 
 func runDeployment(ctx context.Context, a *app, c *client.Client, d *namedDeployment, given runFlags) error {
-	parameters, err := a.parameters(given)
+	parameters, err := a.parameters(given, schemaOf(d.Deployment))
 	if err != nil {
 		return err
 	}
@@ -97,43 +95,4 @@ func runDeployment(ctx context.Context, a *app, c *client.Client, d *namedDeploy
 		return err
 	}
 	return a.followRun(ctx, run, following{logs: true, states: true, tail: -1, timeout: given.timeout})
-}
-
-// parameters joins --params and --param; nil without either.
-func (a *app) parameters(given runFlags) (json.RawMessage, error) {
-	if given.file == "" && len(given.params) == 0 {
-		return nil, nil
-	}
-	values := map[string]json.RawMessage{}
-	if given.file != "" {
-		content := []byte(given.file)
-		var err error
-		if given.file == "-" {
-			content, err = io.ReadAll(a.in)
-		} else if path, found := strings.CutPrefix(given.file, "@"); found {
-			content, err = os.ReadFile(path)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("read --params: %w", err)
-		}
-		if err := json.Unmarshal(content, &values); err != nil {
-			return nil, usagef("--params is not a JSON object: %w", err)
-		}
-	}
-	for _, pair := range given.params {
-		key, value, found := strings.Cut(pair, "=")
-		if !found || key == "" {
-			return nil, usagef("--param is '%s'; it is KEY=VALUE", pair)
-		}
-		raw := json.RawMessage(value)
-		if !json.Valid(raw) {
-			encoded, err := json.Marshal(value)
-			if err != nil {
-				return nil, fmt.Errorf("encode --param %s: %w", key, err)
-			}
-			raw = encoded
-		}
-		values[key] = raw
-	}
-	return json.Marshal(values)
 }

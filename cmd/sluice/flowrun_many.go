@@ -216,7 +216,15 @@ Parameters given here take the place of those of the same name. The new run reme
 	flags.DurationVar(&given.startIn, "start-in", 0, "start after this time, like 90s or 2h")
 	flags.BoolVarP(&given.watch, "watch", "w", false, "follow the new run until it ends")
 	command.RunE = onRun(a, func(ctx context.Context, c *client.Client, run *api.FlowRun) error {
-		parameters, err := a.parameters(given)
+		schema := &parameterSchema{}
+		if run.DeploymentID != nil && len(given.params) > 0 {
+			d, err := c.Deployment(ctx, *run.DeploymentID)
+			if err != nil {
+				return fmt.Errorf("read the deployment of flow run '%s': %w", run.Name, err)
+			}
+			schema = schemaOf(*d)
+		}
+		parameters, err := a.parameters(given, schema)
 		if err != nil {
 			return err
 		}

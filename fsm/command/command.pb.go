@@ -130,24 +130,26 @@ const (
 	Result_STALE_EPOCH Result_Code = 4
 	Result_LEASED      Result_Code = 5 // another valid lease exists
 	Result_NO_SPACE    Result_Code = 6
-	Result_TERMINAL    Result_Code = 7  // the run has ended
-	Result_UNSUPPORTED Result_Code = 8  // the cluster version is too low for the command
-	Result_KEY_REUSED  Result_Code = 20 // the idempotency key belongs to another request
+	Result_TERMINAL    Result_Code = 7   // the run has ended
+	Result_UNSUPPORTED Result_Code = 8   // the cluster version is too low for the command
+	Result_KEY_REUSED  Result_Code = 20  // the idempotency key belongs to another request
+	Result_UNCHECKED   Result_Code = 110 // the parameters were checked against another revision of the deployment
 )
 
 // Enum value maps for Result_Code.
 var (
 	Result_Code_name = map[int32]string{
-		0:  "OK",
-		1:  "NOT_FOUND",
-		2:  "CONFLICT",
-		3:  "INVALID",
-		4:  "STALE_EPOCH",
-		5:  "LEASED",
-		6:  "NO_SPACE",
-		7:  "TERMINAL",
-		8:  "UNSUPPORTED",
-		20: "KEY_REUSED",
+		0:   "OK",
+		1:   "NOT_FOUND",
+		2:   "CONFLICT",
+		3:   "INVALID",
+		4:   "STALE_EPOCH",
+		5:   "LEASED",
+		6:   "NO_SPACE",
+		7:   "TERMINAL",
+		8:   "UNSUPPORTED",
+		20:  "KEY_REUSED",
+		110: "UNCHECKED",
 	}
 	Result_Code_value = map[string]int32{
 		"OK":          0,
@@ -160,6 +162,7 @@ var (
 		"TERMINAL":    7,
 		"UNSUPPORTED": 8,
 		"KEY_REUSED":  20,
+		"UNCHECKED":   110,
 	}
 )
 
@@ -2072,9 +2075,12 @@ type CreateFlowRun struct {
 	// From a deployment: flow, parameters (overlaid by parameters_json), tags (united) and flow runner come from its row.
 	FromDeployment bool `protobuf:"varint,13,opt,name=from_deployment,json=fromDeployment,proto3" json:"from_deployment,omitempty"`
 	// Fields that are not 0 go before those of the deployment's policy.
-	Policy        *row.RunPolicy `protobuf:"bytes,60,opt,name=policy,proto3" json:"policy,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Policy *row.RunPolicy `protobuf:"bytes,60,opt,name=policy,proto3" json:"policy,omitempty"`
+	// The deployment's revision whose schema the parameters were checked against, 0 for none; with another one of a deployment that has
+	// a schema the answer is UNCHECKED. Absent: nobody checks.
+	CheckedRevision *uint64 `protobuf:"varint,110,opt,name=checked_revision,json=checkedRevision,proto3,oneof" json:"checked_revision,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *CreateFlowRun) Reset() {
@@ -2203,6 +2209,13 @@ func (x *CreateFlowRun) GetPolicy() *row.RunPolicy {
 		return x.Policy
 	}
 	return nil
+}
+
+func (x *CreateFlowRun) GetCheckedRevision() uint64 {
+	if x != nil && x.CheckedRevision != nil {
+		return *x.CheckedRevision
+	}
+	return 0
 }
 
 type UpdateFlowRun struct {
@@ -4731,15 +4744,16 @@ func (x *RetryFlowRun) GetScheduledTime() int64 {
 
 // RerunFlowRun makes a new run of the deployment and with the parameters of another.
 type RerunFlowRun struct {
-	state          protoimpl.MessageState `protogen:"open.v1"`
-	Id             []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	Of             []byte                 `protobuf:"bytes,2,opt,name=of,proto3" json:"of,omitempty"`
-	Name           string                 `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
-	ParametersJson []byte                 `protobuf:"bytes,4,opt,name=parameters_json,json=parametersJson,proto3" json:"parameters_json,omitempty"` // laid over those of the other
-	IdempotencyKey *string                `protobuf:"bytes,5,opt,name=idempotency_key,json=idempotencyKey,proto3,oneof" json:"idempotency_key,omitempty"`
-	ScheduledTime  int64                  `protobuf:"varint,6,opt,name=scheduled_time,json=scheduledTime,proto3" json:"scheduled_time,omitempty"` // 0: now
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	Id              []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Of              []byte                 `protobuf:"bytes,2,opt,name=of,proto3" json:"of,omitempty"`
+	Name            string                 `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
+	ParametersJson  []byte                 `protobuf:"bytes,4,opt,name=parameters_json,json=parametersJson,proto3" json:"parameters_json,omitempty"` // laid over those of the other
+	IdempotencyKey  *string                `protobuf:"bytes,5,opt,name=idempotency_key,json=idempotencyKey,proto3,oneof" json:"idempotency_key,omitempty"`
+	ScheduledTime   int64                  `protobuf:"varint,6,opt,name=scheduled_time,json=scheduledTime,proto3" json:"scheduled_time,omitempty"`               // 0: now
+	CheckedRevision *uint64                `protobuf:"varint,110,opt,name=checked_revision,json=checkedRevision,proto3,oneof" json:"checked_revision,omitempty"` // as that of CreateFlowRun
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *RerunFlowRun) Reset() {
@@ -4810,6 +4824,13 @@ func (x *RerunFlowRun) GetIdempotencyKey() string {
 func (x *RerunFlowRun) GetScheduledTime() int64 {
 	if x != nil {
 		return x.ScheduledTime
+	}
+	return 0
+}
+
+func (x *RerunFlowRun) GetCheckedRevision() uint64 {
+	if x != nil && x.CheckedRevision != nil {
+		return *x.CheckedRevision
 	}
 	return 0
 }
@@ -7073,7 +7094,7 @@ const file_fsm_command_command_proto_rawDesc = "" +
 	"\x04data\x18\x04 \x01(\v2\x13.sluice.row.v1.DataR\x04data\x125\n" +
 	"\adetails\x18\x05 \x01(\v2\x1b.sluice.row.v1.StateDetailsR\adetailsB\n" +
 	"\n" +
-	"\b_message\"\xc8\x04\n" +
+	"\b_message\"\x8d\x05\n" +
 	"\rCreateFlowRun\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x17\n" +
@@ -7090,9 +7111,11 @@ const file_fsm_command_command_proto_rawDesc = "" +
 	"flowRunner\x126\n" +
 	"\x05state\x18\f \x01(\v2 .sluice.command.v1.ProposedStateR\x05state\x12'\n" +
 	"\x0ffrom_deployment\x18\r \x01(\bR\x0efromDeployment\x120\n" +
-	"\x06policy\x18< \x01(\v2\x18.sluice.row.v1.RunPolicyR\x06policyB\x0f\n" +
+	"\x06policy\x18< \x01(\v2\x18.sluice.row.v1.RunPolicyR\x06policy\x12.\n" +
+	"\x10checked_revision\x18n \x01(\x04H\x02R\x0fcheckedRevision\x88\x01\x01B\x0f\n" +
 	"\r_flow_versionB\x12\n" +
-	"\x10_idempotency_key\"\xe5\x02\n" +
+	"\x10_idempotency_keyB\x13\n" +
+	"\x11_checked_revision\"\xe5\x02\n" +
 	"\rUpdateFlowRun\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12(\n" +
 	"\x10has_flow_version\x18\x02 \x01(\bR\x0ehasFlowVersion\x12&\n" +
@@ -7362,15 +7385,17 @@ const file_fsm_command_command_proto_rawDesc = "" +
 	"\fRetryFlowRun\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12%\n" +
-	"\x0escheduled_time\x18\x03 \x01(\x03R\rscheduledTime\"\xd4\x01\n" +
+	"\x0escheduled_time\x18\x03 \x01(\x03R\rscheduledTime\"\x99\x02\n" +
 	"\fRerunFlowRun\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x0e\n" +
 	"\x02of\x18\x02 \x01(\fR\x02of\x12\x12\n" +
 	"\x04name\x18\x03 \x01(\tR\x04name\x12'\n" +
 	"\x0fparameters_json\x18\x04 \x01(\fR\x0eparametersJson\x12,\n" +
 	"\x0fidempotency_key\x18\x05 \x01(\tH\x00R\x0eidempotencyKey\x88\x01\x01\x12%\n" +
-	"\x0escheduled_time\x18\x06 \x01(\x03R\rscheduledTimeB\x12\n" +
-	"\x10_idempotency_key\"\x8d\x02\n" +
+	"\x0escheduled_time\x18\x06 \x01(\x03R\rscheduledTime\x12.\n" +
+	"\x10checked_revision\x18n \x01(\x04H\x01R\x0fcheckedRevision\x88\x01\x01B\x12\n" +
+	"\x10_idempotency_keyB\x13\n" +
+	"\x11_checked_revision\"\x8d\x02\n" +
 	"\tCreateJob\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x121\n" +
 	"\x06action\x18\x02 \x01(\x0e2\x19.sluice.row.v1.Job.ActionR\x06action\x12\x1f\n" +
@@ -7479,7 +7504,7 @@ const file_fsm_command_command_proto_rawDesc = "" +
 	"\x0ePutSavedSearch\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12!\n" +
-	"\ffilters_json\x18\x03 \x01(\fR\vfiltersJson\"\xdf\x03\n" +
+	"\ffilters_json\x18\x03 \x01(\fR\vfiltersJson\"\xee\x03\n" +
 	"\x06Result\x122\n" +
 	"\x04code\x18\x01 \x01(\x0e2\x1e.sluice.command.v1.Result.CodeR\x04code\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12\x0e\n" +
@@ -7489,7 +7514,7 @@ const file_fsm_command_command_proto_rawDesc = "" +
 	"\x06grants\x18\x06 \x03(\v2\x14.sluice.row.v1.GrantR\x06grants\x12\x14\n" +
 	"\x05count\x18\a \x01(\x05R\x05count\x12\x1a\n" +
 	"\breplayed\x18U \x01(\bR\breplayed\x122\n" +
-	"\x06pruned\x18\xa0\x01 \x01(\v2\x19.sluice.command.v1.PrunedR\x06pruned\"\x92\x01\n" +
+	"\x06pruned\x18\xa0\x01 \x01(\v2\x19.sluice.command.v1.PrunedR\x06pruned\"\xa1\x01\n" +
 	"\x04Code\x12\x06\n" +
 	"\x02OK\x10\x00\x12\r\n" +
 	"\tNOT_FOUND\x10\x01\x12\f\n" +
@@ -7502,7 +7527,8 @@ const file_fsm_command_command_proto_rawDesc = "" +
 	"\bTERMINAL\x10\a\x12\x0f\n" +
 	"\vUNSUPPORTED\x10\b\x12\x0e\n" +
 	"\n" +
-	"KEY_REUSED\x10\x14\"\xf2\x01\n" +
+	"KEY_REUSED\x10\x14\x12\r\n" +
+	"\tUNCHECKED\x10n\"\xf2\x01\n" +
 	"\x06Pruned\x12;\n" +
 	"\aremoved\x18\x01 \x03(\v2!.sluice.command.v1.Pruned.RemovedR\aremoved\x12\x12\n" +
 	"\x04more\x18\x02 \x01(\bR\x04more\x12\x1d\n" +

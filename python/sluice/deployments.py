@@ -244,7 +244,8 @@ def describe(spec: DeploymentSpec, base: str, loader: _Loader) -> Dict[str, Any]
         "catchup": spec.catchup or "skip",
         "catchup_limit": spec.catchup_limit,
         "policy": policy,
-        "parameter_schema": parameters.schema(flow.fn),
+        # What the flow does not check, the server does not check either.
+        "parameter_schema": parameters.schema(flow.fn) if flow.should_validate_parameters else None,
     }
 
 

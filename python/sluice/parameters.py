@@ -449,6 +449,7 @@ def schema(fn: Callable[..., Any], title: str = "Parameters") -> Dict[str, Any]:
 
     properties: Dict[str, Any] = {}
     required: List[str] = []
+    more = False  # names beside those of the function
     hints = annotations(fn)
     for position, (name, parameter) in enumerate(inspect.signature(fn).parameters.items()):
         hint = hints.get(name)
@@ -456,7 +457,7 @@ def schema(fn: Callable[..., Any], title: str = "Parameters") -> Dict[str, Any]:
         if parameter.kind is parameter.VAR_POSITIONAL:
             entry = {"type": "array", "items": _schema_of(hint)}
         elif parameter.kind is parameter.VAR_KEYWORD:
-            entry = {"type": "object", "additionalProperties": _schema_of(hint) or True}
+            entry, more = {"type": "object", "additionalProperties": _schema_of(hint) or True}, True
         else:
             entry = _schema_of(hint)
             if parameter.default is parameter.empty:
@@ -464,7 +465,27 @@ def schema(fn: Callable[..., Any], title: str = "Parameters") -> Dict[str, Any]:
             else:
                 entry["default"] = to_json(parameter.default)
         properties[name] = {"title": name, "position": position, **entry}
-    return {"title": title, "type": "object", "properties": properties, "required": required}
+    found: Dict[str, Any] = {"title": title, "type": "object", "properties": properties, "required": required}
+    if not more:
+        found["additionalProperties"] = False
+    for entry in properties.values():
+        _hoist(entry, found)
+    return found
+
+
+def _hoist(entry: Any, root: Dict[str, Any]) -> None:
+    """Moves what models define for themselves to the root of the schema: that is where their references point."""
+    if not isinstance(entry, dict):
+        return
+    for key in ("$defs", "definitions"):
+        for name, value in (entry.pop(key, None) or {}).items():
+            _hoist(value, root)
+            root.setdefault(key, {}).setdefault(name, value)
+    inner = list((entry.get("properties") or {}).values()) + [entry.get("items"), entry.get("additionalProperties")]
+    for key in ("anyOf", "allOf", "oneOf", "prefixItems"):
+        inner += entry.get(key) or []
+    for one in inner:
+        _hoist(one, root)
 
 
 _SIMPLE = {

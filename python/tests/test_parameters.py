@@ -131,3 +131,23 @@ class Forms(unittest.TestCase):
         self.assertEqual(found["properties"]["when"]["format"], "date")
         self.assertEqual(found["properties"]["rest"]["items"], {"type": "integer"})
         json.dumps(found, allow_nan=False)
+        self.assertNotIn("additionalProperties", found)
+
+    def test_the_schema_of_a_closed_function_takes_no_other_names(self):
+        def fn(name: str): ...
+
+        self.assertIs(schema(fn)["additionalProperties"], False)
+
+    def test_what_models_define_lies_where_they_refer_to(self):
+        class Model:
+            @classmethod
+            def model_json_schema(cls):
+                return {"$defs": {"Page": {"type": "string"}}, "type": "object", "properties": {"page": {"$ref": "#/$defs/Page"}}}
+
+            model_validate = None
+
+        def fn(one: Model, many: typing.List[Model]): ...
+
+        found = schema(fn)
+        self.assertEqual(found["$defs"], {"Page": {"type": "string"}})
+        self.assertNotIn("$defs", found["properties"]["many"]["items"])
