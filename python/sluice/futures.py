@@ -201,6 +201,16 @@ class AsyncTaskFuture(TaskFuture):
         return await asyncio.to_thread(TaskFuture.get_state, self)
 
 
+class FutureList(list):  # type: ignore[type-arg]
+    """The futures of `Task.map`. Those of an async task in an async flow are submitted, in order, when the list is awaited."""
+
+    def __await__(self) -> Any:
+        return self._submitted().__await__()
+
+    async def _submitted(self) -> FutureList:
+        return FutureList([await item if hasattr(item, "send") else item for item in self])
+
+
 class Quoted:
     """A value whose futures are left alone, however deep they are."""
 
@@ -223,24 +233,42 @@ def _replace(value: Any, change: Callable[[Any], Any]) -> Any:
     kind = type(value)
     if kind is Quoted:
         return value.value
-    if kind in (list, tuple, set):
+    if kind in (list, tuple, set, FutureList):
         items = [_replace(item, change) for item in value]
-        return value if all(new is old for new, old in zip(items, value)) else kind(items)
+        if all(new is old for new, old in zip(items, value)):
+            return value
+        return items if kind is FutureList else kind(items)
     if kind is dict:
         pairs = {key: _replace(item, change) for key, item in value.items()}
         return value if all(pairs[key] is value[key] for key in value) else pairs
-    if hasattr(kind, "__dataclass_fields__"):
+    fields = getattr(kind, "__dataclass_fields__", None) or _model_fields(kind)
+    if fields:
         changed = {}
-        for name, field in kind.__dataclass_fields__.items():
+        for name in fields:
             old = getattr(value, name, None)
             new = _replace(old, change)
-            if new is not old and field.init:
+            if new is not old:
                 changed[name] = new
         if changed:
-            import dataclasses
-
-            return dataclasses.replace(value, **changed)
+            return _copy_with(value, changed)
     return value
+
+
+def _model_fields(kind: Any) -> Any:
+    """The fields of a class of pydantic or one like it, of its version 2 or 1."""
+    if hasattr(kind, "model_validate"):
+        return getattr(kind, "model_fields", None)
+    return getattr(kind, "__fields__", None) if hasattr(kind, "parse_obj") else None
+
+
+def _copy_with(value: Any, changed: Dict[str, Any]) -> Any:
+    for method in ("model_copy", "copy"):
+        copy = getattr(value, method, None)
+        if copy is not None and _model_fields(type(value)):
+            return copy(update=changed)
+    import dataclasses
+
+    return dataclasses.replace(value, **changed)
 
 
 def upstream(value: Any) -> List[Any]:
@@ -295,8 +323,12 @@ def resolve(value: Any) -> Any:
     def change(item: Any) -> Any:
         state = TaskFuture.wait(item) if isinstance(item, TaskFuture) else item
         if state is None or not state.is_completed():
-            id = item.run_id if isinstance(item, TaskFuture) else item.state_details.get("task_run_id")
-            raise UpstreamNotCompleted(f"Upstream task run '{id}' did not reach a 'COMPLETED' state.")
+            details = {} if isinstance(item, TaskFuture) else item.state_details
+            id = item.run_id if isinstance(item, TaskFuture) else details.get("task_run_id")
+            kind = "task"
+            if id is None and details.get("flow_run_id"):
+                kind, id = "flow", details["flow_run_id"]
+            raise UpstreamNotCompleted(f"Upstream {kind} run '{id}' did not reach a 'COMPLETED' state.")
         return state.result()
 
     return _replace(value, change)
@@ -307,5 +339,6 @@ def to_states(value: Any) -> Any:
     if isinstance(value, TaskFuture):
         return TaskFuture.wait(value)
     if isinstance(value, (list, tuple, set)) and any(isinstance(item, TaskFuture) for item in value):
-        return type(value)(to_states(item) for item in value)
+        kind = list if type(value) is FutureList else type(value)
+        return kind(to_states(item) for item in value)
     return value

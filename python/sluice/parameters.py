@@ -146,13 +146,17 @@ def annotations(fn: Callable[..., Any]) -> Dict[str, Any]:
 
 
 def validate(fn: Callable[..., Any], bound: Mapping[str, Any]) -> Dict[str, Any]:
-    """The arguments coerced to the function's annotations. Raises ParameterError naming every wrong one."""
+    """The arguments coerced to the function's annotations, as pydantic 1 does. Raises ParameterError naming every wrong one.
+
+    A default of None makes None allowed, whatever the annotation says.
+    """
     hints = annotations(fn)
     variadic, keywords = _variadics(fn)
+    optional = _with_default_none(fn)
     result, problems = dict(bound), []
     for name, value in bound.items():
         hint = hints.get(name)
-        if hint is None:
+        if hint is None or (value is None and name in optional):
             continue
         try:
             if name == variadic:
@@ -166,6 +170,15 @@ def validate(fn: Callable[..., Any], bound: Mapping[str, Any]) -> Dict[str, Any]
     if problems:
         raise ParameterError("; ".join(problems))
     return result
+
+
+def _with_default_none(fn: Callable[..., Any]) -> List[str]:
+    """The parameters whose default is None."""
+    code: Any = getattr(fn, "__code__", None)
+    defaults: Tuple[Any, ...] = getattr(fn, "__defaults__", None) or ()
+    named = code.co_varnames[code.co_argcount - len(defaults) : code.co_argcount] if code is not None and _is_plain(fn) else ()
+    keywords: Dict[str, Any] = getattr(fn, "__kwdefaults__", None) or {}
+    return [name for name, default in [*zip(named, defaults), *keywords.items()] if default is None]
 
 
 _TRUE = frozenset(("true", "1", "yes", "y", "on", "t"))
@@ -221,7 +234,7 @@ def _coerce_class(value: Any, hint: type) -> Any:
     if hint is str:
         if isinstance(value, str):
             return value
-        if isinstance(value, (int, float)):
+        if isinstance(value, (int, float)) or type(value).__name__ == "Decimal":
             return str(value)
         if isinstance(value, (bytes, bytearray)):
             return value.decode()
@@ -235,7 +248,10 @@ def _coerce_class(value: Any, hint: type) -> Any:
             return hint(value)
         raise TypeError(f"{_show(value)} is not a {hint.__name__}")
     if hint is dict:
-        raise TypeError(f"{_show(value)} is not a dict")
+        try:
+            return dict(value)  # pairs
+        except (TypeError, ValueError):
+            raise TypeError(f"{_show(value)} is not a dict") from None
     for method in ("model_validate", "parse_obj"):
         parse = getattr(hint, method, None)
         if parse is not None:
@@ -301,6 +317,8 @@ def _coerce_special(value: Any, hint: type) -> Any:
             return datetime.datetime.fromtimestamp(value, datetime.timezone.utc)
         if isinstance(value, datetime.date):
             return datetime.datetime(value.year, value.month, value.day)
+    if hint is datetime.date and isinstance(value, (int, float)):
+        return datetime.datetime.fromtimestamp(value, datetime.timezone.utc).date()
     if hint is datetime.date and isinstance(value, str):
         return datetime.date.fromisoformat(value)
     if hint is datetime.time and isinstance(value, str):
@@ -352,12 +370,9 @@ def _coerce_generic(value: Any, hint: Any) -> Any:
     if origin is None:
         return value  # a special form or a callable used as annotation: nothing to check
     if origin is typing.Union or type(hint).__name__ == "UnionType":
-        for option in args:  # an exact fit wins over a conversion
-            if isinstance(option, type) and type(value) is option:
-                return value
         if value is None and type(None) in args:
             return None
-        problems = []
+        problems = []  # the first option that fits wins, even if a later one fits without a conversion
         for option in args:
             try:
                 return coerce(value, option)

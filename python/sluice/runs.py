@@ -186,15 +186,14 @@ def _leave(run: FlowRun) -> None:
 def _stopped(run: FlowRun, error: BaseException) -> Optional[State]:
     """Reports a run that did not end by itself; its state if the caller may go on, None if the error goes up."""
     with interrupts.deferred():
+        if type(error).__name__ == "CancelledError":
+            error = run.stop_reason() or error  # a coroutine that was cancelled because its run was stopped ends for that reason
         run.stop(error)  # for its tasks; it has no effect where the run was stopped before
         if isinstance(error, RunAborted):
             run.logger.error("%s", error)
             return None
         own = run._stop is error
-        reason = run.stop_reason()
-        # A coroutine that is cancelled because its run was stopped ends for that reason.
-        cancelled = type(error).__name__ == "CancelledError" and reason is not None and reason is not error
-        final = run.last_words(reason if cancelled and reason is not None else error)
+        final = run.last_words(error)
         if isinstance(error, FlowTimedOut) and own and (run.parent is None or run.parent.stop_reason() is None):
             return final
         # A cancelled subflow ends alone; the parent goes on with its state.

@@ -126,7 +126,9 @@ class Task:
             value, mapped = pair
             return value[index] if mapped else value
 
-        return Submitted(
+        from sluice.futures import FutureList
+
+        return FutureList(
             self(*(pick(pair, index) for pair in positional), wait_for=wait_for, **{key: pick(pair, index) for key, pair in named.items()})
             for index in range(lengths.pop())
         )
@@ -161,16 +163,6 @@ class unmapped:
         self.value = value
 
 
-class Submitted(list):  # type: ignore[type-arg]
-    """The futures of `Task.map`. Those of an async task in an async flow are submitted, in order, when the list is awaited."""
-
-    def __await__(self) -> Any:
-        return self._submit().__await__()
-
-    async def _submit(self) -> Submitted:
-        return Submitted([await item if hasattr(item, "send") else item for item in self])
-
-
 def _items(value: Any) -> Tuple[Any, bool]:
     """The value that `Task.map` got, and whether it is to be mapped over; then it has a length and an index."""
     if isinstance(value, unmapped):
@@ -197,7 +189,7 @@ def exponential_backoff(backoff_factor: float = 1.0, most: float = 3600.0) -> Ca
     """For `retry_delay_seconds`: delays of `backoff_factor` seconds, then twice, four times as long, and so on, up to `most`."""
 
     def delays(retries: int) -> List[float]:
-        return [min(backoff_factor * 2.0 ** min(number, 64), most) for number in range(retries)]
+        return [float(min(backoff_factor * 2.0 ** min(number, 64), most)) for number in range(retries)]
 
     return delays
 

@@ -1,5 +1,6 @@
 import dataclasses
 import datetime
+import decimal
 import enum
 import json
 import pathlib
@@ -71,7 +72,8 @@ class Coercion(unittest.TestCase):
             ("01:30:00", datetime.timedelta, datetime.timedelta(minutes=90)), ("/tmp", pathlib.Path, pathlib.Path("/tmp")),
             ("12345678-1234-4234-8234-123456789012", uuid.UUID, uuid.UUID("12345678-1234-4234-8234-123456789012")),
             ("red", Colour, Colour.RED), ({"x": "3"}, Point, Point(3)), (None, typing.Optional[int], None), ("3", typing.Optional[int], 3),
-            ("x", typing.Union[int, str], "x"), (["1"], typing.List[int], [1]), ({"a": "1"}, typing.Dict[str, int], {"a": 1}),
+            ("x", typing.Union[int, str], "x"), ("5", typing.Union[int, str], 5), (5, typing.Union[str, int], "5"),
+            ([("k", 1)], dict, {"k": 1}), (decimal.Decimal("1.50"), str, "1.50"), (86400, datetime.date, datetime.date(1970, 1, 2)), (["1"], typing.List[int], [1]), ({"a": "1"}, typing.Dict[str, int], {"a": 1}),
             (["1", 2], typing.Tuple[int, str], (1, "2")), ((1, 2), typing.Tuple[int, ...], (1, 2)), ("a", typing.Literal["a", "b"], "a"),
             (["1"], "list", None), (object, typing.Any, object), ([1], list, [1]), ((1,), list, [1]), ({"k": 1}, dict, {"k": 1}),
         ):  # fmt: skip
@@ -94,6 +96,14 @@ class Coercion(unittest.TestCase):
         with self.assertRaisesRegex(ParameterError, r"x: 'a' is not an integer; y: 'b' is not a number"):
             validate(fn, {"x": "a", "y": "b", "z": 1, "rest": ()})
         self.assertEqual(validate(fn, {"x": "1", "y": 2, "z": 1, "rest": ("3",)}), {"x": 1, "y": 2.0, "z": 1, "rest": (3,)})
+
+    def test_a_default_of_none_allows_none(self):
+        def fn(x: int = None, *, y: str = None, z: int = 1): ...
+
+        self.assertEqual(validate(fn, bind(fn, (), {})), {"x": None, "y": None, "z": 1})
+        self.assertEqual(validate(fn, bind(fn, ("1",), {"y": 2})), {"x": 1, "y": "2", "z": 1})
+        with self.assertRaisesRegex(ParameterError, "z: None is not an integer"):
+            validate(fn, bind(fn, (), {"z": None}))
 
     def test_models_get_primitives_as_version_1_of_pydantic_would_convert_them(self):
         class Model:
