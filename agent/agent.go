@@ -62,6 +62,7 @@ type Agent struct {
 	mu         sync.Mutex            // guards what follows
 	executions map[string]*execution // by token
 	ttl, beat  time.Duration         // as the server wants them
+	calledBack chan struct{}         // closed when the agent may claim again; nil while it may
 	outage     time.Time             // when the server was last found unreachable; zero while it answers
 }
 
@@ -303,7 +304,11 @@ func (a *Agent) execute(grant api.Grant) {
 		e.run()
 		a.mu.Lock()
 		delete(a.executions, grant.Token)
+		last := a.calledBack != nil && len(a.executions) == 0
 		a.mu.Unlock()
+		if last {
+			a.log.Info(drained)
+		}
 		select {
 		case a.freed <- struct{}{}:
 		default:

@@ -21,6 +21,9 @@ const (
 // nothing left to take work from.
 func (a *Agent) claimLoop(ctx context.Context) error {
 	for {
+		if a.waitToBeCalledBack(ctx) != nil {
+			return nil
+		}
 		free, err := a.waitForFreeSlot(ctx)
 		if err != nil {
 			return nil
@@ -38,6 +41,25 @@ func (a *Agent) claimLoop(ctx context.Context) error {
 		for _, grant := range claimed.Grants {
 			a.execute(grant)
 		}
+		if claimed.Draining {
+			a.setDraining(true)
+		}
+	}
+}
+
+// waitToBeCalledBack waits while the agent drains; heartbeats tell when it may claim again.
+func (a *Agent) waitToBeCalledBack(ctx context.Context) error {
+	a.mu.Lock()
+	calledBack := a.calledBack
+	a.mu.Unlock()
+	if calledBack == nil {
+		return nil
+	}
+	select {
+	case <-calledBack:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 

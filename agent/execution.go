@@ -74,12 +74,14 @@ func (e *execution) lose(reason string) {
 // over reports whether the process has ended; then there is nothing to stop.
 func (e *execution) over() bool { return e.ended.Load() }
 
-// cancel stops the process as the user asked.
-func (e *execution) cancel() {
-	if context.Cause(e.stop) == nil {
-		e.log.Info(fmt.Sprintf("Cancelling flow run '%s'", e.id))
-		e.end(ErrCancelled)
+// cancel stops the process as the user asked. It reports whether this is news.
+func (e *execution) cancel() bool {
+	if context.Cause(e.stop) != nil {
+		return false
 	}
+	e.log.Info(fmt.Sprintf("Cancelling flow run '%s'", e.id))
+	e.end(ErrCancelled)
+	return true
 }
 
 // leaseEnded is called when the server says that the lease is not ours. That is

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/sluice-dev/sluice/api"
@@ -15,16 +16,20 @@ const (
 	defaultBeat = 4 * time.Second
 )
 
-// heartbeatLoop keeps the leases alive until ctx ends, through outages too.
+// beatSlack is what a server that has a heartbeat wait may take on top; beatPause is the least time between two heartbeats.
+const (
+	beatSlack = 2 * time.Second
+	beatPause = 20 * time.Millisecond
+)
+
+// heartbeatLoop keeps the leases alive until ctx ends, through outages too. The server holds a heartbeat for as long as there is
+// nothing to tell, up to the time of the next: so the agent hears at once of what is cancelled.
 func (a *Agent) heartbeatLoop(ctx context.Context) {
-	for {
-		select {
-		case <-a.config.Clock.After(a.beatInterval()):
-		case <-ctx.Done():
-			return
-		}
-		a.fence() // the server may not answer for a while
-		if err := a.heartbeat(ctx); err != nil && ctx.Err() == nil {
+	for ctx.Err() == nil {
+		sent := a.config.Clock.Now()
+		pause := beatPause
+		told, err := a.beatAndFence(ctx)
+		if err != nil && ctx.Err() == nil {
 			if api.IsNotFound(err) {
 				err = a.register(ctx)
 			}
@@ -32,27 +37,55 @@ func (a *Agent) heartbeatLoop(ctx context.Context) {
 				a.unreachable(err)
 			}
 		}
+		if err != nil || !told { // it may have come back at once
+			pause = max(pause, a.beatInterval()-a.config.Clock.Now().Sub(sent))
+		}
+		select {
+		case <-a.config.Clock.After(pause):
+		case <-ctx.Done():
+		}
 		a.fence()
 	}
 }
 
-// heartbeat renews every lease once.
-func (a *Agent) heartbeat(ctx context.Context) error {
-	running := a.running()
-	beat := api.Heartbeat{Leases: make([]api.HeldLease, 0, len(running))}
+// beatAndFence makes one heartbeat and looks after the leases while the server does not answer.
+func (a *Agent) beatAndFence(ctx context.Context) (told bool, err error) {
+	answered := make(chan struct{})
+	a.beats.Go(func() {
+		defer close(answered)
+		told, err = a.heartbeat(ctx)
+	})
+	for {
+		select {
+		case <-answered:
+			a.fence()
+			return told, err
+		case <-a.config.Clock.After(a.beatInterval()):
+			a.fence()
+		}
+	}
+}
+
+// heartbeat renews every lease once. It reports whether the server had something to tell.
+func (a *Agent) heartbeat(ctx context.Context) (told bool, err error) {
+	running := slices.DeleteFunc(a.running(), func(e *execution) bool { return e.doubted.Load() })
+	beat := api.Heartbeat{Leases: make([]api.HeldLease, 0, len(running)), WaitSeconds: api.Duration(a.beatInterval()), Draining: a.isDraining()}
 	for _, e := range running {
-		beat.Leases = append(beat.Leases, api.HeldLease{FlowRunID: e.id, Token: e.grant.Token})
+		held := api.HeldLease{FlowRunID: e.id, Token: e.grant.Token, Cancelling: errors.Is(context.Cause(e.stop), ErrCancelled)}
+		beat.Leases = append(beat.Leases, held)
 	}
 	// An unanswered beat must not keep the next one waiting.
-	ctx, cancel := context.WithTimeout(ctx, a.beatInterval())
+	ctx, cancel := context.WithTimeout(ctx, a.beatInterval()+beatSlack)
 	defer cancel()
 	sent := a.config.Clock.Now()
 	answer, err := a.config.API.Heartbeat(ctx, a.id, beat)
 	if err != nil {
-		return err
+		return false, err
 	}
 	a.reachable()
 	a.setIntervals(0, answer.HeartbeatSeconds.Std())
+	a.setDraining(answer.Draining)
+	told = answer.Draining != beat.Draining
 	lost := map[api.ID]string{}
 	for _, l := range answer.Lost {
 		lost[l.FlowRunID] = l.Reason
@@ -63,18 +96,54 @@ func (a *Agent) heartbeat(ctx context.Context) error {
 	}
 	for _, e := range running {
 		if reason, ok := lost[e.id]; ok {
-			if !e.over() && !e.doubted.Swap(true) {
+			told = true
+			if !e.doubted.Swap(true) && !e.over() {
 				a.beats.Go(func() { e.leaseEnded(reason) })
 			}
 			continue
 		}
 		e.renew(sent)
-		if cancelling[e.id] {
-			e.cancel()
+	}
+	for _, e := range a.running() { // also what was granted since
+		if cancelling[e.id] && e.cancel() {
+			told = true
 		}
 	}
-	return nil
+	return told, nil
 }
+
+// isDraining reports whether the agent is to claim nothing.
+func (a *Agent) isDraining() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.calledBack != nil
+}
+
+// setDraining follows the server's word that the agent is to claim nothing, or again.
+func (a *Agent) setDraining(draining bool) {
+	a.mu.Lock()
+	changed := draining != (a.calledBack != nil)
+	if changed && draining {
+		a.calledBack = make(chan struct{})
+	} else if changed {
+		close(a.calledBack)
+		a.calledBack = nil
+	}
+	running := len(a.executions)
+	a.mu.Unlock()
+	switch {
+	case !changed:
+	case draining && running == 0:
+		a.log.Info(drained)
+	case draining:
+		a.log.Info(fmt.Sprintf("Draining: claiming no more flow runs; %d go on", running))
+	default:
+		a.log.Info("Called back: claiming flow runs again")
+	}
+}
+
+// drained is told when a draining agent executes nothing any more.
+const drained = "Drained: no flow run is left, and none is claimed until the agent is called back"
 
 // fence stops what may be executed elsewhere by now, where that is forbidden.
 func (a *Agent) fence() {

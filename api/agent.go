@@ -42,7 +42,9 @@ type Agent struct {
 	WorkQueueIDs []ID   `json:"work_queue_ids"`
 	LastSeen     *Time  `json:"last_seen"`
 	Live         bool   `json:"live"`
-	FlowRuns     []ID   `json:"flow_runs"` // whose leases it holds
+	// Draining: it claims nothing until it is called back.
+	Draining bool `json:"draining"`
+	FlowRuns []ID `json:"flow_runs"` // whose leases it holds
 }
 
 // Claim is the body of POST /agents/{id}/claim. Repeating a ClaimID returns the same grants.
@@ -57,6 +59,8 @@ type Claim struct {
 type Claimed struct {
 	Grants        []Grant `json:"grants"`
 	MissingQueues []ID    `json:"missing_queues"`
+	// Draining: the agent is to claim nothing until a heartbeat says otherwise.
+	Draining bool `json:"draining"`
 }
 
 // Grant is one claimed flow run with the lease that lets its holder execute it. The run is Pending already.
@@ -72,17 +76,24 @@ type Grant struct {
 type HeldLease struct {
 	FlowRunID ID     `json:"flow_run_id"`
 	Token     string `json:"token"`
+	// Cancelling: the holder knows that the run is being cancelled and need not be told again.
+	Cancelling bool `json:"cancelling,omitzero"`
 }
 
 // Heartbeat is the body of POST /agents/{id}/heartbeat and of POST /leases/renew.
 type Heartbeat struct {
 	Leases []HeldLease `json:"leases"`
+	// WaitSeconds is how long the answer may take when there is nothing to tell: what happens meanwhile is told at once.
+	WaitSeconds Duration `json:"wait_seconds,omitzero"`
+	// Draining is what the agent knows of itself.
+	Draining bool `json:"draining,omitzero"`
 }
 
 // HeartbeatAnswer answers both; HeartbeatSeconds is zero from /leases/renew.
 type HeartbeatAnswer struct {
 	Lost             []LostLease `json:"lost"`
 	Cancelling       []ID        `json:"cancelling"`
+	Draining         bool        `json:"draining,omitzero"`
 	HeartbeatSeconds Duration    `json:"heartbeat_seconds,omitzero"`
 }
 
@@ -149,6 +160,7 @@ const (
 	ExplainQueueFull              = "queue_full"
 	ExplainNoLiveAgent            = "no_live_agent"
 	ExplainAgentsFull             = "agents_full"
+	ExplainAgentsDrained          = "agents_drained"
 	ExplainTagLimitFull           = "tag_limit_full"
 	ExplainDeploymentFull         = "deployment_full"
 	ExplainReady                  = "ready"

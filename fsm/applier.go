@@ -127,6 +127,8 @@ func (a *applier) perform() (*command.Result, error) {
 		return a.deleteWorkQueue(c.DeleteWorkQueue.Id)
 	case *command.Envelope_RegisterAgent:
 		return a.registerAgent(c.RegisterAgent)
+	case *command.Envelope_DrainAgent:
+		return a.drainAgent(c.DrainAgent)
 	case *command.Envelope_DeleteAgent:
 		return a.deleteAgent(c.DeleteAgent.Id)
 	case *command.Envelope_ClaimRuns:

@@ -21,11 +21,31 @@ func (a *applier) registerAgent(c *command.RegisterAgent) (*command.Result, erro
 	if e == nil {
 		e, result = a.tx.NewAgent(agent), created(c.Id)
 	} else {
-		agent.Created = e.Row.Created
+		agent.Created, agent.Draining = e.Row.Created, e.Row.Draining
 		e.Row = agent
 	}
 	a.emit(watch.Event{Topic: watch.TopicAgent, Agent: agent})
 	return result, e.Save()
+}
+
+// drainAgent lets an agent claim nothing, or again. What it executes stays its own.
+func (a *applier) drainAgent(c *command.DrainAgent) (*command.Result, error) {
+	e, err := a.tx.EditAgent(c.Id)
+	if err != nil {
+		return nil, err
+	}
+	if e == nil {
+		return notFound("Agent"), nil
+	}
+	if (e.Row.Draining != 0) == c.Draining {
+		return ok(c.Id), nil
+	}
+	e.Row.Draining, e.Row.Updated = 0, a.now
+	if c.Draining {
+		e.Row.Draining = a.now
+	}
+	a.emit(watch.Event{Topic: watch.TopicAgent, Agent: e.Row})
+	return ok(c.Id), e.Save()
 }
 
 func (a *applier) deleteAgent(id []byte) (*command.Result, error) {
@@ -64,7 +84,7 @@ func (a *applier) claimRuns(c *command.ClaimRuns) (*command.Result, error) {
 		if err != nil {
 			return nil, err
 		}
-		if agent == nil {
+		if agent == nil || agent.Draining != 0 {
 			continue
 		}
 		claim := &row.Claim{ClaimId: wish.ClaimId, AgentId: wish.AgentId, Created: a.now}

@@ -73,26 +73,7 @@ func filterAgents(s *Server, x *exchange) error {
 		return err
 	}
 	defer view.Close()
-	held := map[api.ID][]api.ID{}
-	err = view.LeasedFlowRuns(func(r *row.FlowRun) (bool, error) {
-		if r.Lease.GetKind() == row.Lease_AGENT {
-			owner := idOf(r.Lease.OwnerId)
-			held[owner] = append(held[owner], idOf(r.Id))
-		}
-		return true, nil
-	})
-	if err != nil {
-		return err
-	}
-	agents := []api.Agent{}
-	err = view.EachAgent(func(a *row.Agent) (bool, error) {
-		seen := presence.Agents[idOf(a.Id)]
-		agents = append(agents, api.Agent{
-			ID: idOf(a.Id), Name: a.Name, Hostname: a.Hostname, Version: a.Version, WorkQueueIDs: idsOf(a.WorkQueueIds),
-			LastSeen: api.TimeAt(seen.LastSeen), Live: seen.Live, FlowRuns: append([]api.ID{}, held[idOf(a.Id)]...),
-		})
-		return true, nil
-	})
+	agents, err := agentObjects(view, presence, nil)
 	if err != nil {
 		return err
 	}
@@ -105,6 +86,66 @@ func filterAgents(s *Server, x *exchange) error {
 		return list(x, page, func(b []byte, a api.Agent) ([]byte, error) { return appendJSON(b, a) })
 	}
 	return list(x, cut(&p, agents), func(b []byte, a api.Agent) ([]byte, error) { return appendJSON(b, a) })
+}
+
+// agentObjects makes the objects of all agents, or of the one with the id.
+func agentObjects(view *state.View, presence Presence, only *api.ID) ([]api.Agent, error) {
+	held := map[api.ID][]api.ID{}
+	err := view.LeasedFlowRuns(func(r *row.FlowRun) (bool, error) {
+		if r.Lease.GetKind() == row.Lease_AGENT {
+			owner := idOf(r.Lease.OwnerId)
+			held[owner] = append(held[owner], idOf(r.Id))
+		}
+		return true, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	agents := []api.Agent{}
+	err = view.EachAgent(func(a *row.Agent) (bool, error) {
+		id := idOf(a.Id)
+		if only != nil && id != *only {
+			return true, nil
+		}
+		seen := presence.Agents[id]
+		agents = append(agents, api.Agent{
+			ID: id, Name: a.Name, Hostname: a.Hostname, Version: a.Version, WorkQueueIDs: idsOf(a.WorkQueueIds),
+			LastSeen: api.TimeAt(seen.LastSeen), Live: seen.Live, Draining: a.Draining != 0, FlowRuns: append([]api.ID{}, held[id]...),
+		})
+		return true, nil
+	})
+	return agents, err
+}
+
+func drainAgent(_ *Server, x *exchange) error   { return x.setDraining(true) }
+func undrainAgent(_ *Server, x *exchange) error { return x.setDraining(false) }
+
+// setDraining has an agent claim nothing, or again, and answers it.
+func (x *exchange) setDraining(draining bool) error {
+	id, err := x.pathID("id")
+	if err != nil {
+		return err
+	}
+	e := x.envelope()
+	e.Command = &command.Envelope_DrainAgent{DrainAgent: &command.DrainAgent{Id: id[:], Draining: draining}}
+	return x.proposeObject(e, missing.agent, "", func(view *state.View, _ *command.Result) error {
+		// Who was heard from is told when the leader says so in time; the agent drains in any case.
+		presence, err := x.server.claims.Presence(x.ctx)
+		if err != nil {
+			presence = Presence{}
+		}
+		agents, err := agentObjects(view, presence, &id)
+		if err != nil {
+			return err
+		}
+		if len(agents) == 0 {
+			return notFound(missing.agent)
+		}
+		if x.out, err = appendJSON(x.out, agents[0]); err != nil {
+			return err
+		}
+		return x.send(200)
+	})
 }
 
 type claimRequest struct {
@@ -147,7 +188,7 @@ func claimRuns(s *Server, x *exchange) error {
 	if err := decode(x, claimSpec, &in); err != nil {
 		return err
 	}
-	known, lost, err := x.knownQueues(id, in.queues)
+	known, lost, draining, err := x.knownQueues(id, in.queues)
 	if err != nil {
 		return err
 	}
@@ -157,6 +198,10 @@ func claimRuns(s *Server, x *exchange) error {
 	ctx, cancel := context.WithTimeout(x.r.Context(), longestWait+ordinary)
 	defer cancel()
 	defer context.AfterFunc(s.patience(), cancel)()
+	if draining {
+		in.wait -= x.whileDraining(ctx, id, time.Duration(in.wait)*time.Microsecond).Microseconds()
+		in.wait = max(0, in.wait)
+	}
 	demand := Demand{AgentID: id, ClaimID: in.claimID, Queues: known, Limit: int(in.limit), Wait: time.Duration(in.wait) * time.Microsecond}
 	granted, err := s.claims.Claim(ctx, demand)
 	if err != nil && s.isDraining() && errors.Is(err, context.Canceled) {
@@ -173,18 +218,34 @@ func claimRuns(s *Server, x *exchange) error {
 	if err != nil {
 		return err
 	}
-	if len(granted.Grants) == 0 && len(granted.Missing) >= len(known) {
+	if len(granted.Grants) == 0 && len(granted.Missing) >= len(known) && !granted.Draining {
 		return queuesGone()
 	}
-	return x.answerGrants(granted.Grants, granted.Index, append(lost, granted.Missing...))
+	return x.answerGrants(granted, append(lost, granted.Missing...))
 }
 
 func queuesGone() error {
 	return &failure{status: 404, kind: api.KindNotFound, detail: missing.workQueue, hint: "Create the work queue, or start the agent with another one."}
 }
 
-// knownQueues sorts the queues of a claim into existing and missing ones.
-func (x *exchange) knownQueues(agentID api.ID, queues [][]byte) (known, lost []api.ID, err error) {
+// whileDraining waits until something about the agent changes, or for as long as it may, and returns how long that took: one that
+// claims although it drains is not to do so in a circle.
+func (x *exchange) whileDraining(ctx context.Context, agentID api.ID, longest time.Duration) time.Duration {
+	began := time.Now()
+	change := x.server.news.wait(agentID, nil, nil)
+	defer x.server.news.leave(change)
+	over := time.NewTimer(longest)
+	defer over.Stop()
+	select {
+	case <-change.woken:
+	case <-over.C:
+	case <-ctx.Done():
+	}
+	return time.Since(began)
+}
+
+// knownQueues sorts the queues of a claim into existing and missing ones, and says whether the agent drains.
+func (x *exchange) knownQueues(agentID api.ID, queues [][]byte) (known, lost []api.ID, draining bool, err error) {
 	ctx, cancel := context.WithTimeout(x.r.Context(), ordinary)
 	defer cancel()
 	look := func(c Consistency) (agent *row.Agent, err error) {
@@ -218,19 +279,19 @@ func (x *exchange) knownQueues(agentID api.ID, queues [][]byte) (known, lost []a
 	if err == nil && agent == nil {
 		err = &failure{status: 404, kind: api.KindNotFound, detail: missing.agent, hint: "Register the agent again with POST /api/agents/."}
 	}
-	return known, lost, err
+	return known, lost, agent.GetDraining() != 0, err
 }
 
-func (x *exchange) answerGrants(grants []*row.Grant, index uint64, lost []api.ID) error {
-	answer := api.Claimed{Grants: []api.Grant{}, MissingQueues: append([]api.ID{}, lost...)}
-	if len(grants) > 0 {
-		view, err := x.written(index)
+func (x *exchange) answerGrants(granted Granted, lost []api.ID) error {
+	answer := api.Claimed{Grants: []api.Grant{}, MissingQueues: append([]api.ID{}, lost...), Draining: granted.Draining}
+	if len(granted.Grants) > 0 {
+		view, err := x.written(granted.Index)
 		if err != nil {
 			return err
 		}
 		defer view.Close()
-		x.at(index)
-		for _, g := range grants {
+		x.at(granted.Index)
+		for _, g := range granted.Grants {
 			grant, err := x.grant(view, g)
 			if err != nil {
 				return err

@@ -37,6 +37,7 @@ type queueSituation struct {
 	queue      *row.WorkQueue
 	inUse      int
 	liveAgents []string // names of agents that serve it
+	draining   []string // names of live agents that would, but are drained
 	// free says that one of them asks for work, or might: not all are known to be busy.
 	free    bool
 	busy    int      // how many runs they execute
@@ -204,6 +205,9 @@ func (s situation) queueReason(q queueSituation) api.ExplainItem {
 		return item(api.ExplainQueueFull, fmt.Sprintf("Work queue '%s' is full: %d of %d slots are in use%s.", name, q.inUse, *q.queue.ConcurrencyLimit, heldBy(q.holders, q.inUse)),
 			fmt.Sprintf("Wait until one of its runs ends, or raise the limit: sluice work-queue set-concurrency-limit %s N", argument(name)),
 			"sluice work-queue slots "+argument(name))
+	case len(q.liveAgents) == 0 && len(q.draining) > 0:
+		return item(api.ExplainAgentsDrained, fmt.Sprintf("Every live agent of work queue '%s' is drained and claims nothing: %s.", name, quoted(q.draining)),
+			"Call one back, or start another: sluice agent undrain "+argument(q.draining[0]), "sluice agent undrain "+argument(q.draining[0]))
 	case len(q.liveAgents) == 0:
 		return item(api.ExplainNoLiveAgent, fmt.Sprintf("No live agent serves work queue '%s'. (Agents of Orion are not counted: they do not register.)", name),
 			"sluice agent start "+argument(name), "sluice agent start "+argument(name))

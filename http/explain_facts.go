@@ -35,9 +35,15 @@ func (s *Server) situation(view *state.View, id api.ID, presence Presence) (situ
 	if err != nil {
 		return in, err
 	}
-	serving := map[api.ID][]*row.Agent{}
+	serving, draining := map[api.ID][]*row.Agent{}, map[api.ID][]string{}
 	err = view.EachAgent(func(a *row.Agent) (bool, error) {
-		if presence.Agents[idOf(a.Id)].Live {
+		switch {
+		case !presence.Agents[idOf(a.Id)].Live:
+		case a.Draining != 0:
+			for _, q := range a.WorkQueueIds {
+				draining[idOf(q)] = append(draining[idOf(q)], a.Name)
+			}
+		default:
 			for _, q := range a.WorkQueueIds {
 				serving[idOf(q)] = append(serving[idOf(q)], a)
 			}
@@ -49,7 +55,7 @@ func (s *Server) situation(view *state.View, id api.ID, presence Presence) (situ
 	}
 	err = view.EachWorkQueue(func(q *row.WorkQueue) (bool, error) {
 		used, err := view.SlotsInUse(idOf(q.Id))
-		one := queueSituation{queue: q, inUse: used}
+		one := queueSituation{queue: q, inUse: used, draining: draining[idOf(q.Id)]}
 		for _, a := range serving[idOf(q.Id)] {
 			one.liveAgents = append(one.liveAgents, a.Name)
 			one.busy += held[idOf(a.Id)]

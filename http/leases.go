@@ -2,10 +2,13 @@ package httpapi
 
 import (
 	"crypto/sha256"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/sluice-dev/sluice/api"
 	"github.com/sluice-dev/sluice/fsm/command"
+	"github.com/sluice-dev/sluice/fsm/orchestration"
 	"github.com/sluice-dev/sluice/fsm/row"
 	"github.com/sluice-dev/sluice/fsm/state"
 	"github.com/sluice-dev/sluice/http/internal/body"
@@ -60,17 +63,25 @@ func startLease(s *Server, x *exchange) error {
 }
 
 type heldLease struct {
-	flowRunID [16]byte
-	token     string
+	flowRunID  [16]byte
+	token      string
+	cancelling bool
 }
 
-type heartbeat struct{ leases []heldLease }
+type heartbeat struct {
+	leases   []heldLease
+	wait     int64 // µs
+	draining bool
+}
 
 var heartbeatSpec = body.Strict(
 	body.Nullable("leases", body.List(body.Strict(
 		body.Required("flow_run_id", body.UUID, func(v *heldLease) *[16]byte { return &v.flowRunID }),
 		body.Required("token", body.Text, func(v *heldLease) *string { return &v.token }),
+		body.Optional("cancelling", body.Bool, func(v *heldLease) *bool { return &v.cancelling }),
 	).Kind()), func(v *heartbeat) *[]heldLease { return &v.leases }),
+	body.Optional("wait_seconds", waitKind, func(v *heartbeat) *int64 { return &v.wait }),
+	body.Optional("draining", body.Bool, func(v *heartbeat) *bool { return &v.draining }),
 )
 
 func agentHeartbeat(s *Server, x *exchange) error {
@@ -83,27 +94,126 @@ func agentHeartbeat(s *Server, x *exchange) error {
 
 func renewLeases(_ *Server, x *exchange) error { return x.renew(api.ID{}, 0) }
 
+// renew keeps leases alive. If the sender may wait and there is nothing to tell, it waits for that.
 func (x *exchange) renew(agentID api.ID, next api.Duration) error {
 	var in heartbeat
 	if err := decode(x, heartbeatSpec, &in); err != nil {
 		return err
 	}
-	leases := make([]HeldLease, len(in.leases))
+	leases, runs, known := make([]HeldLease, len(in.leases)), make([]api.ID, len(in.leases)), map[api.ID]bool{}
 	for i, l := range in.leases {
-		leases[i] = HeldLease{FlowRunID: l.flowRunID, Token: ParseToken(l.token)}
+		leases[i], runs[i] = HeldLease{FlowRunID: l.flowRunID, Token: ParseToken(l.token)}, l.flowRunID
+		if l.cancelling {
+			known[l.flowRunID] = true
+		}
 	}
+	answer := api.HeartbeatAnswer{Lost: []api.LostLease{}, Cancelling: []api.ID{}, HeartbeatSeconds: next}
+	tell := func(cancelling []api.ID, lost []LostLease) {
+		for _, id := range cancelling {
+			if !slices.Contains(answer.Cancelling, id) {
+				answer.Cancelling = append(answer.Cancelling, id)
+			}
+		}
+		for _, l := range lost {
+			if !slices.ContainsFunc(answer.Lost, func(known api.LostLease) bool { return known.FlowRunID == l.FlowRunID }) {
+				answer.Lost = append(answer.Lost, api.LostLease{FlowRunID: l.FlowRunID, Reason: l.Reason})
+			}
+		}
+	}
+	patience := x.server.patience()
+	var meanwhile *listener
+	if in.wait > 0 {
+		// Listen first and read then: nothing falls between.
+		meanwhile = x.server.news.wait(agentID, runs, maps.Clone(known))
+		defer x.server.news.leave(meanwhile)
+	}
+	defer x.until(ordinary)()
 	renewed, err := x.server.claims.Renew(x.ctx, agentID, leases)
 	if err != nil {
 		return err
 	}
-	answer := api.HeartbeatAnswer{Lost: []api.LostLease{}, Cancelling: append([]api.ID{}, renewed.Cancelling...), HeartbeatSeconds: next}
-	for _, l := range renewed.Lost {
-		answer.Lost = append(answer.Lost, api.LostLease{FlowRunID: l.FlowRunID, Reason: l.Reason})
+	tell(renewed.Cancelling, renewed.Lost)
+	urgent, err := x.newsOf(agentID, leases, known, &answer)
+	if err != nil {
+		return err
+	}
+	if meanwhile != nil && !urgent && answer.Draining == in.draining {
+		over := time.NewTimer(time.Duration(in.wait) * time.Microsecond)
+		defer over.Stop()
+		select {
+		case <-meanwhile.woken:
+			defer x.until(ordinary)()
+			if answer.Draining, err = x.draining(agentID); err != nil {
+				return err
+			}
+		case <-over.C:
+		case <-patience.Done():
+		case <-x.r.Context().Done():
+			return x.r.Context().Err()
+		}
+		tell(x.server.news.leave(meanwhile))
 	}
 	if x.out, err = appendJSON(x.out, answer); err != nil {
 		return err
 	}
 	return x.send(200)
+}
+
+// newsOf completes an answer by what this node knows, and reports whether there is something in it that must not wait. That a
+// run's process has ended it by itself may.
+func (x *exchange) newsOf(agentID api.ID, leases []HeldLease, known map[api.ID]bool, answer *api.HeartbeatAnswer) (urgent bool, err error) {
+	view, _, err := x.server.reader.View(x.ctx, Stale, 0)
+	if err != nil {
+		return false, err
+	}
+	defer view.Close()
+	if answer.Draining, err = drainingIn(view, agentID); err != nil {
+		return false, err
+	}
+	for _, l := range leases {
+		run, err := view.FlowRun(l.FlowRunID)
+		if err != nil {
+			return false, err
+		}
+		if run == nil || run.Lease == nil || run.Lease.TokenIndex != l.Token.Index || run.Lease.TokenOrdinal != l.Token.Ordinal {
+			continue
+		}
+		// The leader's own look may be a moment older than this one.
+		if run.GetState().GetName() == orchestration.NameCancelling && !slices.Contains(answer.Cancelling, l.FlowRunID) {
+			answer.Cancelling = append(answer.Cancelling, l.FlowRunID)
+		}
+	}
+	for _, id := range answer.Cancelling {
+		urgent = urgent || !known[id]
+	}
+	for _, l := range answer.Lost {
+		run, err := view.FlowRun(l.FlowRunID)
+		if err != nil {
+			return false, err
+		}
+		state := run.GetState()
+		byItself := terminal(state.GetType()) && state.GetType() != row.StateType_CANCELLED && state.GetName() != orchestration.NameCrashed
+		urgent = urgent || !byItself && !known[l.FlowRunID]
+	}
+	return urgent, nil
+}
+
+// draining reports whether an agent is to claim nothing.
+func (x *exchange) draining(agentID api.ID) (bool, error) {
+	view, _, err := x.server.reader.View(x.ctx, Stale, 0)
+	if err != nil {
+		return false, err
+	}
+	defer view.Close()
+	return drainingIn(view, agentID)
+}
+
+func drainingIn(view *state.View, agentID api.ID) (bool, error) {
+	if agentID.IsNil() {
+		return false, nil
+	}
+	agent, err := view.Agent(agentID)
+	return agent.GetDraining() != 0, err
 }
 
 type cancelRequest struct{ message string }

@@ -57,6 +57,8 @@ type Demand struct {
 type Granted struct {
 	Grants  []*row.Grant
 	Missing []api.ID // queues that do not exist any more
+	// Draining says that nothing is granted to the agent until it is called back.
+	Draining bool
 	// Index is where the grants can be read.
 	Index uint64
 }

@@ -95,6 +95,7 @@ type Server struct {
 	schemas   parameters.Checker
 	used      tokenUses
 
+	news     *news
 	logger   *slog.Logger
 	registry *prometheus.Registry
 	version  string
@@ -135,7 +136,7 @@ func New(c Config) (*Server, error) {
 		proposer: c.Proposer, reader: c.Reader, claims: c.Claims, events: c.Events, health: c.Health, secrets: c.Secrets, cluster: c.Cluster, snapshots: c.Snapshots,
 		logger: c.Logger, registry: c.Registry, version: c.Version, settings: c.Settings, tls: c.TLS, now: c.Now,
 		leaseTTL: c.LeaseTTL, logQuota: c.LogQuota, strictHold: c.StrictHold, streamPing: c.StreamPing,
-		ids: newRequestIDs(), failed: make(chan error, 1), served: make(chan struct{}),
+		ids: newRequestIDs(), news: newNews(c.Events), failed: make(chan error, 1), served: make(chan struct{}),
 	}
 	s.drain, s.endDrain = context.WithCancel(context.Background())
 	s.stop, s.endStop = context.WithCancel(context.Background())
@@ -221,6 +222,7 @@ func (s *Server) Stop(ctx context.Context) error {
 			s.stopErr = errors.Join(fmt.Errorf("wait for HTTP requests to end: %w", err), s.http.Close())
 		}
 		<-s.served
+		s.news.stop()
 	})
 	return s.stopErr
 }

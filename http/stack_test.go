@@ -133,6 +133,7 @@ type grantingClaims struct {
 	presence Presence
 	lost     []LostLease
 	waits    chan struct{} // receives when a claim begins to wait
+	beats    chan struct{} // receives with each renewal
 }
 
 func (c *grantingClaims) Claim(ctx context.Context, d Demand) (Granted, error) {
@@ -174,6 +175,10 @@ func (c *grantingClaims) Claim(ctx context.Context, d Demand) (Granted, error) {
 }
 
 func (c *grantingClaims) Renew(_ context.Context, _ api.ID, leases []HeldLease) (Renewed, error) {
+	select {
+	case c.beats <- struct{}{}:
+	default:
+	}
 	out := Renewed{Lost: c.lost}
 	for _, l := range leases {
 		if l.Token == (Token{}) {
@@ -210,7 +215,7 @@ func newStack(t testing.TB, at place, change ...func(*Config)) *stack {
 	node, stopNodes := startNodes(ctx, t, at)
 	s := &stack{t: t, node: node, fault: &faults{}, secrets: newTestSecrets(t), health: &switchedHealth{checks: []Check{{Name: "leader", OK: true}}}}
 	proposer, reader := testProposer{node.node, s.fault}, testReader{node.node, node.machine}
-	s.claims = &grantingClaims{proposer: proposer, reader: reader, waits: make(chan struct{}, 10)}
+	s.claims = &grantingClaims{proposer: proposer, reader: reader, waits: make(chan struct{}, 10), beats: make(chan struct{}, 10)}
 	config := Config{
 		Proposer: proposer, Reader: reader, Claims: s.claims, Events: node.machine.Events(), Health: s.health, Secrets: s.secrets, Logger: testLogger(),
 		Registry: prometheus.NewRegistry(), Version: "1.2.3", StrictHold: 50 * time.Millisecond,

@@ -29,6 +29,8 @@ type Demand struct {
 type Granted struct {
 	Grants  []*row.Grant
 	Missing []api.ID // queues that do not exist
+	// Draining says that nothing is granted to the agent until it is called back.
+	Draining bool
 	// Index is where the grants can be read.
 	Index uint64
 }
@@ -43,8 +45,8 @@ type demand struct {
 	answer  Granted
 	err     error
 	flying  bool // in a proposal under way
-	// orphaned says that the agent was deleted while flying.
-	orphaned bool
+	// orphaned says that the agent was deleted while flying, drained that it was told to claim nothing.
+	orphaned, drained bool
 }
 
 type pick struct {

@@ -168,6 +168,9 @@ func (d *dispatcher) enlist(wanted Demand) (*demand, Granted, error) {
 	if claim != nil {
 		return nil, Granted{Grants: claim.Grants, Index: fresh.Index()}, nil
 	}
+	if agent.Draining != 0 {
+		return nil, Granted{Draining: true, Index: fresh.Index()}, nil
+	}
 	dm := &demand{Demand: wanted, places: map[*readyQueue]*list.Element{}, callers: 1, done: make(chan struct{})}
 	dm.Limit = min(max(1, wanted.Limit), claimPicks)
 	dm.answer.Index = fresh.Index()
@@ -297,6 +300,27 @@ func (d *dispatcher) agentDeleted(agentID api.ID, index uint64) {
 			delete(d.demands, id)
 			d.unlist(dm)
 			dm.finish(nil, 0, ErrUnknownAgent)
+		}
+	}
+}
+
+// agentDraining answers what an agent waits for that shall claim nothing. A demand made after the index knows it already.
+func (d *dispatcher) agentDraining(agentID api.ID, index uint64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, q := range d.queues {
+		delete(q.agents, agentID)
+	}
+	for id, dm := range d.demands {
+		switch {
+		case dm.AgentID != agentID || dm.answer.Index >= index:
+		case dm.flying:
+			dm.drained = true
+		default:
+			delete(d.demands, id)
+			d.unlist(dm)
+			dm.answer.Draining = true
+			dm.finish(nil, dm.answer.Index, nil)
 		}
 	}
 }
@@ -677,6 +701,10 @@ func (d *dispatcher) settle(wishes []*demand, grants []*row.Grant, index uint64,
 		case len(got) == 0 && dm.orphaned:
 			delete(d.demands, dm.ClaimID)
 			dm.finish(nil, 0, ErrUnknownAgent)
+		case len(got) == 0 && dm.drained:
+			delete(d.demands, dm.ClaimID)
+			dm.answer.Draining = true
+			dm.finish(nil, index, nil)
 		case len(got) > 0 || dm.callers <= 0 || len(dm.places) == 0:
 			delete(d.demands, dm.ClaimID)
 			dm.finish(got, index, nil)

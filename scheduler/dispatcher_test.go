@@ -69,6 +69,39 @@ func TestClaims(t *testing.T) {
 			two.want(t)
 			two.want(t, r.submit(d, 0))
 		},
+		"an agent that is drained while its claim waits is told, and granted nothing until it is called back": func(t *testing.T, r *rig) {
+			d, q, a, other := r.deployment(nil), r.queue(nil), r.agent(), r.agent()
+			claim := r.claim(Demand{AgentID: a, Queues: []api.ID{q}, Wait: wait})
+			claim.want(t)
+			r.drain(a, true)
+			claim.isToldToDrain(t)
+			run := r.submit(d, 0)
+			r.claim(Demand{AgentID: a, Queues: []api.ID{q}, Wait: wait}).isToldToDrain(t)
+			r.services.Stop()
+			r.start() // the next leader knows
+			r.claim(Demand{AgentID: a, Queues: []api.ID{q}, Wait: wait}).isToldToDrain(t)
+			r.claim(Demand{AgentID: other, Queues: []api.ID{q}, Wait: wait}).want(t, run)
+			r.drain(a, false)
+			next := r.claim(Demand{AgentID: a, Queues: []api.ID{q}, Wait: wait})
+			next.want(t)
+			next.want(t, r.submit(d, 0))
+		},
+		"an agent that is drained while its grants are decided gets none": func(t *testing.T, r *rig) {
+			d, q, a := r.deployment(nil), r.queue(nil), r.agent()
+			claim := r.claim(Demand{AgentID: a, Queues: []api.ID{q}, Wait: wait})
+			r.interpose(func(e *command.Envelope, apply func()) {
+				if e.GetClaimRuns() != nil {
+					r.interpose(nil)
+					r.drain(a, true)
+				}
+				apply()
+			})
+			run := r.submit(d, 0)
+			claim.isToldToDrain(t)
+			if got := r.flowRun(run).State.Type; got != row.StateType_SCHEDULED {
+				t.Errorf("the run is %v", got)
+			}
+		},
 		"a paused queue hands out nothing until it is resumed": func(t *testing.T, r *rig) {
 			d, a := r.deployment(nil), r.agent()
 			q := r.queue(func(c *command.CreateWorkQueue) { c.IsPaused = true })

@@ -136,12 +136,15 @@ func (l *leases) put(r *row.FlowRun, extra time.Duration) *lease {
 	return held
 }
 
-// registered follows that an agent said who it is.
-func (l *leases) registered(agentID api.ID) {
+// changed follows that an agent said who it is, which is a sign of life, or that something about a known one was changed, which
+// is not.
+func (l *leases) changed(agentID api.ID) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	now := l.core.clock.Now()
-	l.agents[agentID] = presence{seen: now, since: now}
+	if _, known := l.agents[agentID]; !known {
+		now := l.core.clock.Now()
+		l.agents[agentID] = presence{seen: now, since: now}
+	}
 }
 
 // seen counts as a sign of life of an agent. It reports whether the agent is known to be registered: nothing is remembered

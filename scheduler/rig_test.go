@@ -255,6 +255,11 @@ func (r *rig) deleteAgent(id api.ID) {
 	r.do(&command.Envelope{Command: &command.Envelope_DeleteAgent{DeleteAgent: &command.Delete{Id: id[:]}}})
 }
 
+func (r *rig) drain(id api.ID, draining bool) {
+	r.t.Helper()
+	r.do(&command.Envelope{Command: &command.Envelope_DrainAgent{DrainAgent: &command.DrainAgent{Id: id[:], Draining: draining}}})
+}
+
 // randomly is a source of faults: of eight proposals one is refused and one ends in doubt.
 func randomly(seed, n uint64) func(*command.Envelope) fault {
 	random := rand.New(rand.NewPCG(seed, n+1000))
@@ -467,6 +472,22 @@ func (p *pending) want(t *testing.T, ids ...api.ID) {
 	got, answered := p.granted(t)
 	if answered != (len(ids) > 0) || fmt.Sprint(got) != fmt.Sprint(ids) {
 		t.Fatalf("claim answered %v with %v, want %v", answered, got, ids)
+	}
+}
+
+// isToldToDrain checks that a claim was answered, with nothing but that.
+func (p *pending) isToldToDrain(t *testing.T) {
+	t.Helper()
+	synctest.Wait()
+	select {
+	case g := <-p.answer:
+		if len(g.Grants) > 0 || !g.Draining {
+			t.Fatalf("the claim was answered with %v", g)
+		}
+	case err := <-p.err:
+		t.Fatal(err)
+	default:
+		t.Fatal("the claim still waits")
 	}
 }
 

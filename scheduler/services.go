@@ -295,7 +295,10 @@ func (n *session) follow(ctx context.Context) error {
 				n.leases.forget(id16(e.Agent.Id))
 				n.dispatcher.agentDeleted(id16(e.Agent.Id), e.Cursor.Index)
 			} else {
-				n.leases.registered(id16(e.Agent.Id))
+				n.leases.changed(id16(e.Agent.Id))
+				if e.Agent.Draining != 0 {
+					n.dispatcher.agentDraining(id16(e.Agent.Id), e.Cursor.Index)
+				}
 			}
 		}
 	}

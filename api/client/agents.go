@@ -22,6 +22,16 @@ func (c *Client) DeleteAgent(ctx context.Context, id api.ID) error {
 	return c.send(ctx, call{method: http.MethodDelete, path: "/agents/" + id.String()})
 }
 
+// DrainAgent has an agent claim nothing more; what it executes goes on.
+func (c *Client) DrainAgent(ctx context.Context, id api.ID) (*api.Agent, error) {
+	return post[api.Agent](ctx, c, call{path: "/agents/" + id.String() + "/drain", harmless: true})
+}
+
+// UndrainAgent lets a drained agent claim again.
+func (c *Client) UndrainAgent(ctx context.Context, id api.ID) (*api.Agent, error) {
+	return post[api.Agent](ctx, c, call{path: "/agents/" + id.String() + "/undrain", harmless: true})
+}
+
 // Claim waits up to WaitSeconds for runs of the queues and returns them with their leases. Repeating a ClaimID returns the
 // same grants, so claims are repeated on any failure that may pass.
 func (c *Client) Claim(ctx context.Context, agent api.ID, claim api.Claim) (*api.Claimed, error) {
@@ -33,7 +43,7 @@ func (c *Client) Claim(ctx context.Context, agent api.ID, claim api.Claim) (*api
 // Heartbeat renews the leases of an agent.
 func (c *Client) Heartbeat(ctx context.Context, agent api.ID, beat api.Heartbeat) (*api.HeartbeatAnswer, error) {
 	return post[api.HeartbeatAnswer](ctx, c, call{
-		path: "/agents/" + agent.String() + "/heartbeat", body: beat, harmless: true, reads: true,
+		path: "/agents/" + agent.String() + "/heartbeat", body: beat, harmless: true, reads: true, wait: beat.WaitSeconds.Std(),
 	})
 }
 
@@ -45,6 +55,6 @@ func (c *Client) LeaseFlowRun(ctx context.Context, run api.ID, owner string) (*a
 // RenewLeases renews leases taken with LeaseFlowRun.
 func (c *Client) RenewLeases(ctx context.Context, beat api.Heartbeat) (*api.HeartbeatAnswer, error) {
 	return post[api.HeartbeatAnswer](ctx, c, call{
-		method: http.MethodPost, path: "/leases/renew", body: beat, harmless: true, reads: true,
+		method: http.MethodPost, path: "/leases/renew", body: beat, harmless: true, reads: true, wait: beat.WaitSeconds.Std(),
 	})
 }

@@ -41,12 +41,7 @@ func agentList(agents []api.Agent, now time.Time) list[api.Agent] {
 		columns: []column[api.Agent]{
 			{header: "ID", right: true, sgr: sgrCyan, cell: func(g api.Agent, _ bool) string { return g.ID.String() }},
 			{header: "Name", fold: true, sgr: sgrGreen, cell: func(g api.Agent, _ bool) string { return g.Name }},
-			{header: "State", cell: func(g api.Agent, _ bool) string {
-				if g.Live {
-					return "live"
-				}
-				return "silent"
-			}},
+			{header: "State", cell: func(g api.Agent, _ bool) string { return agentState(&g) }},
 			{header: "Last Seen", sgr: sgrYellow, cell: func(g api.Agent, people bool) string {
 				switch {
 				case g.LastSeen == nil:
@@ -64,6 +59,19 @@ func agentList(agents []api.Agent, now time.Time) list[api.Agent] {
 		id:    func(g api.Agent) string { return g.ID.String() },
 		name:  func(g api.Agent) string { return g.Name },
 	}
+}
+
+// agentState says in one word what is to be expected of an agent.
+func agentState(g *api.Agent) string {
+	switch {
+	case g.Draining && len(g.FlowRuns) > 0:
+		return "draining"
+	case g.Draining:
+		return "drained"
+	case g.Live:
+		return "live"
+	}
+	return "silent"
 }
 
 // findAgent returns the agent of a name, id or unique prefix of an id.
@@ -110,6 +118,101 @@ func newAgentInspect(a *app) *cobra.Command {
 		ValidArgsFunction: completeNames(a, agentNames),
 		RunE: onAgent(a, func(_ context.Context, _ *client.Client, g *api.Agent) error {
 			return a.printObject(g, g.ID.String(), g.Name)
+		}),
+	}
+}
+
+func newAgentDrain(a *app) *cobra.Command {
+	var wait bool
+	var timeout time.Duration
+	command := &cobra.Command{
+		Use:   "drain AGENT",
+		Short: "Have an agent claim nothing more and finish what it executes",
+		Long: `Have an agent claim no more flow runs and finish those it executes. It goes on living, drained, also when the server is restarted,
+until it is called back with undrain, or stopped. --wait returns when it executes nothing any more: then its machine can be
+worked on.`,
+		Example:           "  sluice agent drain worker-1\n  sluice agent drain worker-1 --wait --timeout 10m\n  sluice agent undrain worker-1",
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: completeNames(a, agentNames),
+		RunE: onAgent(a, func(ctx context.Context, c *client.Client, g *api.Agent) error {
+			g, err := c.DrainAgent(ctx, g.ID)
+			if err != nil {
+				return fmt.Errorf("drain the agent: %w", err)
+			}
+			if wait && len(g.FlowRuns) > 0 {
+				a.note("Agent %s claims nothing more; waiting for %s to end", short(g.Name, g.ID), flowRuns(len(g.FlowRuns)))
+				if g, err = a.awaitDrained(ctx, c, g, timeout); err != nil {
+					return err
+				}
+			}
+			if n := len(g.FlowRuns); n > 0 {
+				return a.printDone(g, g.ID.String(), g.Name, fmt.Sprintf("Draining agent %s: it claims nothing more, and finishes %s", short(g.Name, g.ID), flowRuns(n)))
+			}
+			return a.printDone(g, g.ID.String(), g.Name, fmt.Sprintf("Drained agent %s: it executes nothing and claims nothing", short(g.Name, g.ID)))
+		}),
+	}
+	command.Flags().BoolVarP(&wait, "wait", "w", false, "return when the agent executes nothing any more")
+	command.Flags().DurationVar(&timeout, "timeout", 0, "how long to wait at most; 0 is as long as it takes (exit code 124 when the time is over)")
+	return command
+}
+
+// awaitDrained returns when an agent executes nothing any more, or is gone.
+func (a *app) awaitDrained(ctx context.Context, c *client.Client, g *api.Agent, timeout time.Duration) (*api.Agent, error) {
+	var over <-chan time.Time
+	if timeout > 0 {
+		over = time.After(timeout)
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-over:
+			return nil, &failure{code: exitTimeout, hint: "sluice agent drain " + g.ID.String() + " --wait",
+				err: fmt.Errorf("agent '%s' still executes %s after %s", g.Name, flowRuns(len(g.FlowRuns)), timeout)}
+		case <-time.After(drainPoll): // runs of an agent have no event of their own
+		}
+		agents, err := c.FilterAgents(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("look what the agent executes: %w", err)
+		}
+		gone := *g
+		gone.FlowRuns = nil
+		found := &gone
+		for i := range agents {
+			if agents[i].ID == g.ID {
+				found = &agents[i]
+			}
+		}
+		if g = found; len(g.FlowRuns) == 0 {
+			return g, nil
+		}
+	}
+}
+
+// drainPoll is how often a command that waits looks what an agent executes.
+const drainPoll = time.Second
+
+func flowRuns(n int) string {
+	if n == 1 {
+		return "1 flow run"
+	}
+	return strconv.Itoa(n) + " flow runs"
+}
+
+func newAgentUndrain(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:               "undrain AGENT",
+		Short:             "Let a drained agent claim flow runs again",
+		Long:              "Let an agent that was drained claim flow runs again.",
+		Example:           "  sluice agent undrain worker-1",
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: completeNames(a, agentNames),
+		RunE: onAgent(a, func(ctx context.Context, c *client.Client, g *api.Agent) error {
+			g, err := c.UndrainAgent(ctx, g.ID)
+			if err != nil {
+				return fmt.Errorf("call the agent back: %w", err)
+			}
+			return a.printDone(g, g.ID.String(), g.Name, fmt.Sprintf("Agent %s claims flow runs again", short(g.Name, g.ID)))
 		}),
 	}
 }

@@ -35,6 +35,8 @@ var forPrograms = map[string]string{
 var commandsOf = map[string]string{
 	"deleteAgent":                 "agent forget",
 	"filterAgents":                "agent ls",
+	"drainAgent":                  "agent drain",
+	"undrainAgent":                "agent undrain",
 	"agentHeartbeat":              "agent start",
 	"claimRuns":                   "agent start",
 	"registerAgent":               "agent start",

@@ -301,7 +301,7 @@ and become Crashed. A second signal stops them at once.`,
 	flags.DurationVar(&options.Drain, "drain-timeout", 30*time.Second, "how long an agent that was told to stop waits for its runs")
 	bindSetting(flags, "drain-timeout")
 	return group("agent", "Run and list agents", "Run agents, which claim flow runs from work queues and execute them, and see who does.",
-		"  sluice agent start tutorial_queue\n  sluice agent ls", start, newAgentList(a), newAgentInspect(a), newAgentForget(a), newSuperviseCommand(a))
+		"  sluice agent start tutorial_queue\n  sluice agent ls", start, newAgentList(a), newAgentInspect(a), newAgentDrain(a), newAgentUndrain(a), newAgentForget(a), newSuperviseCommand(a))
 }
 
 // newSuperviseCommand is what an agent starts beside itself, so that its flow processes end when it does.

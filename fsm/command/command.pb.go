@@ -68,7 +68,7 @@ func (x Prune_What) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Prune_What.Descriptor instead.
 func (Prune_What) EnumDescriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{49, 0}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{50, 0}
 }
 
 type Prune_Reason int32
@@ -117,7 +117,7 @@ func (x Prune_Reason) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Prune_Reason.Descriptor instead.
 func (Prune_Reason) EnumDescriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{49, 1}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{50, 1}
 }
 
 type Result_Code int32
@@ -190,7 +190,7 @@ func (x Result_Code) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Result_Code.Descriptor instead.
 func (Result_Code) EnumDescriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{57, 0}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{58, 0}
 }
 
 type StateResult_Status int32
@@ -242,7 +242,7 @@ func (x StateResult_Status) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use StateResult_Status.Descriptor instead.
 func (StateResult_Status) EnumDescriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{59, 0}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{60, 0}
 }
 
 // Envelope is one command with what every command carries. Session, sequence and the leader's time stamp stand in the
@@ -326,6 +326,7 @@ type Envelope struct {
 	//	*Envelope_TestWebhook
 	//	*Envelope_Redeliver
 	//	*Envelope_SettleDeliveries
+	//	*Envelope_DrainAgent
 	Command isEnvelope_Command `protobuf_oneof:"command"`
 	// What the record of this write says beside actor, time and outcome; absent: the write leaves none.
 	Audit         *Audit `protobuf:"bytes,129,opt,name=audit,proto3" json:"audit,omitempty"`
@@ -1033,6 +1034,15 @@ func (x *Envelope) GetSettleDeliveries() *SettleDeliveries {
 	return nil
 }
 
+func (x *Envelope) GetDrainAgent() *DrainAgent {
+	if x != nil {
+		if x, ok := x.Command.(*Envelope_DrainAgent); ok {
+			return x.DrainAgent
+		}
+	}
+	return nil
+}
+
 func (x *Envelope) GetAudit() *Audit {
 	if x != nil {
 		return x.Audit
@@ -1320,6 +1330,10 @@ type Envelope_SettleDeliveries struct {
 	SettleDeliveries *SettleDeliveries `protobuf:"bytes,169,opt,name=settle_deliveries,json=settleDeliveries,proto3,oneof"`
 }
 
+type Envelope_DrainAgent struct {
+	DrainAgent *DrainAgent `protobuf:"bytes,180,opt,name=drain_agent,json=drainAgent,proto3,oneof"`
+}
+
 func (*Envelope_LeaderEpoch) isEnvelope_Command() {}
 
 func (*Envelope_BuildIndex) isEnvelope_Command() {}
@@ -1457,6 +1471,8 @@ func (*Envelope_TestWebhook) isEnvelope_Command() {}
 func (*Envelope_Redeliver) isEnvelope_Command() {}
 
 func (*Envelope_SettleDeliveries) isEnvelope_Command() {}
+
+func (*Envelope_DrainAgent) isEnvelope_Command() {}
 
 // Audit is what a request tells of itself.
 type Audit struct {
@@ -3874,6 +3890,59 @@ func (x *RegisterAgent) GetWorkQueueIds() [][]byte {
 	return nil
 }
 
+// DrainAgent has an agent claim nothing until it is called back.
+type DrainAgent struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Draining      bool                   `protobuf:"varint,2,opt,name=draining,proto3" json:"draining,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DrainAgent) Reset() {
+	*x = DrainAgent{}
+	mi := &file_fsm_command_command_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DrainAgent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DrainAgent) ProtoMessage() {}
+
+func (x *DrainAgent) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_command_command_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DrainAgent.ProtoReflect.Descriptor instead.
+func (*DrainAgent) Descriptor() ([]byte, []int) {
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *DrainAgent) GetId() []byte {
+	if x != nil {
+		return x.Id
+	}
+	return nil
+}
+
+func (x *DrainAgent) GetDraining() bool {
+	if x != nil {
+		return x.Draining
+	}
+	return false
+}
+
 // ClaimRuns gives due runs to agents, Scheduled → Pending with leases. A wish that does not hold any more (run taken, not due,
 // queue paused or full) is left out of the answer; the others are granted.
 type ClaimRuns struct {
@@ -3886,7 +3955,7 @@ type ClaimRuns struct {
 
 func (x *ClaimRuns) Reset() {
 	*x = ClaimRuns{}
-	mi := &file_fsm_command_command_proto_msgTypes[29]
+	mi := &file_fsm_command_command_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3898,7 +3967,7 @@ func (x *ClaimRuns) String() string {
 func (*ClaimRuns) ProtoMessage() {}
 
 func (x *ClaimRuns) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[29]
+	mi := &file_fsm_command_command_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3911,7 +3980,7 @@ func (x *ClaimRuns) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClaimRuns.ProtoReflect.Descriptor instead.
 func (*ClaimRuns) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{29}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ClaimRuns) GetTtl() int64 {
@@ -3937,7 +4006,7 @@ type ExpireLeases struct {
 
 func (x *ExpireLeases) Reset() {
 	*x = ExpireLeases{}
-	mi := &file_fsm_command_command_proto_msgTypes[30]
+	mi := &file_fsm_command_command_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3949,7 +4018,7 @@ func (x *ExpireLeases) String() string {
 func (*ExpireLeases) ProtoMessage() {}
 
 func (x *ExpireLeases) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[30]
+	mi := &file_fsm_command_command_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3962,7 +4031,7 @@ func (x *ExpireLeases) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExpireLeases.ProtoReflect.Descriptor instead.
 func (*ExpireLeases) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{30}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ExpireLeases) GetExpired() []*ExpireLeases_Expired {
@@ -3983,7 +4052,7 @@ type MarkLate struct {
 
 func (x *MarkLate) Reset() {
 	*x = MarkLate{}
-	mi := &file_fsm_command_command_proto_msgTypes[31]
+	mi := &file_fsm_command_command_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3995,7 +4064,7 @@ func (x *MarkLate) String() string {
 func (*MarkLate) ProtoMessage() {}
 
 func (x *MarkLate) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[31]
+	mi := &file_fsm_command_command_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4008,7 +4077,7 @@ func (x *MarkLate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MarkLate.ProtoReflect.Descriptor instead.
 func (*MarkLate) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{31}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *MarkLate) GetFlowRunIds() [][]byte {
@@ -4036,7 +4105,7 @@ type PurgeClaims struct {
 
 func (x *PurgeClaims) Reset() {
 	*x = PurgeClaims{}
-	mi := &file_fsm_command_command_proto_msgTypes[32]
+	mi := &file_fsm_command_command_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4048,7 +4117,7 @@ func (x *PurgeClaims) String() string {
 func (*PurgeClaims) ProtoMessage() {}
 
 func (x *PurgeClaims) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[32]
+	mi := &file_fsm_command_command_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4061,7 +4130,7 @@ func (x *PurgeClaims) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PurgeClaims.ProtoReflect.Descriptor instead.
 func (*PurgeClaims) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{32}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *PurgeClaims) GetBefore() int64 {
@@ -4092,7 +4161,7 @@ type CreateBlockSpec struct {
 
 func (x *CreateBlockSpec) Reset() {
 	*x = CreateBlockSpec{}
-	mi := &file_fsm_command_command_proto_msgTypes[33]
+	mi := &file_fsm_command_command_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4104,7 +4173,7 @@ func (x *CreateBlockSpec) String() string {
 func (*CreateBlockSpec) ProtoMessage() {}
 
 func (x *CreateBlockSpec) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[33]
+	mi := &file_fsm_command_command_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4117,7 +4186,7 @@ func (x *CreateBlockSpec) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateBlockSpec.ProtoReflect.Descriptor instead.
 func (*CreateBlockSpec) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{33}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *CreateBlockSpec) GetId() []byte {
@@ -4176,7 +4245,7 @@ type CreateBlock struct {
 
 func (x *CreateBlock) Reset() {
 	*x = CreateBlock{}
-	mi := &file_fsm_command_command_proto_msgTypes[34]
+	mi := &file_fsm_command_command_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4188,7 +4257,7 @@ func (x *CreateBlock) String() string {
 func (*CreateBlock) ProtoMessage() {}
 
 func (x *CreateBlock) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[34]
+	mi := &file_fsm_command_command_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4201,7 +4270,7 @@ func (x *CreateBlock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateBlock.ProtoReflect.Descriptor instead.
 func (*CreateBlock) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{34}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *CreateBlock) GetId() []byte {
@@ -4255,7 +4324,7 @@ type UpdateBlock struct {
 
 func (x *UpdateBlock) Reset() {
 	*x = UpdateBlock{}
-	mi := &file_fsm_command_command_proto_msgTypes[35]
+	mi := &file_fsm_command_command_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4267,7 +4336,7 @@ func (x *UpdateBlock) String() string {
 func (*UpdateBlock) ProtoMessage() {}
 
 func (x *UpdateBlock) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[35]
+	mi := &file_fsm_command_command_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4280,7 +4349,7 @@ func (x *UpdateBlock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateBlock.ProtoReflect.Descriptor instead.
 func (*UpdateBlock) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{35}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *UpdateBlock) GetId() []byte {
@@ -4344,7 +4413,7 @@ type ResealSecrets struct {
 
 func (x *ResealSecrets) Reset() {
 	*x = ResealSecrets{}
-	mi := &file_fsm_command_command_proto_msgTypes[36]
+	mi := &file_fsm_command_command_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4356,7 +4425,7 @@ func (x *ResealSecrets) String() string {
 func (*ResealSecrets) ProtoMessage() {}
 
 func (x *ResealSecrets) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[36]
+	mi := &file_fsm_command_command_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4369,7 +4438,7 @@ func (x *ResealSecrets) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResealSecrets.ProtoReflect.Descriptor instead.
 func (*ResealSecrets) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{36}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ResealSecrets) GetBlocks() []*ResealSecrets_One {
@@ -4396,7 +4465,7 @@ type SetDefaultStorage struct {
 
 func (x *SetDefaultStorage) Reset() {
 	*x = SetDefaultStorage{}
-	mi := &file_fsm_command_command_proto_msgTypes[37]
+	mi := &file_fsm_command_command_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4408,7 +4477,7 @@ func (x *SetDefaultStorage) String() string {
 func (*SetDefaultStorage) ProtoMessage() {}
 
 func (x *SetDefaultStorage) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[37]
+	mi := &file_fsm_command_command_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4421,7 +4490,7 @@ func (x *SetDefaultStorage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetDefaultStorage.ProtoReflect.Descriptor instead.
 func (*SetDefaultStorage) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{37}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *SetDefaultStorage) GetBlockId() []byte {
@@ -4442,7 +4511,7 @@ type PutConcurrencyLimit struct {
 
 func (x *PutConcurrencyLimit) Reset() {
 	*x = PutConcurrencyLimit{}
-	mi := &file_fsm_command_command_proto_msgTypes[38]
+	mi := &file_fsm_command_command_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4454,7 +4523,7 @@ func (x *PutConcurrencyLimit) String() string {
 func (*PutConcurrencyLimit) ProtoMessage() {}
 
 func (x *PutConcurrencyLimit) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[38]
+	mi := &file_fsm_command_command_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4467,7 +4536,7 @@ func (x *PutConcurrencyLimit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutConcurrencyLimit.ProtoReflect.Descriptor instead.
 func (*PutConcurrencyLimit) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{38}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *PutConcurrencyLimit) GetId() []byte {
@@ -4504,7 +4573,7 @@ type WriteLogs struct {
 
 func (x *WriteLogs) Reset() {
 	*x = WriteLogs{}
-	mi := &file_fsm_command_command_proto_msgTypes[39]
+	mi := &file_fsm_command_command_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4516,7 +4585,7 @@ func (x *WriteLogs) String() string {
 func (*WriteLogs) ProtoMessage() {}
 
 func (x *WriteLogs) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[39]
+	mi := &file_fsm_command_command_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4529,7 +4598,7 @@ func (x *WriteLogs) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WriteLogs.ProtoReflect.Descriptor instead.
 func (*WriteLogs) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{39}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *WriteLogs) GetRuns() []*WriteLogs_Run {
@@ -4574,7 +4643,7 @@ type PutBlobChunk struct {
 
 func (x *PutBlobChunk) Reset() {
 	*x = PutBlobChunk{}
-	mi := &file_fsm_command_command_proto_msgTypes[40]
+	mi := &file_fsm_command_command_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4586,7 +4655,7 @@ func (x *PutBlobChunk) String() string {
 func (*PutBlobChunk) ProtoMessage() {}
 
 func (x *PutBlobChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[40]
+	mi := &file_fsm_command_command_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4599,7 +4668,7 @@ func (x *PutBlobChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutBlobChunk.ProtoReflect.Descriptor instead.
 func (*PutBlobChunk) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{40}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *PutBlobChunk) GetKey() string {
@@ -4646,7 +4715,7 @@ type DeleteBlob struct {
 
 func (x *DeleteBlob) Reset() {
 	*x = DeleteBlob{}
-	mi := &file_fsm_command_command_proto_msgTypes[41]
+	mi := &file_fsm_command_command_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4658,7 +4727,7 @@ func (x *DeleteBlob) String() string {
 func (*DeleteBlob) ProtoMessage() {}
 
 func (x *DeleteBlob) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[41]
+	mi := &file_fsm_command_command_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4671,7 +4740,7 @@ func (x *DeleteBlob) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteBlob.ProtoReflect.Descriptor instead.
 func (*DeleteBlob) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{41}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *DeleteBlob) GetKey() string {
@@ -4693,7 +4762,7 @@ type RetryFlowRun struct {
 
 func (x *RetryFlowRun) Reset() {
 	*x = RetryFlowRun{}
-	mi := &file_fsm_command_command_proto_msgTypes[42]
+	mi := &file_fsm_command_command_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4705,7 +4774,7 @@ func (x *RetryFlowRun) String() string {
 func (*RetryFlowRun) ProtoMessage() {}
 
 func (x *RetryFlowRun) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[42]
+	mi := &file_fsm_command_command_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4718,7 +4787,7 @@ func (x *RetryFlowRun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryFlowRun.ProtoReflect.Descriptor instead.
 func (*RetryFlowRun) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{42}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *RetryFlowRun) GetId() []byte {
@@ -4758,7 +4827,7 @@ type RerunFlowRun struct {
 
 func (x *RerunFlowRun) Reset() {
 	*x = RerunFlowRun{}
-	mi := &file_fsm_command_command_proto_msgTypes[43]
+	mi := &file_fsm_command_command_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4770,7 +4839,7 @@ func (x *RerunFlowRun) String() string {
 func (*RerunFlowRun) ProtoMessage() {}
 
 func (x *RerunFlowRun) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[43]
+	mi := &file_fsm_command_command_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4783,7 +4852,7 @@ func (x *RerunFlowRun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RerunFlowRun.ProtoReflect.Descriptor instead.
 func (*RerunFlowRun) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{43}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *RerunFlowRun) GetId() []byte {
@@ -4851,7 +4920,7 @@ type CreateJob struct {
 
 func (x *CreateJob) Reset() {
 	*x = CreateJob{}
-	mi := &file_fsm_command_command_proto_msgTypes[44]
+	mi := &file_fsm_command_command_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4863,7 +4932,7 @@ func (x *CreateJob) String() string {
 func (*CreateJob) ProtoMessage() {}
 
 func (x *CreateJob) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[44]
+	mi := &file_fsm_command_command_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4876,7 +4945,7 @@ func (x *CreateJob) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateJob.ProtoReflect.Descriptor instead.
 func (*CreateJob) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{44}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *CreateJob) GetId() []byte {
@@ -4952,7 +5021,7 @@ type AdvanceJob struct {
 
 func (x *AdvanceJob) Reset() {
 	*x = AdvanceJob{}
-	mi := &file_fsm_command_command_proto_msgTypes[45]
+	mi := &file_fsm_command_command_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4964,7 +5033,7 @@ func (x *AdvanceJob) String() string {
 func (*AdvanceJob) ProtoMessage() {}
 
 func (x *AdvanceJob) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[45]
+	mi := &file_fsm_command_command_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4977,7 +5046,7 @@ func (x *AdvanceJob) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdvanceJob.ProtoReflect.Descriptor instead.
 func (*AdvanceJob) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{45}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *AdvanceJob) GetId() []byte {
@@ -5038,7 +5107,7 @@ type CancelJob struct {
 
 func (x *CancelJob) Reset() {
 	*x = CancelJob{}
-	mi := &file_fsm_command_command_proto_msgTypes[46]
+	mi := &file_fsm_command_command_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5050,7 +5119,7 @@ func (x *CancelJob) String() string {
 func (*CancelJob) ProtoMessage() {}
 
 func (x *CancelJob) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[46]
+	mi := &file_fsm_command_command_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5063,7 +5132,7 @@ func (x *CancelJob) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelJob.ProtoReflect.Descriptor instead.
 func (*CancelJob) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{46}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *CancelJob) GetId() []byte {
@@ -5089,7 +5158,7 @@ type SetRetention struct {
 
 func (x *SetRetention) Reset() {
 	*x = SetRetention{}
-	mi := &file_fsm_command_command_proto_msgTypes[47]
+	mi := &file_fsm_command_command_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5101,7 +5170,7 @@ func (x *SetRetention) String() string {
 func (*SetRetention) ProtoMessage() {}
 
 func (x *SetRetention) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[47]
+	mi := &file_fsm_command_command_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5114,7 +5183,7 @@ func (x *SetRetention) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetRetention.ProtoReflect.Descriptor instead.
 func (*SetRetention) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{47}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *SetRetention) GetIfAbsent() bool {
@@ -5175,7 +5244,7 @@ type NoteRetentionTime struct {
 
 func (x *NoteRetentionTime) Reset() {
 	*x = NoteRetentionTime{}
-	mi := &file_fsm_command_command_proto_msgTypes[48]
+	mi := &file_fsm_command_command_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5187,7 +5256,7 @@ func (x *NoteRetentionTime) String() string {
 func (*NoteRetentionTime) ProtoMessage() {}
 
 func (x *NoteRetentionTime) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[48]
+	mi := &file_fsm_command_command_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5200,7 +5269,7 @@ func (x *NoteRetentionTime) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NoteRetentionTime.ProtoReflect.Descriptor instead.
 func (*NoteRetentionTime) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{48}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{49}
 }
 
 // Prune removes finished runs, or the logs of finished runs, of one deployment (empty: of none) that the rules no longer keep, the
@@ -5222,7 +5291,7 @@ type Prune struct {
 
 func (x *Prune) Reset() {
 	*x = Prune{}
-	mi := &file_fsm_command_command_proto_msgTypes[49]
+	mi := &file_fsm_command_command_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5234,7 +5303,7 @@ func (x *Prune) String() string {
 func (*Prune) ProtoMessage() {}
 
 func (x *Prune) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[49]
+	mi := &file_fsm_command_command_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5247,7 +5316,7 @@ func (x *Prune) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Prune.ProtoReflect.Descriptor instead.
 func (*Prune) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{49}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *Prune) GetDeploymentId() []byte {
@@ -5320,7 +5389,7 @@ type CreateWebhook struct {
 
 func (x *CreateWebhook) Reset() {
 	*x = CreateWebhook{}
-	mi := &file_fsm_command_command_proto_msgTypes[50]
+	mi := &file_fsm_command_command_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5332,7 +5401,7 @@ func (x *CreateWebhook) String() string {
 func (*CreateWebhook) ProtoMessage() {}
 
 func (x *CreateWebhook) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[50]
+	mi := &file_fsm_command_command_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5345,7 +5414,7 @@ func (x *CreateWebhook) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateWebhook.ProtoReflect.Descriptor instead.
 func (*CreateWebhook) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{50}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *CreateWebhook) GetId() []byte {
@@ -5404,7 +5473,7 @@ type UpdateWebhook struct {
 
 func (x *UpdateWebhook) Reset() {
 	*x = UpdateWebhook{}
-	mi := &file_fsm_command_command_proto_msgTypes[51]
+	mi := &file_fsm_command_command_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5416,7 +5485,7 @@ func (x *UpdateWebhook) String() string {
 func (*UpdateWebhook) ProtoMessage() {}
 
 func (x *UpdateWebhook) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[51]
+	mi := &file_fsm_command_command_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5429,7 +5498,7 @@ func (x *UpdateWebhook) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateWebhook.ProtoReflect.Descriptor instead.
 func (*UpdateWebhook) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{51}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *UpdateWebhook) GetId() []byte {
@@ -5485,7 +5554,7 @@ type TestWebhook struct {
 
 func (x *TestWebhook) Reset() {
 	*x = TestWebhook{}
-	mi := &file_fsm_command_command_proto_msgTypes[52]
+	mi := &file_fsm_command_command_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5497,7 +5566,7 @@ func (x *TestWebhook) String() string {
 func (*TestWebhook) ProtoMessage() {}
 
 func (x *TestWebhook) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[52]
+	mi := &file_fsm_command_command_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5510,7 +5579,7 @@ func (x *TestWebhook) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestWebhook.ProtoReflect.Descriptor instead.
 func (*TestWebhook) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{52}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *TestWebhook) GetId() []byte {
@@ -5538,7 +5607,7 @@ type Redeliver struct {
 
 func (x *Redeliver) Reset() {
 	*x = Redeliver{}
-	mi := &file_fsm_command_command_proto_msgTypes[53]
+	mi := &file_fsm_command_command_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5550,7 +5619,7 @@ func (x *Redeliver) String() string {
 func (*Redeliver) ProtoMessage() {}
 
 func (x *Redeliver) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[53]
+	mi := &file_fsm_command_command_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5563,7 +5632,7 @@ func (x *Redeliver) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Redeliver.ProtoReflect.Descriptor instead.
 func (*Redeliver) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{53}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *Redeliver) GetWebhookId() []byte {
@@ -5590,7 +5659,7 @@ type SettleDeliveries struct {
 
 func (x *SettleDeliveries) Reset() {
 	*x = SettleDeliveries{}
-	mi := &file_fsm_command_command_proto_msgTypes[54]
+	mi := &file_fsm_command_command_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5602,7 +5671,7 @@ func (x *SettleDeliveries) String() string {
 func (*SettleDeliveries) ProtoMessage() {}
 
 func (x *SettleDeliveries) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[54]
+	mi := &file_fsm_command_command_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5615,7 +5684,7 @@ func (x *SettleDeliveries) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SettleDeliveries.ProtoReflect.Descriptor instead.
 func (*SettleDeliveries) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{54}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *SettleDeliveries) GetOutcomes() []*SettleDeliveries_Outcome {
@@ -5636,7 +5705,7 @@ type PruneCache struct {
 
 func (x *PruneCache) Reset() {
 	*x = PruneCache{}
-	mi := &file_fsm_command_command_proto_msgTypes[55]
+	mi := &file_fsm_command_command_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5648,7 +5717,7 @@ func (x *PruneCache) String() string {
 func (*PruneCache) ProtoMessage() {}
 
 func (x *PruneCache) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[55]
+	mi := &file_fsm_command_command_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5661,7 +5730,7 @@ func (x *PruneCache) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PruneCache.ProtoReflect.Descriptor instead.
 func (*PruneCache) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{55}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *PruneCache) GetBefore() int64 {
@@ -5690,7 +5759,7 @@ type PutSavedSearch struct {
 
 func (x *PutSavedSearch) Reset() {
 	*x = PutSavedSearch{}
-	mi := &file_fsm_command_command_proto_msgTypes[56]
+	mi := &file_fsm_command_command_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5702,7 +5771,7 @@ func (x *PutSavedSearch) String() string {
 func (*PutSavedSearch) ProtoMessage() {}
 
 func (x *PutSavedSearch) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[56]
+	mi := &file_fsm_command_command_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5715,7 +5784,7 @@ func (x *PutSavedSearch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutSavedSearch.ProtoReflect.Descriptor instead.
 func (*PutSavedSearch) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{56}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *PutSavedSearch) GetId() []byte {
@@ -5757,7 +5826,7 @@ type Result struct {
 
 func (x *Result) Reset() {
 	*x = Result{}
-	mi := &file_fsm_command_command_proto_msgTypes[57]
+	mi := &file_fsm_command_command_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5769,7 +5838,7 @@ func (x *Result) String() string {
 func (*Result) ProtoMessage() {}
 
 func (x *Result) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[57]
+	mi := &file_fsm_command_command_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5782,7 +5851,7 @@ func (x *Result) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Result.ProtoReflect.Descriptor instead.
 func (*Result) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{57}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *Result) GetCode() Result_Code {
@@ -5862,7 +5931,7 @@ type Pruned struct {
 
 func (x *Pruned) Reset() {
 	*x = Pruned{}
-	mi := &file_fsm_command_command_proto_msgTypes[58]
+	mi := &file_fsm_command_command_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5874,7 +5943,7 @@ func (x *Pruned) String() string {
 func (*Pruned) ProtoMessage() {}
 
 func (x *Pruned) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[58]
+	mi := &file_fsm_command_command_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5887,7 +5956,7 @@ func (x *Pruned) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pruned.ProtoReflect.Descriptor instead.
 func (*Pruned) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{58}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *Pruned) GetRemoved() []*Pruned_Removed {
@@ -5938,7 +6007,7 @@ type StateResult struct {
 
 func (x *StateResult) Reset() {
 	*x = StateResult{}
-	mi := &file_fsm_command_command_proto_msgTypes[59]
+	mi := &file_fsm_command_command_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5950,7 +6019,7 @@ func (x *StateResult) String() string {
 func (*StateResult) ProtoMessage() {}
 
 func (x *StateResult) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[59]
+	mi := &file_fsm_command_command_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5963,7 +6032,7 @@ func (x *StateResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateResult.ProtoReflect.Descriptor instead.
 func (*StateResult) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{59}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *StateResult) GetStatus() StateResult_Status {
@@ -6019,7 +6088,7 @@ type CreateToken struct {
 
 func (x *CreateToken) Reset() {
 	*x = CreateToken{}
-	mi := &file_fsm_command_command_proto_msgTypes[60]
+	mi := &file_fsm_command_command_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6031,7 +6100,7 @@ func (x *CreateToken) String() string {
 func (*CreateToken) ProtoMessage() {}
 
 func (x *CreateToken) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[60]
+	mi := &file_fsm_command_command_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6044,7 +6113,7 @@ func (x *CreateToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateToken.ProtoReflect.Descriptor instead.
 func (*CreateToken) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{60}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *CreateToken) GetId() []byte {
@@ -6113,7 +6182,7 @@ type RevokeToken struct {
 
 func (x *RevokeToken) Reset() {
 	*x = RevokeToken{}
-	mi := &file_fsm_command_command_proto_msgTypes[61]
+	mi := &file_fsm_command_command_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6125,7 +6194,7 @@ func (x *RevokeToken) String() string {
 func (*RevokeToken) ProtoMessage() {}
 
 func (x *RevokeToken) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[61]
+	mi := &file_fsm_command_command_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6138,7 +6207,7 @@ func (x *RevokeToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeToken.ProtoReflect.Descriptor instead.
 func (*RevokeToken) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{61}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *RevokeToken) GetId() []byte {
@@ -6157,7 +6226,7 @@ type RecordAudit struct {
 
 func (x *RecordAudit) Reset() {
 	*x = RecordAudit{}
-	mi := &file_fsm_command_command_proto_msgTypes[62]
+	mi := &file_fsm_command_command_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6169,7 +6238,7 @@ func (x *RecordAudit) String() string {
 func (*RecordAudit) ProtoMessage() {}
 
 func (x *RecordAudit) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[62]
+	mi := &file_fsm_command_command_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6182,7 +6251,7 @@ func (x *RecordAudit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordAudit.ProtoReflect.Descriptor instead.
 func (*RecordAudit) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{62}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{63}
 }
 
 // TidyAccess removes up to `limit` of the oldest audit records that are older than audit_before or beyond the newest audit_keep, and
@@ -6199,7 +6268,7 @@ type TidyAccess struct {
 
 func (x *TidyAccess) Reset() {
 	*x = TidyAccess{}
-	mi := &file_fsm_command_command_proto_msgTypes[63]
+	mi := &file_fsm_command_command_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6211,7 +6280,7 @@ func (x *TidyAccess) String() string {
 func (*TidyAccess) ProtoMessage() {}
 
 func (x *TidyAccess) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[63]
+	mi := &file_fsm_command_command_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6224,7 +6293,7 @@ func (x *TidyAccess) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TidyAccess.ProtoReflect.Descriptor instead.
 func (*TidyAccess) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{63}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *TidyAccess) GetAuditBefore() int64 {
@@ -6265,7 +6334,7 @@ type UseTokens struct {
 
 func (x *UseTokens) Reset() {
 	*x = UseTokens{}
-	mi := &file_fsm_command_command_proto_msgTypes[64]
+	mi := &file_fsm_command_command_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6277,7 +6346,7 @@ func (x *UseTokens) String() string {
 func (*UseTokens) ProtoMessage() {}
 
 func (x *UseTokens) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[64]
+	mi := &file_fsm_command_command_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6290,7 +6359,7 @@ func (x *UseTokens) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UseTokens.ProtoReflect.Descriptor instead.
 func (*UseTokens) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{64}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *UseTokens) GetUses() []*UseTokens_Use {
@@ -6312,7 +6381,7 @@ type ScheduleRuns_Fire struct {
 
 func (x *ScheduleRuns_Fire) Reset() {
 	*x = ScheduleRuns_Fire{}
-	mi := &file_fsm_command_command_proto_msgTypes[65]
+	mi := &file_fsm_command_command_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6324,7 +6393,7 @@ func (x *ScheduleRuns_Fire) String() string {
 func (*ScheduleRuns_Fire) ProtoMessage() {}
 
 func (x *ScheduleRuns_Fire) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[65]
+	mi := &file_fsm_command_command_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6379,7 +6448,7 @@ type ClaimRuns_Wish struct {
 
 func (x *ClaimRuns_Wish) Reset() {
 	*x = ClaimRuns_Wish{}
-	mi := &file_fsm_command_command_proto_msgTypes[66]
+	mi := &file_fsm_command_command_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6391,7 +6460,7 @@ func (x *ClaimRuns_Wish) String() string {
 func (*ClaimRuns_Wish) ProtoMessage() {}
 
 func (x *ClaimRuns_Wish) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[66]
+	mi := &file_fsm_command_command_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6404,7 +6473,7 @@ func (x *ClaimRuns_Wish) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClaimRuns_Wish.ProtoReflect.Descriptor instead.
 func (*ClaimRuns_Wish) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{29, 0}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{30, 0}
 }
 
 func (x *ClaimRuns_Wish) GetClaimId() []byte {
@@ -6438,7 +6507,7 @@ type ClaimRuns_Pick struct {
 
 func (x *ClaimRuns_Pick) Reset() {
 	*x = ClaimRuns_Pick{}
-	mi := &file_fsm_command_command_proto_msgTypes[67]
+	mi := &file_fsm_command_command_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6450,7 +6519,7 @@ func (x *ClaimRuns_Pick) String() string {
 func (*ClaimRuns_Pick) ProtoMessage() {}
 
 func (x *ClaimRuns_Pick) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[67]
+	mi := &file_fsm_command_command_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6463,7 +6532,7 @@ func (x *ClaimRuns_Pick) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClaimRuns_Pick.ProtoReflect.Descriptor instead.
 func (*ClaimRuns_Pick) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{29, 1}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{30, 1}
 }
 
 func (x *ClaimRuns_Pick) GetFlowRunId() []byte {
@@ -6492,7 +6561,7 @@ type ExpireLeases_Expired struct {
 
 func (x *ExpireLeases_Expired) Reset() {
 	*x = ExpireLeases_Expired{}
-	mi := &file_fsm_command_command_proto_msgTypes[68]
+	mi := &file_fsm_command_command_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6504,7 +6573,7 @@ func (x *ExpireLeases_Expired) String() string {
 func (*ExpireLeases_Expired) ProtoMessage() {}
 
 func (x *ExpireLeases_Expired) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[68]
+	mi := &file_fsm_command_command_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6517,7 +6586,7 @@ func (x *ExpireLeases_Expired) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExpireLeases_Expired.ProtoReflect.Descriptor instead.
 func (*ExpireLeases_Expired) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{30, 0}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{31, 0}
 }
 
 func (x *ExpireLeases_Expired) GetFlowRunId() []byte {
@@ -6559,7 +6628,7 @@ type ResealSecrets_One struct {
 
 func (x *ResealSecrets_One) Reset() {
 	*x = ResealSecrets_One{}
-	mi := &file_fsm_command_command_proto_msgTypes[69]
+	mi := &file_fsm_command_command_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6571,7 +6640,7 @@ func (x *ResealSecrets_One) String() string {
 func (*ResealSecrets_One) ProtoMessage() {}
 
 func (x *ResealSecrets_One) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[69]
+	mi := &file_fsm_command_command_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6584,7 +6653,7 @@ func (x *ResealSecrets_One) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResealSecrets_One.ProtoReflect.Descriptor instead.
 func (*ResealSecrets_One) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{36, 0}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{37, 0}
 }
 
 func (x *ResealSecrets_One) GetId() []byte {
@@ -6618,7 +6687,7 @@ type WriteLogs_Run struct {
 
 func (x *WriteLogs_Run) Reset() {
 	*x = WriteLogs_Run{}
-	mi := &file_fsm_command_command_proto_msgTypes[70]
+	mi := &file_fsm_command_command_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6630,7 +6699,7 @@ func (x *WriteLogs_Run) String() string {
 func (*WriteLogs_Run) ProtoMessage() {}
 
 func (x *WriteLogs_Run) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[70]
+	mi := &file_fsm_command_command_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6643,7 +6712,7 @@ func (x *WriteLogs_Run) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WriteLogs_Run.ProtoReflect.Descriptor instead.
 func (*WriteLogs_Run) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{39, 0}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{40, 0}
 }
 
 func (x *WriteLogs_Run) GetFlowRunId() []byte {
@@ -6670,7 +6739,7 @@ type AdvanceJob_Target struct {
 
 func (x *AdvanceJob_Target) Reset() {
 	*x = AdvanceJob_Target{}
-	mi := &file_fsm_command_command_proto_msgTypes[71]
+	mi := &file_fsm_command_command_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6682,7 +6751,7 @@ func (x *AdvanceJob_Target) String() string {
 func (*AdvanceJob_Target) ProtoMessage() {}
 
 func (x *AdvanceJob_Target) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[71]
+	mi := &file_fsm_command_command_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6695,7 +6764,7 @@ func (x *AdvanceJob_Target) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdvanceJob_Target.ProtoReflect.Descriptor instead.
 func (*AdvanceJob_Target) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{45, 0}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{46, 0}
 }
 
 func (x *AdvanceJob_Target) GetFlowRunId() []byte {
@@ -6731,7 +6800,7 @@ type SettleDeliveries_Outcome struct {
 
 func (x *SettleDeliveries_Outcome) Reset() {
 	*x = SettleDeliveries_Outcome{}
-	mi := &file_fsm_command_command_proto_msgTypes[72]
+	mi := &file_fsm_command_command_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6743,7 +6812,7 @@ func (x *SettleDeliveries_Outcome) String() string {
 func (*SettleDeliveries_Outcome) ProtoMessage() {}
 
 func (x *SettleDeliveries_Outcome) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[72]
+	mi := &file_fsm_command_command_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6756,7 +6825,7 @@ func (x *SettleDeliveries_Outcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SettleDeliveries_Outcome.ProtoReflect.Descriptor instead.
 func (*SettleDeliveries_Outcome) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{54, 0}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{55, 0}
 }
 
 func (x *SettleDeliveries_Outcome) GetWebhookId() []byte {
@@ -6847,7 +6916,7 @@ type Pruned_Removed struct {
 
 func (x *Pruned_Removed) Reset() {
 	*x = Pruned_Removed{}
-	mi := &file_fsm_command_command_proto_msgTypes[73]
+	mi := &file_fsm_command_command_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6859,7 +6928,7 @@ func (x *Pruned_Removed) String() string {
 func (*Pruned_Removed) ProtoMessage() {}
 
 func (x *Pruned_Removed) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[73]
+	mi := &file_fsm_command_command_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6872,7 +6941,7 @@ func (x *Pruned_Removed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pruned_Removed.ProtoReflect.Descriptor instead.
 func (*Pruned_Removed) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{58, 0}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{59, 0}
 }
 
 func (x *Pruned_Removed) GetTable() string {
@@ -6906,7 +6975,7 @@ type UseTokens_Use struct {
 
 func (x *UseTokens_Use) Reset() {
 	*x = UseTokens_Use{}
-	mi := &file_fsm_command_command_proto_msgTypes[74]
+	mi := &file_fsm_command_command_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6918,7 +6987,7 @@ func (x *UseTokens_Use) String() string {
 func (*UseTokens_Use) ProtoMessage() {}
 
 func (x *UseTokens_Use) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[74]
+	mi := &file_fsm_command_command_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6931,7 +7000,7 @@ func (x *UseTokens_Use) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UseTokens_Use.ProtoReflect.Descriptor instead.
 func (*UseTokens_Use) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{64, 0}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{65, 0}
 }
 
 func (x *UseTokens_Use) GetId() []byte {
@@ -6952,7 +7021,7 @@ var File_fsm_command_command_proto protoreflect.FileDescriptor
 
 const file_fsm_command_command_proto_rawDesc = "" +
 	"\n" +
-	"\x19fsm/command/command.proto\x12\x11sluice.command.v1\x1a\x11fsm/row/row.proto\"\x92)\n" +
+	"\x19fsm/command/command.proto\x12\x11sluice.command.v1\x1a\x11fsm/row/row.proto\"\xd5)\n" +
 	"\bEnvelope\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x1c\n" +
 	"\tnamespace\x18\x02 \x01(\tR\tnamespace\x12\x14\n" +
@@ -7045,7 +7114,9 @@ const file_fsm_command_command_proto_rawDesc = "" +
 	"\x0edelete_webhook\x18\xa6\x01 \x01(\v2\x19.sluice.command.v1.DeleteH\x00R\rdeleteWebhook\x12D\n" +
 	"\ftest_webhook\x18\xa7\x01 \x01(\v2\x1e.sluice.command.v1.TestWebhookH\x00R\vtestWebhook\x12=\n" +
 	"\tredeliver\x18\xa8\x01 \x01(\v2\x1c.sluice.command.v1.RedeliverH\x00R\tredeliver\x12S\n" +
-	"\x11settle_deliveries\x18\xa9\x01 \x01(\v2#.sluice.command.v1.SettleDeliveriesH\x00R\x10settleDeliveries\x12/\n" +
+	"\x11settle_deliveries\x18\xa9\x01 \x01(\v2#.sluice.command.v1.SettleDeliveriesH\x00R\x10settleDeliveries\x12A\n" +
+	"\vdrain_agent\x18\xb4\x01 \x01(\v2\x1d.sluice.command.v1.DrainAgentH\x00R\n" +
+	"drainAgent\x12/\n" +
 	"\x05audit\x18\x81\x01 \x01(\v2\x18.sluice.command.v1.AuditR\x05auditB\t\n" +
 	"\acommand\"\xb9\x01\n" +
 	"\x05Audit\x12\x19\n" +
@@ -7300,7 +7371,11 @@ const file_fsm_command_command_proto_rawDesc = "" +
 	"\bhostname\x18\x03 \x01(\tR\bhostname\x12\x10\n" +
 	"\x03pid\x18\x04 \x01(\x03R\x03pid\x12\x18\n" +
 	"\aversion\x18\x05 \x01(\tR\aversion\x12$\n" +
-	"\x0ework_queue_ids\x18\x06 \x03(\fR\fworkQueueIds\"\x9b\x02\n" +
+	"\x0ework_queue_ids\x18\x06 \x03(\fR\fworkQueueIds\"8\n" +
+	"\n" +
+	"DrainAgent\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\fR\x02id\x12\x1a\n" +
+	"\bdraining\x18\x02 \x01(\bR\bdraining\"\x9b\x02\n" +
 	"\tClaimRuns\x12\x10\n" +
 	"\x03ttl\x18\x01 \x01(\x03R\x03ttl\x129\n" +
 	"\x06wishes\x18\x02 \x03(\v2!.sluice.command.v1.ClaimRuns.WishR\x06wishes\x1au\n" +
@@ -7592,7 +7667,7 @@ func file_fsm_command_command_proto_rawDescGZIP() []byte {
 }
 
 var file_fsm_command_command_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_fsm_command_command_proto_msgTypes = make([]protoimpl.MessageInfo, 75)
+var file_fsm_command_command_proto_msgTypes = make([]protoimpl.MessageInfo, 76)
 var file_fsm_command_command_proto_goTypes = []any{
 	(Prune_What)(0),                  // 0: sluice.command.v1.Prune.What
 	(Prune_Reason)(0),                // 1: sluice.command.v1.Prune.Reason
@@ -7627,66 +7702,67 @@ var file_fsm_command_command_proto_goTypes = []any{
 	(*CreateWorkQueue)(nil),          // 30: sluice.command.v1.CreateWorkQueue
 	(*UpdateWorkQueue)(nil),          // 31: sluice.command.v1.UpdateWorkQueue
 	(*RegisterAgent)(nil),            // 32: sluice.command.v1.RegisterAgent
-	(*ClaimRuns)(nil),                // 33: sluice.command.v1.ClaimRuns
-	(*ExpireLeases)(nil),             // 34: sluice.command.v1.ExpireLeases
-	(*MarkLate)(nil),                 // 35: sluice.command.v1.MarkLate
-	(*PurgeClaims)(nil),              // 36: sluice.command.v1.PurgeClaims
-	(*CreateBlockSpec)(nil),          // 37: sluice.command.v1.CreateBlockSpec
-	(*CreateBlock)(nil),              // 38: sluice.command.v1.CreateBlock
-	(*UpdateBlock)(nil),              // 39: sluice.command.v1.UpdateBlock
-	(*ResealSecrets)(nil),            // 40: sluice.command.v1.ResealSecrets
-	(*SetDefaultStorage)(nil),        // 41: sluice.command.v1.SetDefaultStorage
-	(*PutConcurrencyLimit)(nil),      // 42: sluice.command.v1.PutConcurrencyLimit
-	(*WriteLogs)(nil),                // 43: sluice.command.v1.WriteLogs
-	(*PutBlobChunk)(nil),             // 44: sluice.command.v1.PutBlobChunk
-	(*DeleteBlob)(nil),               // 45: sluice.command.v1.DeleteBlob
-	(*RetryFlowRun)(nil),             // 46: sluice.command.v1.RetryFlowRun
-	(*RerunFlowRun)(nil),             // 47: sluice.command.v1.RerunFlowRun
-	(*CreateJob)(nil),                // 48: sluice.command.v1.CreateJob
-	(*AdvanceJob)(nil),               // 49: sluice.command.v1.AdvanceJob
-	(*CancelJob)(nil),                // 50: sluice.command.v1.CancelJob
-	(*SetRetention)(nil),             // 51: sluice.command.v1.SetRetention
-	(*NoteRetentionTime)(nil),        // 52: sluice.command.v1.NoteRetentionTime
-	(*Prune)(nil),                    // 53: sluice.command.v1.Prune
-	(*CreateWebhook)(nil),            // 54: sluice.command.v1.CreateWebhook
-	(*UpdateWebhook)(nil),            // 55: sluice.command.v1.UpdateWebhook
-	(*TestWebhook)(nil),              // 56: sluice.command.v1.TestWebhook
-	(*Redeliver)(nil),                // 57: sluice.command.v1.Redeliver
-	(*SettleDeliveries)(nil),         // 58: sluice.command.v1.SettleDeliveries
-	(*PruneCache)(nil),               // 59: sluice.command.v1.PruneCache
-	(*PutSavedSearch)(nil),           // 60: sluice.command.v1.PutSavedSearch
-	(*Result)(nil),                   // 61: sluice.command.v1.Result
-	(*Pruned)(nil),                   // 62: sluice.command.v1.Pruned
-	(*StateResult)(nil),              // 63: sluice.command.v1.StateResult
-	(*CreateToken)(nil),              // 64: sluice.command.v1.CreateToken
-	(*RevokeToken)(nil),              // 65: sluice.command.v1.RevokeToken
-	(*RecordAudit)(nil),              // 66: sluice.command.v1.RecordAudit
-	(*TidyAccess)(nil),               // 67: sluice.command.v1.TidyAccess
-	(*UseTokens)(nil),                // 68: sluice.command.v1.UseTokens
-	(*ScheduleRuns_Fire)(nil),        // 69: sluice.command.v1.ScheduleRuns.Fire
-	(*ClaimRuns_Wish)(nil),           // 70: sluice.command.v1.ClaimRuns.Wish
-	(*ClaimRuns_Pick)(nil),           // 71: sluice.command.v1.ClaimRuns.Pick
-	(*ExpireLeases_Expired)(nil),     // 72: sluice.command.v1.ExpireLeases.Expired
-	(*ResealSecrets_One)(nil),        // 73: sluice.command.v1.ResealSecrets.One
-	(*WriteLogs_Run)(nil),            // 74: sluice.command.v1.WriteLogs.Run
-	(*AdvanceJob_Target)(nil),        // 75: sluice.command.v1.AdvanceJob.Target
-	(*SettleDeliveries_Outcome)(nil), // 76: sluice.command.v1.SettleDeliveries.Outcome
-	(*Pruned_Removed)(nil),           // 77: sluice.command.v1.Pruned.Removed
-	(*UseTokens_Use)(nil),            // 78: sluice.command.v1.UseTokens.Use
-	(row.StateType)(0),               // 79: sluice.row.v1.StateType
-	(*row.Data)(nil),                 // 80: sluice.row.v1.Data
-	(*row.StateDetails)(nil),         // 81: sluice.row.v1.StateDetails
-	(*row.FlowRunner)(nil),           // 82: sluice.row.v1.FlowRunner
-	(*row.RunPolicy)(nil),            // 83: sluice.row.v1.RunPolicy
-	(row.Deployment_Catchup)(0),      // 84: sluice.row.v1.Deployment.Catchup
-	(*row.Retention)(nil),            // 85: sluice.row.v1.Retention
-	(*row.Policy)(nil),               // 86: sluice.row.v1.Policy
-	(*row.QueueFilter)(nil),          // 87: sluice.row.v1.QueueFilter
-	(row.Job_Action)(0),              // 88: sluice.row.v1.Job.Action
-	(*row.WebhookFilter)(nil),        // 89: sluice.row.v1.WebhookFilter
-	(*row.Grant)(nil),                // 90: sluice.row.v1.Grant
-	(row.TokenRole)(0),               // 91: sluice.row.v1.TokenRole
-	(*row.Log)(nil),                  // 92: sluice.row.v1.Log
+	(*DrainAgent)(nil),               // 33: sluice.command.v1.DrainAgent
+	(*ClaimRuns)(nil),                // 34: sluice.command.v1.ClaimRuns
+	(*ExpireLeases)(nil),             // 35: sluice.command.v1.ExpireLeases
+	(*MarkLate)(nil),                 // 36: sluice.command.v1.MarkLate
+	(*PurgeClaims)(nil),              // 37: sluice.command.v1.PurgeClaims
+	(*CreateBlockSpec)(nil),          // 38: sluice.command.v1.CreateBlockSpec
+	(*CreateBlock)(nil),              // 39: sluice.command.v1.CreateBlock
+	(*UpdateBlock)(nil),              // 40: sluice.command.v1.UpdateBlock
+	(*ResealSecrets)(nil),            // 41: sluice.command.v1.ResealSecrets
+	(*SetDefaultStorage)(nil),        // 42: sluice.command.v1.SetDefaultStorage
+	(*PutConcurrencyLimit)(nil),      // 43: sluice.command.v1.PutConcurrencyLimit
+	(*WriteLogs)(nil),                // 44: sluice.command.v1.WriteLogs
+	(*PutBlobChunk)(nil),             // 45: sluice.command.v1.PutBlobChunk
+	(*DeleteBlob)(nil),               // 46: sluice.command.v1.DeleteBlob
+	(*RetryFlowRun)(nil),             // 47: sluice.command.v1.RetryFlowRun
+	(*RerunFlowRun)(nil),             // 48: sluice.command.v1.RerunFlowRun
+	(*CreateJob)(nil),                // 49: sluice.command.v1.CreateJob
+	(*AdvanceJob)(nil),               // 50: sluice.command.v1.AdvanceJob
+	(*CancelJob)(nil),                // 51: sluice.command.v1.CancelJob
+	(*SetRetention)(nil),             // 52: sluice.command.v1.SetRetention
+	(*NoteRetentionTime)(nil),        // 53: sluice.command.v1.NoteRetentionTime
+	(*Prune)(nil),                    // 54: sluice.command.v1.Prune
+	(*CreateWebhook)(nil),            // 55: sluice.command.v1.CreateWebhook
+	(*UpdateWebhook)(nil),            // 56: sluice.command.v1.UpdateWebhook
+	(*TestWebhook)(nil),              // 57: sluice.command.v1.TestWebhook
+	(*Redeliver)(nil),                // 58: sluice.command.v1.Redeliver
+	(*SettleDeliveries)(nil),         // 59: sluice.command.v1.SettleDeliveries
+	(*PruneCache)(nil),               // 60: sluice.command.v1.PruneCache
+	(*PutSavedSearch)(nil),           // 61: sluice.command.v1.PutSavedSearch
+	(*Result)(nil),                   // 62: sluice.command.v1.Result
+	(*Pruned)(nil),                   // 63: sluice.command.v1.Pruned
+	(*StateResult)(nil),              // 64: sluice.command.v1.StateResult
+	(*CreateToken)(nil),              // 65: sluice.command.v1.CreateToken
+	(*RevokeToken)(nil),              // 66: sluice.command.v1.RevokeToken
+	(*RecordAudit)(nil),              // 67: sluice.command.v1.RecordAudit
+	(*TidyAccess)(nil),               // 68: sluice.command.v1.TidyAccess
+	(*UseTokens)(nil),                // 69: sluice.command.v1.UseTokens
+	(*ScheduleRuns_Fire)(nil),        // 70: sluice.command.v1.ScheduleRuns.Fire
+	(*ClaimRuns_Wish)(nil),           // 71: sluice.command.v1.ClaimRuns.Wish
+	(*ClaimRuns_Pick)(nil),           // 72: sluice.command.v1.ClaimRuns.Pick
+	(*ExpireLeases_Expired)(nil),     // 73: sluice.command.v1.ExpireLeases.Expired
+	(*ResealSecrets_One)(nil),        // 74: sluice.command.v1.ResealSecrets.One
+	(*WriteLogs_Run)(nil),            // 75: sluice.command.v1.WriteLogs.Run
+	(*AdvanceJob_Target)(nil),        // 76: sluice.command.v1.AdvanceJob.Target
+	(*SettleDeliveries_Outcome)(nil), // 77: sluice.command.v1.SettleDeliveries.Outcome
+	(*Pruned_Removed)(nil),           // 78: sluice.command.v1.Pruned.Removed
+	(*UseTokens_Use)(nil),            // 79: sluice.command.v1.UseTokens.Use
+	(row.StateType)(0),               // 80: sluice.row.v1.StateType
+	(*row.Data)(nil),                 // 81: sluice.row.v1.Data
+	(*row.StateDetails)(nil),         // 82: sluice.row.v1.StateDetails
+	(*row.FlowRunner)(nil),           // 83: sluice.row.v1.FlowRunner
+	(*row.RunPolicy)(nil),            // 84: sluice.row.v1.RunPolicy
+	(row.Deployment_Catchup)(0),      // 85: sluice.row.v1.Deployment.Catchup
+	(*row.Retention)(nil),            // 86: sluice.row.v1.Retention
+	(*row.Policy)(nil),               // 87: sluice.row.v1.Policy
+	(*row.QueueFilter)(nil),          // 88: sluice.row.v1.QueueFilter
+	(row.Job_Action)(0),              // 89: sluice.row.v1.Job.Action
+	(*row.WebhookFilter)(nil),        // 90: sluice.row.v1.WebhookFilter
+	(*row.Grant)(nil),                // 91: sluice.row.v1.Grant
+	(row.TokenRole)(0),               // 92: sluice.row.v1.TokenRole
+	(*row.Log)(nil),                  // 93: sluice.row.v1.Log
 }
 var file_fsm_command_command_proto_depIdxs = []int32{
 	6,   // 0: sluice.command.v1.Envelope.idempotency:type_name -> sluice.command.v1.Idempotency
@@ -7715,101 +7791,102 @@ var file_fsm_command_command_proto_depIdxs = []int32{
 	11,  // 23: sluice.command.v1.Envelope.delete_work_queue:type_name -> sluice.command.v1.Delete
 	32,  // 24: sluice.command.v1.Envelope.register_agent:type_name -> sluice.command.v1.RegisterAgent
 	11,  // 25: sluice.command.v1.Envelope.delete_agent:type_name -> sluice.command.v1.Delete
-	33,  // 26: sluice.command.v1.Envelope.claim_runs:type_name -> sluice.command.v1.ClaimRuns
-	34,  // 27: sluice.command.v1.Envelope.expire_leases:type_name -> sluice.command.v1.ExpireLeases
-	35,  // 28: sluice.command.v1.Envelope.mark_late:type_name -> sluice.command.v1.MarkLate
-	36,  // 29: sluice.command.v1.Envelope.purge_claims:type_name -> sluice.command.v1.PurgeClaims
-	37,  // 30: sluice.command.v1.Envelope.create_block_spec:type_name -> sluice.command.v1.CreateBlockSpec
+	34,  // 26: sluice.command.v1.Envelope.claim_runs:type_name -> sluice.command.v1.ClaimRuns
+	35,  // 27: sluice.command.v1.Envelope.expire_leases:type_name -> sluice.command.v1.ExpireLeases
+	36,  // 28: sluice.command.v1.Envelope.mark_late:type_name -> sluice.command.v1.MarkLate
+	37,  // 29: sluice.command.v1.Envelope.purge_claims:type_name -> sluice.command.v1.PurgeClaims
+	38,  // 30: sluice.command.v1.Envelope.create_block_spec:type_name -> sluice.command.v1.CreateBlockSpec
 	11,  // 31: sluice.command.v1.Envelope.delete_block_spec:type_name -> sluice.command.v1.Delete
-	38,  // 32: sluice.command.v1.Envelope.create_block:type_name -> sluice.command.v1.CreateBlock
-	39,  // 33: sluice.command.v1.Envelope.update_block:type_name -> sluice.command.v1.UpdateBlock
+	39,  // 32: sluice.command.v1.Envelope.create_block:type_name -> sluice.command.v1.CreateBlock
+	40,  // 33: sluice.command.v1.Envelope.update_block:type_name -> sluice.command.v1.UpdateBlock
 	11,  // 34: sluice.command.v1.Envelope.delete_block:type_name -> sluice.command.v1.Delete
-	41,  // 35: sluice.command.v1.Envelope.set_default_storage:type_name -> sluice.command.v1.SetDefaultStorage
-	42,  // 36: sluice.command.v1.Envelope.put_concurrency_limit:type_name -> sluice.command.v1.PutConcurrencyLimit
+	42,  // 35: sluice.command.v1.Envelope.set_default_storage:type_name -> sluice.command.v1.SetDefaultStorage
+	43,  // 36: sluice.command.v1.Envelope.put_concurrency_limit:type_name -> sluice.command.v1.PutConcurrencyLimit
 	11,  // 37: sluice.command.v1.Envelope.delete_concurrency_limit:type_name -> sluice.command.v1.Delete
-	43,  // 38: sluice.command.v1.Envelope.write_logs:type_name -> sluice.command.v1.WriteLogs
-	44,  // 39: sluice.command.v1.Envelope.put_blob_chunk:type_name -> sluice.command.v1.PutBlobChunk
-	45,  // 40: sluice.command.v1.Envelope.delete_blob:type_name -> sluice.command.v1.DeleteBlob
-	46,  // 41: sluice.command.v1.Envelope.retry_flow_run:type_name -> sluice.command.v1.RetryFlowRun
-	47,  // 42: sluice.command.v1.Envelope.rerun_flow_run:type_name -> sluice.command.v1.RerunFlowRun
-	48,  // 43: sluice.command.v1.Envelope.create_job:type_name -> sluice.command.v1.CreateJob
-	49,  // 44: sluice.command.v1.Envelope.advance_job:type_name -> sluice.command.v1.AdvanceJob
-	50,  // 45: sluice.command.v1.Envelope.cancel_job:type_name -> sluice.command.v1.CancelJob
+	44,  // 38: sluice.command.v1.Envelope.write_logs:type_name -> sluice.command.v1.WriteLogs
+	45,  // 39: sluice.command.v1.Envelope.put_blob_chunk:type_name -> sluice.command.v1.PutBlobChunk
+	46,  // 40: sluice.command.v1.Envelope.delete_blob:type_name -> sluice.command.v1.DeleteBlob
+	47,  // 41: sluice.command.v1.Envelope.retry_flow_run:type_name -> sluice.command.v1.RetryFlowRun
+	48,  // 42: sluice.command.v1.Envelope.rerun_flow_run:type_name -> sluice.command.v1.RerunFlowRun
+	49,  // 43: sluice.command.v1.Envelope.create_job:type_name -> sluice.command.v1.CreateJob
+	50,  // 44: sluice.command.v1.Envelope.advance_job:type_name -> sluice.command.v1.AdvanceJob
+	51,  // 45: sluice.command.v1.Envelope.cancel_job:type_name -> sluice.command.v1.CancelJob
 	22,  // 46: sluice.command.v1.Envelope.patch_deployment:type_name -> sluice.command.v1.PatchDeployment
 	23,  // 47: sluice.command.v1.Envelope.resolve_conflicts:type_name -> sluice.command.v1.ResolveConflicts
 	24,  // 48: sluice.command.v1.Envelope.enforce_deadlines:type_name -> sluice.command.v1.EnforceDeadlines
 	25,  // 49: sluice.command.v1.Envelope.put_schedule:type_name -> sluice.command.v1.PutSchedule
 	26,  // 50: sluice.command.v1.Envelope.delete_schedule:type_name -> sluice.command.v1.DeleteSchedule
 	27,  // 51: sluice.command.v1.Envelope.backfill_runs:type_name -> sluice.command.v1.BackfillRuns
-	64,  // 52: sluice.command.v1.Envelope.create_token:type_name -> sluice.command.v1.CreateToken
-	65,  // 53: sluice.command.v1.Envelope.revoke_token:type_name -> sluice.command.v1.RevokeToken
-	66,  // 54: sluice.command.v1.Envelope.record_audit:type_name -> sluice.command.v1.RecordAudit
-	67,  // 55: sluice.command.v1.Envelope.tidy_access:type_name -> sluice.command.v1.TidyAccess
-	68,  // 56: sluice.command.v1.Envelope.use_tokens:type_name -> sluice.command.v1.UseTokens
-	60,  // 57: sluice.command.v1.Envelope.put_saved_search:type_name -> sluice.command.v1.PutSavedSearch
+	65,  // 52: sluice.command.v1.Envelope.create_token:type_name -> sluice.command.v1.CreateToken
+	66,  // 53: sluice.command.v1.Envelope.revoke_token:type_name -> sluice.command.v1.RevokeToken
+	67,  // 54: sluice.command.v1.Envelope.record_audit:type_name -> sluice.command.v1.RecordAudit
+	68,  // 55: sluice.command.v1.Envelope.tidy_access:type_name -> sluice.command.v1.TidyAccess
+	69,  // 56: sluice.command.v1.Envelope.use_tokens:type_name -> sluice.command.v1.UseTokens
+	61,  // 57: sluice.command.v1.Envelope.put_saved_search:type_name -> sluice.command.v1.PutSavedSearch
 	11,  // 58: sluice.command.v1.Envelope.delete_saved_search:type_name -> sluice.command.v1.Delete
-	40,  // 59: sluice.command.v1.Envelope.reseal_secrets:type_name -> sluice.command.v1.ResealSecrets
-	51,  // 60: sluice.command.v1.Envelope.set_retention:type_name -> sluice.command.v1.SetRetention
-	52,  // 61: sluice.command.v1.Envelope.note_retention_time:type_name -> sluice.command.v1.NoteRetentionTime
-	53,  // 62: sluice.command.v1.Envelope.prune:type_name -> sluice.command.v1.Prune
-	59,  // 63: sluice.command.v1.Envelope.prune_cache:type_name -> sluice.command.v1.PruneCache
-	54,  // 64: sluice.command.v1.Envelope.create_webhook:type_name -> sluice.command.v1.CreateWebhook
-	55,  // 65: sluice.command.v1.Envelope.update_webhook:type_name -> sluice.command.v1.UpdateWebhook
+	41,  // 59: sluice.command.v1.Envelope.reseal_secrets:type_name -> sluice.command.v1.ResealSecrets
+	52,  // 60: sluice.command.v1.Envelope.set_retention:type_name -> sluice.command.v1.SetRetention
+	53,  // 61: sluice.command.v1.Envelope.note_retention_time:type_name -> sluice.command.v1.NoteRetentionTime
+	54,  // 62: sluice.command.v1.Envelope.prune:type_name -> sluice.command.v1.Prune
+	60,  // 63: sluice.command.v1.Envelope.prune_cache:type_name -> sluice.command.v1.PruneCache
+	55,  // 64: sluice.command.v1.Envelope.create_webhook:type_name -> sluice.command.v1.CreateWebhook
+	56,  // 65: sluice.command.v1.Envelope.update_webhook:type_name -> sluice.command.v1.UpdateWebhook
 	11,  // 66: sluice.command.v1.Envelope.delete_webhook:type_name -> sluice.command.v1.Delete
-	56,  // 67: sluice.command.v1.Envelope.test_webhook:type_name -> sluice.command.v1.TestWebhook
-	57,  // 68: sluice.command.v1.Envelope.redeliver:type_name -> sluice.command.v1.Redeliver
-	58,  // 69: sluice.command.v1.Envelope.settle_deliveries:type_name -> sluice.command.v1.SettleDeliveries
-	5,   // 70: sluice.command.v1.Envelope.audit:type_name -> sluice.command.v1.Audit
-	79,  // 71: sluice.command.v1.ProposedState.type:type_name -> sluice.row.v1.StateType
-	80,  // 72: sluice.command.v1.ProposedState.data:type_name -> sluice.row.v1.Data
-	81,  // 73: sluice.command.v1.ProposedState.details:type_name -> sluice.row.v1.StateDetails
-	82,  // 74: sluice.command.v1.CreateFlowRun.flow_runner:type_name -> sluice.row.v1.FlowRunner
-	14,  // 75: sluice.command.v1.CreateFlowRun.state:type_name -> sluice.command.v1.ProposedState
-	83,  // 76: sluice.command.v1.CreateFlowRun.policy:type_name -> sluice.row.v1.RunPolicy
-	82,  // 77: sluice.command.v1.UpdateFlowRun.flow_runner:type_name -> sluice.row.v1.FlowRunner
-	14,  // 78: sluice.command.v1.SetState.state:type_name -> sluice.command.v1.ProposedState
-	14,  // 79: sluice.command.v1.CreateTaskRun.state:type_name -> sluice.command.v1.ProposedState
-	80,  // 80: sluice.command.v1.PutDeployment.flow_data:type_name -> sluice.row.v1.Data
-	82,  // 81: sluice.command.v1.PutDeployment.flow_runner:type_name -> sluice.row.v1.FlowRunner
-	84,  // 82: sluice.command.v1.PutDeployment.catchup:type_name -> sluice.row.v1.Deployment.Catchup
-	85,  // 83: sluice.command.v1.PutDeployment.retention:type_name -> sluice.row.v1.Retention
-	86,  // 84: sluice.command.v1.PutDeployment.policy:type_name -> sluice.row.v1.Policy
-	82,  // 85: sluice.command.v1.PatchDeployment.flow_runner:type_name -> sluice.row.v1.FlowRunner
-	84,  // 86: sluice.command.v1.PatchDeployment.catchup:type_name -> sluice.row.v1.Deployment.Catchup
-	86,  // 87: sluice.command.v1.PatchDeployment.policy:type_name -> sluice.row.v1.Policy
-	85,  // 88: sluice.command.v1.PatchDeployment.retention:type_name -> sluice.row.v1.Retention
-	69,  // 89: sluice.command.v1.BackfillRuns.fires:type_name -> sluice.command.v1.ScheduleRuns.Fire
-	69,  // 90: sluice.command.v1.ScheduleRuns.fires:type_name -> sluice.command.v1.ScheduleRuns.Fire
-	87,  // 91: sluice.command.v1.CreateWorkQueue.filter:type_name -> sluice.row.v1.QueueFilter
-	87,  // 92: sluice.command.v1.UpdateWorkQueue.filter:type_name -> sluice.row.v1.QueueFilter
-	70,  // 93: sluice.command.v1.ClaimRuns.wishes:type_name -> sluice.command.v1.ClaimRuns.Wish
-	72,  // 94: sluice.command.v1.ExpireLeases.expired:type_name -> sluice.command.v1.ExpireLeases.Expired
-	73,  // 95: sluice.command.v1.ResealSecrets.blocks:type_name -> sluice.command.v1.ResealSecrets.One
-	73,  // 96: sluice.command.v1.ResealSecrets.webhooks:type_name -> sluice.command.v1.ResealSecrets.One
-	74,  // 97: sluice.command.v1.WriteLogs.runs:type_name -> sluice.command.v1.WriteLogs.Run
-	88,  // 98: sluice.command.v1.CreateJob.action:type_name -> sluice.row.v1.Job.Action
-	79,  // 99: sluice.command.v1.CreateJob.state_type:type_name -> sluice.row.v1.StateType
-	75,  // 100: sluice.command.v1.AdvanceJob.targets:type_name -> sluice.command.v1.AdvanceJob.Target
-	0,   // 101: sluice.command.v1.Prune.what:type_name -> sluice.command.v1.Prune.What
-	1,   // 102: sluice.command.v1.Prune.reason:type_name -> sluice.command.v1.Prune.Reason
-	89,  // 103: sluice.command.v1.CreateWebhook.filter:type_name -> sluice.row.v1.WebhookFilter
-	89,  // 104: sluice.command.v1.UpdateWebhook.filter:type_name -> sluice.row.v1.WebhookFilter
-	76,  // 105: sluice.command.v1.SettleDeliveries.outcomes:type_name -> sluice.command.v1.SettleDeliveries.Outcome
-	2,   // 106: sluice.command.v1.Result.code:type_name -> sluice.command.v1.Result.Code
-	63,  // 107: sluice.command.v1.Result.state:type_name -> sluice.command.v1.StateResult
-	90,  // 108: sluice.command.v1.Result.grants:type_name -> sluice.row.v1.Grant
-	62,  // 109: sluice.command.v1.Result.pruned:type_name -> sluice.command.v1.Pruned
-	77,  // 110: sluice.command.v1.Pruned.removed:type_name -> sluice.command.v1.Pruned.Removed
-	3,   // 111: sluice.command.v1.StateResult.status:type_name -> sluice.command.v1.StateResult.Status
-	91,  // 112: sluice.command.v1.CreateToken.role:type_name -> sluice.row.v1.TokenRole
-	78,  // 113: sluice.command.v1.UseTokens.uses:type_name -> sluice.command.v1.UseTokens.Use
-	71,  // 114: sluice.command.v1.ClaimRuns.Wish.picks:type_name -> sluice.command.v1.ClaimRuns.Pick
-	92,  // 115: sluice.command.v1.WriteLogs.Run.logs:type_name -> sluice.row.v1.Log
-	116, // [116:116] is the sub-list for method output_type
-	116, // [116:116] is the sub-list for method input_type
-	116, // [116:116] is the sub-list for extension type_name
-	116, // [116:116] is the sub-list for extension extendee
-	0,   // [0:116] is the sub-list for field type_name
+	57,  // 67: sluice.command.v1.Envelope.test_webhook:type_name -> sluice.command.v1.TestWebhook
+	58,  // 68: sluice.command.v1.Envelope.redeliver:type_name -> sluice.command.v1.Redeliver
+	59,  // 69: sluice.command.v1.Envelope.settle_deliveries:type_name -> sluice.command.v1.SettleDeliveries
+	33,  // 70: sluice.command.v1.Envelope.drain_agent:type_name -> sluice.command.v1.DrainAgent
+	5,   // 71: sluice.command.v1.Envelope.audit:type_name -> sluice.command.v1.Audit
+	80,  // 72: sluice.command.v1.ProposedState.type:type_name -> sluice.row.v1.StateType
+	81,  // 73: sluice.command.v1.ProposedState.data:type_name -> sluice.row.v1.Data
+	82,  // 74: sluice.command.v1.ProposedState.details:type_name -> sluice.row.v1.StateDetails
+	83,  // 75: sluice.command.v1.CreateFlowRun.flow_runner:type_name -> sluice.row.v1.FlowRunner
+	14,  // 76: sluice.command.v1.CreateFlowRun.state:type_name -> sluice.command.v1.ProposedState
+	84,  // 77: sluice.command.v1.CreateFlowRun.policy:type_name -> sluice.row.v1.RunPolicy
+	83,  // 78: sluice.command.v1.UpdateFlowRun.flow_runner:type_name -> sluice.row.v1.FlowRunner
+	14,  // 79: sluice.command.v1.SetState.state:type_name -> sluice.command.v1.ProposedState
+	14,  // 80: sluice.command.v1.CreateTaskRun.state:type_name -> sluice.command.v1.ProposedState
+	81,  // 81: sluice.command.v1.PutDeployment.flow_data:type_name -> sluice.row.v1.Data
+	83,  // 82: sluice.command.v1.PutDeployment.flow_runner:type_name -> sluice.row.v1.FlowRunner
+	85,  // 83: sluice.command.v1.PutDeployment.catchup:type_name -> sluice.row.v1.Deployment.Catchup
+	86,  // 84: sluice.command.v1.PutDeployment.retention:type_name -> sluice.row.v1.Retention
+	87,  // 85: sluice.command.v1.PutDeployment.policy:type_name -> sluice.row.v1.Policy
+	83,  // 86: sluice.command.v1.PatchDeployment.flow_runner:type_name -> sluice.row.v1.FlowRunner
+	85,  // 87: sluice.command.v1.PatchDeployment.catchup:type_name -> sluice.row.v1.Deployment.Catchup
+	87,  // 88: sluice.command.v1.PatchDeployment.policy:type_name -> sluice.row.v1.Policy
+	86,  // 89: sluice.command.v1.PatchDeployment.retention:type_name -> sluice.row.v1.Retention
+	70,  // 90: sluice.command.v1.BackfillRuns.fires:type_name -> sluice.command.v1.ScheduleRuns.Fire
+	70,  // 91: sluice.command.v1.ScheduleRuns.fires:type_name -> sluice.command.v1.ScheduleRuns.Fire
+	88,  // 92: sluice.command.v1.CreateWorkQueue.filter:type_name -> sluice.row.v1.QueueFilter
+	88,  // 93: sluice.command.v1.UpdateWorkQueue.filter:type_name -> sluice.row.v1.QueueFilter
+	71,  // 94: sluice.command.v1.ClaimRuns.wishes:type_name -> sluice.command.v1.ClaimRuns.Wish
+	73,  // 95: sluice.command.v1.ExpireLeases.expired:type_name -> sluice.command.v1.ExpireLeases.Expired
+	74,  // 96: sluice.command.v1.ResealSecrets.blocks:type_name -> sluice.command.v1.ResealSecrets.One
+	74,  // 97: sluice.command.v1.ResealSecrets.webhooks:type_name -> sluice.command.v1.ResealSecrets.One
+	75,  // 98: sluice.command.v1.WriteLogs.runs:type_name -> sluice.command.v1.WriteLogs.Run
+	89,  // 99: sluice.command.v1.CreateJob.action:type_name -> sluice.row.v1.Job.Action
+	80,  // 100: sluice.command.v1.CreateJob.state_type:type_name -> sluice.row.v1.StateType
+	76,  // 101: sluice.command.v1.AdvanceJob.targets:type_name -> sluice.command.v1.AdvanceJob.Target
+	0,   // 102: sluice.command.v1.Prune.what:type_name -> sluice.command.v1.Prune.What
+	1,   // 103: sluice.command.v1.Prune.reason:type_name -> sluice.command.v1.Prune.Reason
+	90,  // 104: sluice.command.v1.CreateWebhook.filter:type_name -> sluice.row.v1.WebhookFilter
+	90,  // 105: sluice.command.v1.UpdateWebhook.filter:type_name -> sluice.row.v1.WebhookFilter
+	77,  // 106: sluice.command.v1.SettleDeliveries.outcomes:type_name -> sluice.command.v1.SettleDeliveries.Outcome
+	2,   // 107: sluice.command.v1.Result.code:type_name -> sluice.command.v1.Result.Code
+	64,  // 108: sluice.command.v1.Result.state:type_name -> sluice.command.v1.StateResult
+	91,  // 109: sluice.command.v1.Result.grants:type_name -> sluice.row.v1.Grant
+	63,  // 110: sluice.command.v1.Result.pruned:type_name -> sluice.command.v1.Pruned
+	78,  // 111: sluice.command.v1.Pruned.removed:type_name -> sluice.command.v1.Pruned.Removed
+	3,   // 112: sluice.command.v1.StateResult.status:type_name -> sluice.command.v1.StateResult.Status
+	92,  // 113: sluice.command.v1.CreateToken.role:type_name -> sluice.row.v1.TokenRole
+	79,  // 114: sluice.command.v1.UseTokens.uses:type_name -> sluice.command.v1.UseTokens.Use
+	72,  // 115: sluice.command.v1.ClaimRuns.Wish.picks:type_name -> sluice.command.v1.ClaimRuns.Pick
+	93,  // 116: sluice.command.v1.WriteLogs.Run.logs:type_name -> sluice.row.v1.Log
+	117, // [117:117] is the sub-list for method output_type
+	117, // [117:117] is the sub-list for method input_type
+	117, // [117:117] is the sub-list for extension type_name
+	117, // [117:117] is the sub-list for extension extendee
+	0,   // [0:117] is the sub-list for field type_name
 }
 
 func init() { file_fsm_command_command_proto_init() }
@@ -7887,6 +7964,7 @@ func file_fsm_command_command_proto_init() {
 		(*Envelope_TestWebhook)(nil),
 		(*Envelope_Redeliver)(nil),
 		(*Envelope_SettleDeliveries)(nil),
+		(*Envelope_DrainAgent)(nil),
 	}
 	file_fsm_command_command_proto_msgTypes[10].OneofWrappers = []any{}
 	file_fsm_command_command_proto_msgTypes[11].OneofWrappers = []any{}
@@ -7896,17 +7974,17 @@ func file_fsm_command_command_proto_init() {
 	file_fsm_command_command_proto_msgTypes[18].OneofWrappers = []any{}
 	file_fsm_command_command_proto_msgTypes[26].OneofWrappers = []any{}
 	file_fsm_command_command_proto_msgTypes[27].OneofWrappers = []any{}
-	file_fsm_command_command_proto_msgTypes[33].OneofWrappers = []any{}
-	file_fsm_command_command_proto_msgTypes[43].OneofWrappers = []any{}
-	file_fsm_command_command_proto_msgTypes[47].OneofWrappers = []any{}
-	file_fsm_command_command_proto_msgTypes[51].OneofWrappers = []any{}
+	file_fsm_command_command_proto_msgTypes[34].OneofWrappers = []any{}
+	file_fsm_command_command_proto_msgTypes[44].OneofWrappers = []any{}
+	file_fsm_command_command_proto_msgTypes[48].OneofWrappers = []any{}
+	file_fsm_command_command_proto_msgTypes[52].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fsm_command_command_proto_rawDesc), len(file_fsm_command_command_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   75,
+			NumMessages:   76,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -2489,6 +2489,7 @@ type Agent struct {
 	Pid           int64                  `protobuf:"varint,6,opt,name=pid,proto3" json:"pid,omitempty"`
 	Version       string                 `protobuf:"bytes,7,opt,name=version,proto3" json:"version,omitempty"`
 	WorkQueueIds  [][]byte               `protobuf:"bytes,8,rep,name=work_queue_ids,json=workQueueIds,proto3" json:"work_queue_ids,omitempty"`
+	Draining      int64                  `protobuf:"varint,100,opt,name=draining,proto3" json:"draining,omitempty"` // since when it claims nothing, µs; 0: it does
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2577,6 +2578,13 @@ func (x *Agent) GetWorkQueueIds() [][]byte {
 		return x.WorkQueueIds
 	}
 	return nil
+}
+
+func (x *Agent) GetDraining() int64 {
+	if x != nil {
+		return x.Draining
+	}
+	return 0
 }
 
 type BlockSpec struct {
@@ -4861,7 +4869,7 @@ const file_fsm_row_row_proto_rawDesc = "" +
 	"\vdescription\x18\x06 \x01(\tR\vdescription\x12\x1b\n" +
 	"\tis_paused\x18\a \x01(\bR\bisPaused\x120\n" +
 	"\x11concurrency_limit\x18\b \x01(\x05H\x00R\x10concurrencyLimit\x88\x01\x01B\x14\n" +
-	"\x12_concurrency_limit\"\xcd\x01\n" +
+	"\x12_concurrency_limit\"\xe9\x01\n" +
 	"\x05Agent\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x18\n" +
 	"\acreated\x18\x02 \x01(\x03R\acreated\x12\x18\n" +
@@ -4870,7 +4878,8 @@ const file_fsm_row_row_proto_rawDesc = "" +
 	"\bhostname\x18\x05 \x01(\tR\bhostname\x12\x10\n" +
 	"\x03pid\x18\x06 \x01(\x03R\x03pid\x12\x18\n" +
 	"\aversion\x18\a \x01(\tR\aversion\x12$\n" +
-	"\x0ework_queue_ids\x18\b \x03(\fR\fworkQueueIds\"\xc0\x01\n" +
+	"\x0ework_queue_ids\x18\b \x03(\fR\fworkQueueIds\x12\x1a\n" +
+	"\bdraining\x18d \x01(\x03R\bdraining\"\xc0\x01\n" +
 	"\tBlockSpec\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x18\n" +
 	"\acreated\x18\x02 \x01(\x03R\acreated\x12\x18\n" +

@@ -9,7 +9,7 @@ from sluice.transport import OutcomeUnknown, Transport
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, List, Mapping, Optional
+    from typing import Any, Collection, Dict, List, Mapping, Optional
 
 _EMPTY_DETAILS: Dict[str, Any] = {
     "flow_run_id": None,
@@ -199,10 +199,15 @@ class Client:
     def take_lease(self, flow_run_id: str, owner: str) -> Dict[str, Any]:
         return self._post(f"/flow_runs/{flow_run_id}/lease", {"owner": owner})
 
-    def renew_leases(self, tokens: Dict[str, str], retry_seconds: float) -> Dict[str, Any]:
-        """`tokens`: by flow run id."""
-        leases = [{"flow_run_id": id, "token": token} for id, token in tokens.items()]
-        return self._post("/leases/renew", {"leases": leases}, retry_seconds=retry_seconds)
+    def renew_leases(self, tokens: Dict[str, str], known: Collection[str], wait_seconds: float) -> Dict[str, Any]:
+        """`tokens`: by flow run id. The server answers at once when a run is to end, but not for those `known` to be cancelled."""
+        leases: List[Dict[str, Any]] = [{"flow_run_id": id, "token": token} for id, token in tokens.items()]
+        for lease in leases:
+            if lease["flow_run_id"] in known:
+                lease["cancelling"] = True
+        body = {"leases": leases, "wait_seconds": wait_seconds}
+        reply = self.transport.request("POST", "/leases/renew", body, retry_seconds=wait_seconds, timeout=wait_seconds + 5.0)
+        return dict(reply.json())
 
     # Deployments, blocks, built-in store
 

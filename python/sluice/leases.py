@@ -4,12 +4,13 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import time
 
 from sluice.errors import ApiError, FlowCancelled, LeaseLost, SluiceError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Callable, Dict, Optional, Tuple
+    from typing import Callable, Dict, Optional, Set, Tuple
 
     from sluice.client import Client
 
@@ -27,6 +28,7 @@ def owner() -> str:
 class LeaseKeeper:
     """Takes leases and renews them until they are given up. `on_end` of a lease is called from the thread, once.
 
+    The server holds each renewal while there is nothing to tell, so what is cancelled is known at once.
     Through an outage it goes on trying: what ends a lease is the server's word, never a missing answer.
     """
 
@@ -55,25 +57,39 @@ class LeaseKeeper:
             self._changed.notify_all()
 
     def _run(self) -> None:
+        known: Set[str] = set()  # runs that were told to end
         while True:
             with self._changed:
-                self._changed.wait(self._renew_seconds)
                 if not self._held:
                     self._thread = None
                     return
                 held = {id: token for id, (token, _) in self._held.items()}
-            try:
-                answer = self._client.renew_leases(held, retry_seconds=self._renew_seconds)
-            except ApiError as error:
-                if error.status != 404:
-                    continue
-                answer = {"lost": [{"flow_run_id": id, "reason": str(error)} for id in held]}
-            except (SluiceError, OSError):
-                continue
-            for lost in answer.get("lost") or ():
-                self._end(lost["flow_run_id"], held, LeaseLost(str(lost.get("reason") or "The lease on this flow run was lost.")))
-            for id in answer.get("cancelling") or ():
+                wait = self._renew_seconds
+            began, known = time.monotonic(), known & held.keys()
+            told = self._renew(held, known, wait)
+            with self._changed:  # a server that does not wait, or does not answer, is not asked in a circle
+                self._changed.wait(0.02 if told else max(0.02, wait - (time.monotonic() - began)))
+
+    def _renew(self, held: Dict[str, str], known: Set[str], wait: float) -> bool:
+        """Renews once, and says whether the server had something to tell."""
+        try:
+            answer = self._client.renew_leases(held, known, wait)
+        except ApiError as error:
+            if error.status != 404:
+                return False
+            answer = {"lost": [{"flow_run_id": id, "reason": str(error)} for id in held]}
+        except (SluiceError, OSError):
+            return False
+        told = False
+        for lost in answer.get("lost") or ():
+            told = True
+            self._end(lost["flow_run_id"], held, LeaseLost(str(lost.get("reason") or "The lease on this flow run was lost.")))
+        for id in answer.get("cancelling") or ():
+            if id not in known:
+                known.add(id)
+                told = True
                 self._end(id, held, FlowCancelled("The flow run was cancelled."), keep=True)
+        return told
 
     def _end(self, id: str, asked: Dict[str, str], error: BaseException, keep: bool = False) -> None:
         with self._changed:

@@ -38,13 +38,15 @@ class Renewal(unittest.TestCase):
         self.assertEqual(str(reasons[0]), "expired")
         renewals = [request for request in server.requests if request.path == "/api/leases/renew"]
         self.assertGreaterEqual(len(renewals), 6)
-        self.assertEqual(renewals[0].json(), {"leases": [{"flow_run_id": RUN, "token": "t-1"}]})
+        self.assertEqual(renewals[0].json(), {"leases": [{"flow_run_id": RUN, "token": "t-1"}], "wait_seconds": 0.05})
 
     def test_a_cancelled_run_is_told_and_its_lease_kept(self):
         server, ended, reasons = self.keeper(answer(200, {"lost": [], "cancelling": [RUN]}), KEPT)
         self.assertTrue(ended.wait(30))
         self.assertIsInstance(reasons[0], FlowCancelled)
         server.wait_for(4)  # it is still renewed: the run has yet to report
+        self.assertEqual(server.requests[-1].json()["leases"], [{"flow_run_id": RUN, "token": "t-1", "cancelling": True}])
+        self.assertEqual(len(reasons), 1)
 
     def test_the_owner_names_program_host_and_process(self):
         self.assertRegex(owner(), r"^python .+ on .+ \(pid \d+\)$")

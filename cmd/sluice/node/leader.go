@@ -39,6 +39,7 @@ type claimAnswer struct {
 	Missing      []api.ID `json:"missing,omitempty"`
 	Index        uint64   `json:"index"`
 	UnknownAgent bool     `json:"unknown_agent,omitempty"`
+	Draining     bool     `json:"draining,omitempty"`
 }
 
 type renewal struct {
@@ -105,7 +106,7 @@ func (s *services) claim(ctx context.Context, d scheduler.Demand) (scheduler.Gra
 	case a.UnknownAgent:
 		return scheduler.Granted{}, scheduler.ErrUnknownAgent
 	}
-	granted = scheduler.Granted{Missing: a.Missing, Index: a.Index, Grants: make([]*row.Grant, len(a.Grants))}
+	granted = scheduler.Granted{Missing: a.Missing, Draining: a.Draining, Index: a.Index, Grants: make([]*row.Grant, len(a.Grants))}
 	for i, data := range a.Grants {
 		granted.Grants[i] = new(row.Grant)
 		if err := proto.Unmarshal(data, granted.Grants[i]); err != nil {
@@ -127,7 +128,7 @@ func (s *services) serveClaim(ctx context.Context, body []byte) ([]byte, error) 
 	if err != nil {
 		return nil, leading(err)
 	}
-	a := claimAnswer{Missing: granted.Missing, Index: granted.Index}
+	a := claimAnswer{Missing: granted.Missing, Draining: granted.Draining, Index: granted.Index}
 	for _, g := range granted.Grants {
 		data, err := proto.Marshal(g)
 		if err != nil {

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"maps"
 	"sync"
 	"time"
 
@@ -22,6 +23,7 @@ type keeper struct {
 	every time.Duration
 	work  sync.WaitGroup
 	end   context.CancelFunc // nil while nothing is held
+	taken chan struct{}      // capacity 1: a lease was taken
 }
 
 type lease struct {
@@ -33,7 +35,7 @@ type lease struct {
 const renewEvery = 4 * time.Second
 
 func newKeeper(c *client.Client, owner string) *keeper {
-	return &keeper{client: c, owner: owner, held: map[api.ID]*lease{}, every: renewEvery}
+	return &keeper{client: c, owner: owner, held: map[api.ID]*lease{}, every: renewEvery, taken: make(chan struct{}, 1)}
 }
 
 func (k *keeper) take(ctx context.Context, run api.ID, ended func(error)) (string, func(), error) {
@@ -52,6 +54,10 @@ func (k *keeper) take(ctx context.Context, run api.ID, ended func(error)) (strin
 		k.end = end
 		k.work.Go(func() { k.renew(ctx) })
 	}
+	select {
+	case k.taken <- struct{}{}:
+	default:
+	}
 	return answer.Token, func() {
 		k.mu.Lock()
 		defer k.mu.Unlock()
@@ -68,46 +74,65 @@ func (k *keeper) stop() {
 	k.work.Wait()
 }
 
+// renewPause is the least time between two renewals, renewSlack what a server that has one wait may take on top.
+const (
+	renewPause = 20 * time.Millisecond
+	renewSlack = 5 * time.Second
+)
+
+// renew keeps the leases alive. The server holds each renewal while there is nothing to tell, so what is cancelled is known at once.
 func (k *keeper) renew(ctx context.Context) {
-	for {
+	known := map[api.ID]*lease{} // those that were told to end
+	for ctx.Err() == nil {
 		k.mu.Lock()
 		every := k.every
-		k.mu.Unlock()
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(every):
-		}
-		k.mu.Lock()
-		beat, asked := api.Heartbeat{}, map[api.ID]*lease{}
+		beat, asked := api.Heartbeat{WaitSeconds: api.Duration(every)}, map[api.ID]*lease{}
 		for run, l := range k.held {
-			beat.Leases = append(beat.Leases, api.HeldLease{FlowRunID: run, Token: l.token})
+			beat.Leases = append(beat.Leases, api.HeldLease{FlowRunID: run, Token: l.token, Cancelling: known[run] == l})
 			asked[run] = l
 		}
 		k.mu.Unlock()
-		if len(asked) == 0 {
-			continue
+		began, told := time.Now(), false
+		if len(asked) > 0 {
+			told = k.renewOnce(ctx, beat, asked, known)
 		}
-		bounded, cancel := context.WithTimeout(ctx, every)
-		answer, err := k.client.RenewLeases(bounded, beat)
-		cancel()
-		if err != nil {
-			if !errors.Is(err, context.DeadlineExceeded) && api.IsNotFound(err) {
-				for run, l := range asked {
-					k.over(run, l, engine.ErrLeaseLost)
-				}
-			}
-			continue
+		maps.DeleteFunc(known, func(run api.ID, l *lease) bool { return asked[run] != l })
+		pause := renewPause
+		if !told { // it may have come back at once
+			pause = max(pause, every-time.Since(began))
 		}
-		for _, lost := range answer.Lost {
-			k.over(lost.FlowRunID, asked[lost.FlowRunID], engine.ErrLeaseLost)
-		}
-		for _, run := range answer.Cancelling {
-			if l := asked[run]; l != nil {
-				l.ended(engine.ErrCancelled) // the lease is needed to report it
-			}
+		select {
+		case <-ctx.Done():
+		case <-k.taken:
+		case <-time.After(pause):
 		}
 	}
+}
+
+// renewOnce renews the leases that are asked for, and reports whether the server had something to tell.
+func (k *keeper) renewOnce(ctx context.Context, beat api.Heartbeat, asked, known map[api.ID]*lease) (told bool) {
+	bounded, cancel := context.WithTimeout(ctx, beat.WaitSeconds.Std()+renewSlack)
+	defer cancel()
+	answer, err := k.client.RenewLeases(bounded, beat)
+	if err != nil {
+		if !errors.Is(err, context.DeadlineExceeded) && api.IsNotFound(err) {
+			for run, l := range asked {
+				k.over(run, l, engine.ErrLeaseLost)
+			}
+		}
+		return false
+	}
+	for _, lost := range answer.Lost {
+		told = true
+		k.over(lost.FlowRunID, asked[lost.FlowRunID], engine.ErrLeaseLost)
+	}
+	for _, run := range answer.Cancelling {
+		if l := asked[run]; l != nil && known[run] != l {
+			told, known[run] = true, l
+			l.ended(engine.ErrCancelled) // the lease is needed to report it
+		}
+	}
+	return told
 }
 
 // over ends a lease, unless the run has ended by itself meanwhile.
