@@ -75,12 +75,12 @@ const (
 
 // StateDetails says what a state belongs to and when it takes effect.
 type StateDetails struct {
-	FlowRunID       *ID     `json:"flow_run_id"`
-	TaskRunID       *ID     `json:"task_run_id"`
-	ChildFlowRunID  *ID     `json:"child_flow_run_id"`
-	ScheduledTime   *Time   `json:"scheduled_time"`
-	CacheKey        *string `json:"cache_key"`
-	CacheExpiration *Time   `json:"cache_expiration"`
+	FlowRunID       *ID        `json:"flow_run_id"`
+	TaskRunID       *ID        `json:"task_run_id"`
+	ChildFlowRunID  *ID        `json:"child_flow_run_id"`
+	ScheduledTime   *ZonedTime `json:"scheduled_time"` // answers keep the offset it came with, as Orion's do
+	CacheKey        *string    `json:"cache_key"`
+	CacheExpiration *Time      `json:"cache_expiration"`
 }
 
 // State is one state of a flow run or task run. It never changes once written.
@@ -171,7 +171,7 @@ func (d *StateDetails) appendJSON(b []byte) []byte {
 	b = appendIDPtrField(b, "flow_run_id", d.FlowRunID)
 	b = appendIDPtrField(b, "task_run_id", d.TaskRunID)
 	b = appendIDPtrField(b, "child_flow_run_id", d.ChildFlowRunID)
-	b = appendTimePtrField(b, "scheduled_time", d.ScheduledTime)
+	b = appendZonedPtrField(b, "scheduled_time", d.ScheduledTime)
 	b = appendStringPtrField(b, "cache_key", d.CacheKey)
 	b = appendTimePtrField(b, "cache_expiration", d.CacheExpiration)
 	return append(b, '}')

@@ -76,13 +76,23 @@ func (t *Time) UnmarshalJSON(data []byte) error {
 	return err
 }
 
+// Zoned returns t with its offset, cut to microseconds.
+func Zoned(t time.Time) *ZonedTime { return &ZonedTime{t.Truncate(time.Microsecond)} }
+
+// String returns the JSON form without quotes.
+func (t ZonedTime) String() string { return string(appendTime(nil, t.Time)) }
+
 // MarshalJSON encodes t with its offset, null when zero.
 func (t ZonedTime) MarshalJSON() ([]byte, error) {
+	return t.appendJSON(make([]byte, 0, 34)), nil
+}
+
+func (t ZonedTime) appendJSON(b []byte) []byte {
 	if t.IsZero() {
-		return []byte("null"), nil
+		return append(b, "null"...)
 	}
-	b := append(make([]byte, 0, 34), '"')
-	return append(appendTime(b, t.Time), '"'), nil
+	b = append(b, '"')
+	return append(appendTime(b, t.Time), '"')
 }
 
 // UnmarshalJSON decodes any accepted form and keeps its offset.

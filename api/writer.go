@@ -39,6 +39,13 @@ func appendTimePtrField(b []byte, key string, t *Time) []byte {
 	return t.appendJSON(appendKey(b, key))
 }
 
+func appendZonedPtrField(b []byte, key string, t *ZonedTime) []byte {
+	if t == nil {
+		return append(appendKey(b, key), "null"...)
+	}
+	return t.appendJSON(appendKey(b, key))
+}
+
 func appendDurationField(b []byte, key string, d Duration) []byte {
 	return d.appendJSON(appendKey(b, key))
 }

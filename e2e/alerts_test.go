@@ -110,7 +110,7 @@ func TestAlertsOfACluster(t *testing.T) {
 	checkMonitoringPage(t, c)
 	checkDashboard(t, prometheus)
 	deployment := deploy(t, conn, "steady", nil, "true").deployment
-	past := api.Time{Time: time.Now().Add(-time.Hour)}
+	past := api.ZonedTime{Time: time.Now().Add(-time.Hour)}
 	if _, err := conn.RunDeployment(t.Context(), deployment, api.DeploymentFlowRunCreate{State: &api.StateCreate{Type: api.Scheduled,
 		StateDetails: &api.StateDetails{ScheduledTime: &past}}}); err != nil {
 		t.Fatal(err)

@@ -205,7 +205,7 @@ func TestARestoreAsksAboutWhatFellDue(t *testing.T) {
 	for ahead := time.Second; ; ahead *= 2 {
 		due := time.Now().Add(ahead)
 		state := api.NewState(api.Scheduled, "")
-		state.StateDetails = &api.StateDetails{ScheduledTime: api.TimeAt(due)}
+		state.StateDetails = &api.StateDetails{ScheduledTime: api.Zoned(due)}
 		id = must[*api.FlowRun](t)(conn.RunDeployment(t.Context(), deployment, api.DeploymentFlowRunCreate{State: &state})).ID
 		sh.ok("snapshot", "save", "--force", file)
 		if early := time.Until(due); early > 0 {

@@ -54,9 +54,7 @@ func (x *exchange) answerBlock(status int, view *state.View, block *row.Block, e
 		return err
 	}
 	if block == nil {
-		f := notFound(missing.block)
-		f.key = "message"
-		return f
+		return notFound(missing.block)
 	}
 	spec, err := view.BlockSpec(idOf(block.BlockSpecId))
 	if err != nil {
@@ -80,6 +78,11 @@ func appendJSON(b []byte, v any) ([]byte, error) {
 
 var readBlock = readsOne(func(x *exchange, view *state.View, id api.ID) error {
 	block, err := view.Block(id)
+	if err == nil && block == nil {
+		f := notFound(missing.block)
+		f.key = "message" // by its id alone, as in Orion
+		return f
+	}
 	return x.answerBlock(200, view, block, err)
 })
 

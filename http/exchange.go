@@ -269,7 +269,11 @@ func readAll(r io.Reader, length, limit int64) ([]byte, error) {
 
 // decode reads the body into dst by its specification.
 func decode[T any](x *exchange, spec *body.Object[T], dst *T) error {
-	if findings := spec.Decode(x.data, dst); findings != nil {
+	read := spec.Decode
+	if x.strict {
+		read = spec.DecodeOrion
+	}
+	if findings := read(x.data, dst); findings != nil {
 		return unprocessable(findings)
 	}
 	return nil

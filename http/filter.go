@@ -92,7 +92,7 @@ var flowRunFilterSpec = body.Strict(
 	body.Nullable("next_scheduled_start_time", timeRangeSpec.Kind(), func(v *flowRunFilter) *timeCriterion { return &v.next }),
 	body.Nullable("parent_task_run_id", idAnyNullSpec.Kind(), func(v *flowRunFilter) *idCriterion { return &v.parent }),
 	body.Nullable("flow_runner_type", textAnySpec.Kind(), func(v *flowRunFilter) *textCriterion { return &v.runnerType }),
-	body.Nullable("work_queue_id", idAnyNullSpec.Kind(), func(v *flowRunFilter) *idCriterion { return &v.workQueueID }),
+	body.Nullable("work_queue_id", idAnyNullSpec.Kind(), func(v *flowRunFilter) *idCriterion { return &v.workQueueID }).Ours(),
 )
 
 // flag is a criterion of one boolean operator.

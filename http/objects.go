@@ -44,6 +44,18 @@ func timeRef(us int64) *api.Time {
 	return &t
 }
 
+// zonedRef is the time us, nil for 0, as it is written so many seconds east of Greenwich.
+func zonedRef(us int64, offset int32) *api.ZonedTime {
+	if us == 0 {
+		return nil
+	}
+	t := timeOf(us).Time
+	if offset != 0 {
+		t = t.In(time.FixedZone("", int(offset)))
+	}
+	return &api.ZonedTime{Time: t}
+}
+
 func durationOf(us int64) api.Duration { return api.Duration(us * 1000) }
 
 func textRef(s string) *string {
@@ -84,7 +96,7 @@ func stateObject(r *row.State, strict bool) *api.State {
 	if d := r.Details; d != nil {
 		s.StateDetails = api.StateDetails{
 			FlowRunID: idRef(d.FlowRunId), TaskRunID: idRef(d.TaskRunId), ChildFlowRunID: idRef(d.ChildFlowRunId),
-			ScheduledTime: timeRef(d.ScheduledTime), CacheKey: d.CacheKey, CacheExpiration: timeRef(d.CacheExpiration),
+			ScheduledTime: zonedRef(d.ScheduledTime, d.ScheduledOffset), CacheKey: d.CacheKey, CacheExpiration: timeRef(d.CacheExpiration),
 		}
 	}
 	if !strict {

@@ -48,7 +48,7 @@ func detailsKind(d *body.Decoder, n int) (*row.StateDetails, bool) {
 var stateSpec = body.Strict(
 	body.Required("type", stateTypeKind, func(v *command.ProposedState) *row.StateType { return &v.Type }),
 	body.Nullable("name", body.Text, func(v *command.ProposedState) *string { return &v.Name }),
-	body.Nullable("message", body.TextRef, func(v *command.ProposedState) **string { return &v.Message }),
+	body.Nullable("message", body.ProseRef, func(v *command.ProposedState) **string { return &v.Message }),
 	body.Nullable("data", dataSpec.Ref(), func(v *command.ProposedState) **row.Data { return &v.Data }),
 	body.Optional("state_details", detailsKind, func(v *command.ProposedState) **row.StateDetails { return &v.Details }),
 )
@@ -56,7 +56,7 @@ var stateSpec = body.Strict(
 var setStateSpec = body.Parameters(
 	body.Required("state", stateSpec.Ref(), func(v *command.SetState) **command.ProposedState { return &v.State }),
 	body.Optional("force", body.Bool, func(v *command.SetState) *bool { return &v.Force }),
-	body.Optional("replace_terminal", body.Bool, func(v *command.SetState) *bool { return &v.ReplaceTerminal }),
+	body.Optional("replace_terminal", body.Bool, func(v *command.SetState) *bool { return &v.ReplaceTerminal }).Ours(),
 )
 
 var flowRunnerSpec = body.Strict(
@@ -303,7 +303,7 @@ type logLine struct {
 var logSpec = body.Strict(
 	body.Required("name", body.Text, func(v *logLine) *string { return &v.log.Name }),
 	body.Required("level", body.Int32, func(v *logLine) *int32 { return &v.log.Level }),
-	body.Required("message", body.Text, func(v *logLine) *string { return &v.log.Message }),
+	body.Required("message", body.Prose, func(v *logLine) *string { return &v.log.Message }),
 	body.Required("timestamp", body.Time, func(v *logLine) *int64 { return &v.log.Timestamp }),
 	body.Required("flow_run_id", body.UUID, func(v *logLine) *[16]byte { return &v.flowRunID }),
 	body.Nullable("task_run_id", body.UUIDBytes, func(v *logLine) *[]byte { return &v.log.TaskRunId }),

@@ -37,7 +37,6 @@ func (x *exchange) setState() (*command.SetState, error) {
 		return nil, err
 	}
 	c.Id = id[:]
-	c.ReplaceTerminal = c.ReplaceTerminal && !x.strict
 	if x.lease != "" {
 		t := ParseToken(x.lease)
 		c.HasToken, c.TokenIndex, c.TokenOrdinal = true, t.Index, t.Ordinal

@@ -73,7 +73,7 @@ func runDeployment(ctx context.Context, a *app, c *client.Client, d *namedDeploy
 		}
 	}
 	state := api.NewState(api.Scheduled, "")
-	state.StateDetails = &api.StateDetails{ScheduledTime: api.TimeAt(start)}
+	state.StateDetails = &api.StateDetails{ScheduledTime: api.Zoned(start.UTC())}
 	key := api.NewID().String() // so that the request may be repeated when the connection breaks
 	body := api.DeploymentFlowRunCreate{Parameters: parameters, Tags: given.tags, State: &state, IdempotencyKey: &key}
 	if given.name != "" {

@@ -278,7 +278,7 @@ func settle(c *history.Call, v verdict, o history.Output) {
 func (u *user) create(ctx context.Context, c *client.Client) {
 	name := "run-" + u.next()
 	state := api.NewState(api.Scheduled, "")
-	far := api.Time{Time: time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC)}
+	far := api.ZonedTime{Time: time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC)}
 	state.StateDetails = &api.StateDetails{ScheduledTime: &far}
 	v := u.write(ctx, "creates "+name, func(ctx context.Context) error {
 		_, err := c.CreateFlowRun(ctx, api.FlowRunCreate{Name: &name, FlowID: u.flow, State: &state})

@@ -169,7 +169,7 @@ func writeGolden(t *testing.T, target string) {
 		must(c.PutValue(ctx, "golden", facts.Value))
 		later, err := time.Parse(time.RFC3339, "2100-01-01T00:00:00Z")
 		must(err)
-		waiting, err := c.RunDeployment(ctx, deployment.ID, api.DeploymentFlowRunCreate{State: &api.StateCreate{Type: api.Scheduled, StateDetails: &api.StateDetails{ScheduledTime: api.TimeAt(later)}}})
+		waiting, err := c.RunDeployment(ctx, deployment.ID, api.DeploymentFlowRunCreate{State: &api.StateCreate{Type: api.Scheduled, StateDetails: &api.StateDetails{ScheduledTime: api.Zoned(later)}}})
 		must(err)
 		run, err := c.RunDeployment(ctx, deployment.ID, api.DeploymentFlowRunCreate{})
 		must(err)

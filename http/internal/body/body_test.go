@@ -88,6 +88,19 @@ func TestFindings(t *testing.T) {
 		{"something after the end is refused", `{"name":"a"} x`,
 			`[{"loc":["body",13],"msg":"Extra data: line 1 column 14 (char 13)","type":"value_error.jsondecode","ctx":{"msg":"Extra data","doc":"{\"name\":\"a\"} x","pos":13,"lineno":1,"colno":14}}]`},
 	}
+	nul := func(place string) string {
+		return `[{"loc":["body",` + place + `],"msg":"the character U+0000 (\\u0000) is not allowed; leave it out or encode the value, as base64 for example","type":"value_error.nul"}]`
+	}
+	for _, c := range []struct{ name, body, want string }{
+		{"the NUL character is refused in a name", `{"name":"a\u0000b"}`, nul(`"name"`)},
+		{"the NUL character is refused in a list", `{"name":"a","list":["x","\u0000"]}`, nul(`"list",1`)},
+		{"the NUL character is refused deep in a value that is kept", `{"name":"a","raw":{"x":[{"y":"\u0000"}]}}`, nul(`"raw"`)},
+		{"the NUL character is refused in a name within a value that is kept", `{"name":"a","raw":{"\u0000":1}}`, nul(`"raw"`)},
+		{"an escaped backslash before u0000 is none", `{"name":"a","text":"\\u0000"}`, `[]`},
+		{"a value without it is kept beside a text that is ignored", `{"name":"a","raw":{"x":1},"name":"\u0001"}`, `[]`},
+	} {
+		cases = append(cases, c)
+	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -122,6 +135,54 @@ func TestParameters(t *testing.T) {
 				t.Errorf("limit is %d, want the default", v.Limit)
 			}
 		})
+	}
+}
+
+// TestOrionsClientsKnowNoFieldOfOurs uses one specification for both kinds of clients.
+func TestOrionsClientsKnowNoFieldOfOurs(t *testing.T) {
+	t.Parallel()
+	ours := Optional("b", Int, func(v *inner) *int64 { return &v.A }).Ours()
+	strict, lenient := Strict(ours), Parameters(Optional("c", Int, func(v *inner) *int64 { return new(int64) }), ours)
+	for _, c := range []struct {
+		name, body, want string
+		spec             *Object[inner]
+	}{
+		{"an object refuses it", `{"b":1}`, `[{"loc":["body","b"],"msg":"extra fields not permitted","type":"value_error.extra"}]`, strict},
+		{"a parameter is ignored", `{"b":"x"}`, `[]`, lenient},
+		{"it is not missing", `[]`, `[{"loc":["body","c"],"msg":"field required","type":"value_error.missing"}]`, lenient},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			var v inner
+			if got := string(AppendErrors(nil, c.spec.DecodeOrion([]byte(c.body), &v))); got != c.want || v.A != 0 {
+				t.Errorf("got %d\n%s\nwant\n%s", v.A, got, c.want)
+			}
+		})
+	}
+	var v inner
+	if errs := strict.Decode([]byte(`{"b":1}`), &v); errs != nil || v.A != 1 {
+		t.Errorf("our own client: %v %v", v, errs)
+	}
+}
+
+func TestOfARepeatedNameTheLastCounts(t *testing.T) {
+	t.Parallel()
+	var v thing
+	if errs := thingSpec.Decode([]byte(`{"name":"a","count":1,"name":"b","count":2,"inner":{"a":1,"a":2}}`), &v); errs != nil || v.Name != "b" || v.Count != 2 || v.Inner.A != 2 {
+		t.Errorf("got %+v, %v", v, errs)
+	}
+	if errs := thingSpec.Decode([]byte(`{"name":"a","count":1,"count":"x"}`), &v); len(errs) != 1 {
+		t.Errorf("the last one is wrong: %v", errs)
+	}
+}
+
+func TestProseKeepsWhatIsAroundANUL(t *testing.T) {
+	t.Parallel()
+	var v inner
+	var text string
+	errs := Strict(Required("m", Prose, func(*inner) *string { return &text })).Decode([]byte(`{"m":"a\u0000b\u00e9"}`), &v)
+	if errs != nil || text != "a\uFFFDbé" {
+		t.Errorf("%q %v", text, errs)
 	}
 }
 

@@ -7,8 +7,38 @@ import (
 	"unsafe"
 )
 
-// Text takes strings, and numbers and booleans as their text.
+// failNUL refuses U+0000: Orion's database cannot store it, no command line or environment can hold it, and where it is shown it
+// hides what follows.
+func (d *Decoder) failNUL() {
+	d.Fail("the character U+0000 (\\u0000) is not allowed; leave it out or encode the value, as base64 for example", "value_error.nul", "")
+}
+
+// Text takes strings without U+0000, and numbers and booleans as their text.
 func Text(d *Decoder, n int) (string, bool) {
+	if d.doc.nodes[n].nul {
+		d.failNUL()
+		return "", false
+	}
+	return anyText(d, n)
+}
+
+// Prose is Text for what people read, such as log lines and messages: U+0000 becomes U+FFFD, for a report must not be refused for a
+// character in it.
+func Prose(d *Decoder, n int) (string, bool) {
+	s, ok := anyText(d, n)
+	if d.doc.nodes[n].nul {
+		s = strings.ReplaceAll(s, "\x00", "\uFFFD")
+	}
+	return s, ok
+}
+
+// ProseRef is Prose for a destination that tells null from "".
+func ProseRef(d *Decoder, n int) (*string, bool) {
+	s, ok := Prose(d, n)
+	return &s, ok
+}
+
+func anyText(d *Decoder, n int) (string, bool) {
 	switch d.doc.nodes[n].kind {
 	case nodeString:
 		return d.doc.text(n), true
@@ -210,19 +240,29 @@ func FloatBetween(low, high int64) Kind[float64] {
 	}
 }
 
-// RawObject takes any object and keeps its text.
+// RawObject takes any object without U+0000 in its texts and keeps its text.
 func RawObject(d *Decoder, n int) ([]byte, bool) {
 	if d.doc.nodes[n].kind != nodeObject {
 		d.Fail("value is not a valid dict", "type_error.dict", "")
 		return nil, false
 	}
+	return Raw(d, n)
+}
+
+// Raw takes any value without U+0000 in its texts and keeps its text.
+func Raw(d *Decoder, n int) ([]byte, bool) {
+	if d.doc.nul {
+		for _, v := range d.doc.nodes[n:d.doc.nodes[n].next] {
+			if v.nul {
+				d.failNUL()
+				return nil, false
+			}
+		}
+	}
 	return d.doc.raw(n), true
 }
 
-// Raw takes any value and keeps its text.
-func Raw(d *Decoder, n int) ([]byte, bool) { return d.doc.raw(n), true }
-
-// RawText takes a string and keeps its JSON text.
+// RawText takes any string and keeps its JSON text.
 func RawText(d *Decoder, n int) ([]byte, bool) {
 	if d.doc.nodes[n].kind != nodeString {
 		d.Fail("str type expected", "type_error.str", "")

@@ -41,12 +41,14 @@ type node struct {
 	next       uint32
 	kind       nodeKind
 	escaped    bool // strings: the text holds escapes
+	nul        bool // strings: one of them is U+0000
 }
 
 // Doc is a parsed body. Strings taken from it alias its text, which must never change.
 type Doc struct {
 	data  []byte
 	nodes []node
+	nul   bool // a string somewhere holds U+0000
 }
 
 var docs = sync.Pool{New: func() any { return new(Doc) }}
@@ -66,7 +68,7 @@ func (e *SyntaxError) Error() string {
 // Parse reads one JSON text. The document keeps data; call Release when done with the document.
 func Parse(data []byte) (*Doc, *SyntaxError) {
 	d := docs.Get().(*Doc)
-	d.data, d.nodes = data, d.nodes[:0]
+	d.data, d.nodes, d.nul = data, d.nodes[:0], false
 	p := parser{doc: d}
 	p.space()
 	if !p.value(0) {
@@ -275,6 +277,9 @@ func (p *parser) str(self int) bool {
 			n := escapeLen(data[i:])
 			if n == 0 {
 				return p.fail("Invalid \\escape", i)
+			}
+			if n == 6 && string(data[i+2:i+6]) == "0000" {
+				p.doc.nodes[self].nul, p.doc.nul = true, true
 			}
 			i += n - 1
 		case c < 0x20:

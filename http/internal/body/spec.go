@@ -12,9 +12,10 @@ type Error struct {
 
 // Decoder walks one document and collects findings.
 type Decoder struct {
-	doc  *Doc
-	loc  []any
-	errs []Error
+	doc   *Doc
+	loc   []any
+	errs  []Error
+	orion bool // fields that are ours are unknown
 }
 
 // Fail records a finding at the place the decoder stands at. Kinds of other packages use it.
@@ -48,6 +49,7 @@ type Field[T any] struct {
 	mark     func(dst *T) *bool
 	filled   bool // mark only what is not null
 	orNull   bool // null is a value like others
+	ours     bool
 }
 
 func field[T, V any](name string, p presence, kind Kind[V], at func(*T) *V) Field[T] {
@@ -90,6 +92,12 @@ func (f Field[T]) Marked(at func(*T) *bool) Field[T] {
 // Filled also notes in the destination that the field holds a value.
 func (f Field[T]) Filled(at func(*T) *bool) Field[T] {
 	f.mark, f.filled = at, true
+	return f
+}
+
+// Ours says that Orion has no such field: it is unknown in what Orion's clients send.
+func (f Field[T]) Ours() Field[T] {
+	f.ours = true
 	return f
 }
 
@@ -153,7 +161,9 @@ func (o *Object[T]) decode(d *Decoder, n int, dst *T) bool {
 	if d.doc.nodes[n].kind != nodeObject {
 		if o.lenient {
 			for _, f := range o.fields {
-				d.FailAt(f.name, "field required", "value_error.missing")
+				if !f.ours || !d.orion {
+					d.FailAt(f.name, "field required", "value_error.missing")
+				}
 			}
 		} else {
 			d.Fail("value is not a valid dict", "type_error.dict", "")
@@ -189,7 +199,7 @@ func (o *Object[T]) match(d *Decoder, n int, found []int32) (unknown []string) {
 			if j >= len(o.fields) {
 				j -= len(o.fields)
 			}
-			if o.fields[j].name == name {
+			if o.fields[j].name == name && !(d.orion && o.fields[j].ours) {
 				at = j
 				break
 			}
@@ -235,11 +245,17 @@ func (o *Object[T]) field(d *Decoder, f *Field[T], value int, dst *T) {
 }
 
 // Decode reads data into dst. It returns nil, or everything that is wrong.
-func (o *Object[T]) Decode(data []byte, dst *T) []Error {
+func (o *Object[T]) Decode(data []byte, dst *T) []Error { return o.decodeFrom(false, data, dst) }
+
+// DecodeOrion is Decode of what a client of Orion sent, which knows no field of ours.
+func (o *Object[T]) DecodeOrion(data []byte, dst *T) []Error { return o.decodeFrom(true, data, dst) }
+
+func (o *Object[T]) decodeFrom(orion bool, data []byte, dst *T) []Error {
 	if len(data) == 0 {
 		return o.decodeNothing(dst)
 	}
 	return run(data, func(d *Decoder) {
+		d.orion = orion
 		if d.doc.nodes[0].kind == nodeNull {
 			d.errs = o.decodeNothing(dst)
 			return
