@@ -62,4 +62,6 @@ type MemberHealth struct {
 	// SecretKeys are the keys with which it can open blocks, MissingKeys those with which stored blocks are encrypted and that it lacks.
 	SecretKeys  []string `json:"secret_keys"`
 	MissingKeys []string `json:"missing_secret_keys"`
+	// Settings are those that should be the same on all nodes, by their flags; keys are told by marks.
+	Settings map[string]string `json:"settings"`
 }

@@ -64,8 +64,13 @@ type Config struct {
 	InternalAdvertise string
 	// GossipAddr is host:port (TCP and UDP) for memberlist; "" runs without gossip. Default "".
 	GossipAddr string
-	// GossipKey (16, 24 or 32 bytes) encrypts gossip; nodes without it are not heard. Default none.
-	GossipKey []byte
+	// GossipKeys returns the keys of gossip, each 16, 24 or 32 bytes: the first encrypts what this node says, all decrypt what it
+	// hears; who has none of them is not heard. It is asked every second, so that keys are replaced in a running cluster: first the
+	// new one is added everywhere, then made the first, then the old one removed. nil, or none at the start: gossip is plain text.
+	GossipKeys func() [][]byte
+	// Common are settings that should be the same on all nodes, by name; the values must tell no secret. A node whose value differs
+	// from the leader's is not taken in, and one that is a member says so (Status.Disagrees). Default none.
+	Common map[string]string
 	// TLS secures the internal port. nil is plain text. Danger: whoever reaches a plain port can write anything.
 	TLS *link.TLS
 	// Addresses resolves node ids to Raft addresses before gossip does. May be nil.
@@ -220,8 +225,11 @@ func (c Config) Validate() error {
 	bad(c.BootstrapExpect == 1 && len(c.Join) > 0,
 		"BootstrapExpect is 1 and Join names other nodes: a node that founds a cluster alone joins none; expect as many as found the cluster together, or 0 to join one")
 	bad(len(c.Join) > 0 && c.Transport != nil, "Join needs the internal port, not Transport")
-	bad(len(c.GossipKey) != 0 && len(c.GossipKey) != 16 && len(c.GossipKey) != 24 && len(c.GossipKey) != 32,
-		"GossipKey has %d bytes, must have 16, 24 or 32", len(c.GossipKey))
+	if c.GossipKeys != nil {
+		if err := checkGossipKeys(c.GossipKeys()); err != nil {
+			errs = append(errs, err)
+		}
+	}
 	bad(c.Heartbeat < 5*time.Millisecond, "Heartbeat is %s, must be at least 5ms", c.Heartbeat)
 	bad(c.Lease < 5*time.Millisecond || c.Lease > c.Heartbeat, "Lease is %s, must be between 5ms and Heartbeat (%s)", c.Lease, c.Heartbeat)
 	bad(c.CommitTimeout < time.Millisecond, "CommitTimeout is %s, must be at least 1ms", c.CommitTimeout)

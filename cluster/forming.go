@@ -455,7 +455,7 @@ func (f *former) join(ctx context.Context, member hello) error {
 	defer cancel()
 	return n.askJSON(ctx, link.Target{ID: member.Leader.ID, Addr: member.Leader.target().Addr}, methodJoin,
 		joinRequest{Peer: Peer{ID: n.id, Addr: n.port.Advertised()}, ClusterID: member.ClusterID, Version: n.cfg.Version, Versions: n.cfg.Versions, Now: n.cfg.Clock.Now().UnixMicro(),
-			GossipKey: n.cfg.gossipKeyMark()}, nil)
+			GossipKeys: n.gossip.keyMarks(), Common: n.cfg.Common}, nil)
 }
 
 // company makes gossip meet whom it has lost, and lets a member that was taken out while it was down join again. It returns whether

@@ -1,9 +1,6 @@
 package cluster
 
 import (
-	"crypto/hmac"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -39,16 +36,17 @@ type gossip struct {
 	self func() Member
 	log  *slog.Logger
 	list *memberlist.Memberlist
-	own  string // host:port where others reach it; memberlist's own node changes without a lock that we could take
+	keys *memberlist.Keyring // nil: plain text
+	own  string              // host:port where others reach it; memberlist's own node changes without a lock that we could take
 
 	mu     sync.Mutex // guards what follows
 	known  map[string]Member
 	failed map[string]string // why addresses could not be met, as the log has it
 }
 
-func startGossip(addr, label string, key []byte, advertise string, self func() Member, logger *slog.Logger) (*gossip, error) {
+func startGossip(addr, label string, keys [][]byte, advertise string, self func() Member, logger *slog.Logger) (*gossip, error) {
 	g := &gossip{self: self, log: logger, known: map[string]Member{}, failed: map[string]string{}}
-	c, err := g.config(addr, label, key, advertise)
+	c, err := g.config(addr, label, keys, advertise)
 	if err != nil {
 		return nil, err
 	}
@@ -56,7 +54,7 @@ func startGossip(addr, label string, key []byte, advertise string, self func() M
 }
 
 // config is what memberlist gets.
-func (g *gossip) config(addr, label string, key []byte, advertise string) (*memberlist.Config, error) {
+func (g *gossip) config(addr, label string, keys [][]byte, advertise string) (*memberlist.Config, error) {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
 		return nil, fmt.Errorf("gossip address %q: %w", addr, err)
@@ -74,7 +72,13 @@ func (g *gossip) config(addr, label string, key []byte, advertise string) (*memb
 	if ip := net.ParseIP(c.BindAddr); ip == nil || ip.IsUnspecified() {
 		c.AdvertiseAddr = advertise
 	}
-	c.Label, c.SecretKey = label, key
+	c.Label = label
+	if len(keys) > 0 {
+		if g.keys, err = memberlist.NewKeyring(keys, keys[0]); err != nil {
+			return nil, fmt.Errorf("the keys of gossip: %w", err)
+		}
+		c.Keyring = g.keys
+	}
 	// A node that comes back with another address is refused for ever by default.
 	c.DeadNodeReclaimTime = 30 * time.Second
 	c.Delegate = g
@@ -90,19 +94,6 @@ func (g *gossip) start(c *memberlist.Config) (err error) {
 	}
 	g.own = g.list.LocalNode().Address()
 	return nil
-}
-
-// gossipKeyMark is the same for two nodes if their keys are, and says nothing else about them.
-func (c *Config) gossipKeyMark() string {
-	switch {
-	case c.GossipAddr == "":
-		return "" // it hears nobody and nobody minds
-	case len(c.GossipKey) == 0:
-		return "none"
-	}
-	mac := hmac.New(sha256.New, c.GossipKey)
-	mac.Write([]byte("sluice gossip key"))
-	return hex.EncodeToString(mac.Sum(nil)[:8])
 }
 
 // NodeMeta implements memberlist.Delegate.

@@ -62,6 +62,8 @@ type hello struct {
 	Noted    Checkpoint `json:"noted,omitzero"`
 	Agreed   Checkpoint `json:"agreed,omitzero"`
 	Diverged bool       `json:"diverged,omitempty"`
+	// Common are its settings that should be the same on all nodes.
+	Common map[string]string `json:"common,omitempty"`
 }
 
 func (h hello) peer() Peer { return Peer{ID: h.NodeID, Addr: h.Addr} }
@@ -71,7 +73,7 @@ func (n *Node) askHello(ctx context.Context, to link.Target) (hello, error) {
 	var answer hello
 	err := n.askJSON(ctx, to, methodHello, n.hello(), &answer)
 	if err == nil {
-		n.met.note(answer, n.servers())
+		n.acquaint(answer)
 	}
 	return answer, err
 }
@@ -83,7 +85,7 @@ func (n *Node) serveHello(_ context.Context, from string, body []byte) ([]byte, 
 	}
 	n.former.hear(h)
 	n.heardFrom(h)
-	n.met.note(h, n.servers())
+	n.acquaint(h)
 	n.noteVersion(h)
 	if leader, self, known := n.leader(); known && !self && leader.ID == from && h.ClusterID == n.cfg.DataDir.ClusterID() && h.Agreed.Index != 0 {
 		n.compareWith(h.Agreed)
@@ -115,7 +117,7 @@ func (n *Node) hello() hello {
 	d := n.cfg.DataDir
 	h := hello{NodeID: n.id, Name: n.cfg.Name, HTTPAddr: n.cfg.HTTPAddr, Version: n.cfg.Version, ClusterID: d.ClusterID(), Expect: n.cfg.BootstrapExpect,
 		Seq: n.former.nextSeq(), Applied: n.machine.inner.AppliedIndex(), Versions: n.cfg.Versions, ClusterVersion: n.machine.inner.ClusterVersion(),
-		Diverged: n.Diverged() != "", Now: n.cfg.Clock.Now().UnixMicro()}
+		Diverged: n.Diverged() != "", Now: n.cfg.Clock.Now().UnixMicro(), Common: n.common()}
 	h.Noted.Index, h.Noted.Hash = n.machine.inner.Checkpoint()
 	if v := n.agreed.Load(); v != nil && n.leading() != nil {
 		h.Agreed = v.agreed

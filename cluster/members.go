@@ -1,9 +1,12 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -58,23 +61,35 @@ func (v *MemberView) keep(before MemberView) {
 	v.ClockOffset, v.ClockError, v.ClockKnown = before.ClockOffset, before.ClockError, before.ClockKnown
 }
 
-// acquaintances remembers what the members last said of themselves, to name those that do not answer any more.
+// acquaintances remembers what the members last said of themselves: to name those that do not answer any more, and to compare settings.
 type acquaintances struct {
 	mu   sync.Mutex // guards byID
 	byID map[string]hello
 }
 
-// note keeps what a member said; what strangers say is not kept.
-func (a *acquaintances) note(h hello, members []raft.Server) {
+// note keeps what a member said, and tells whether it has other settings now than it had; what strangers say is not kept.
+func (a *acquaintances) note(h hello, members []raft.Server) (changed bool) {
 	if !slices.ContainsFunc(members, func(s raft.Server) bool { return string(s.ID) == h.NodeID }) {
-		return
+		return false
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.byID == nil {
 		a.byID = map[string]hello{}
 	}
-	a.byID[h.NodeID] = hello{Name: h.Name, HTTPAddr: h.HTTPAddr, Version: h.Version}
+	changed = !maps.Equal(a.byID[h.NodeID].Common, h.Common)
+	a.byID[h.NodeID] = hello{Name: h.Name, HTTPAddr: h.HTTPAddr, Version: h.Version, Common: h.Common}
+	return changed
+}
+
+// acquaint notes what a node said of itself.
+func (n *Node) acquaint(h hello) {
+	if !n.met.note(h, n.servers()) || h.NodeID == n.id {
+		return
+	}
+	if names := differing(n.common(), h.Common); len(names) > 0 {
+		n.log.Warn("a member has other settings than this node; they should be the same on all nodes", "member", cmp.Or(h.Name, h.NodeID), "settings", strings.Join(names, ", "))
+	}
 }
 
 func (a *acquaintances) of(id string) hello {

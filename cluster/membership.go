@@ -327,8 +327,10 @@ type joinRequest struct {
 	Versions  command.Versions `json:"versions,omitzero"`
 	// Now is the node's clock in µs; 0 of versions that do not say.
 	Now int64 `json:"now,omitempty"`
-	// GossipKey tells whether both have the same key; "" of versions that do not say.
-	GossipKey string `json:"gossip_key,omitempty"`
+	// GossipKeys tells whether each has the key that the other sends with; empty of a node without gossip.
+	GossipKeys []string `json:"gossip_keys,omitempty"`
+	// Common are the settings that must be the leader's.
+	Common map[string]string `json:"common,omitempty"`
 }
 
 // serveJoin takes a node in, without a vote at first.
@@ -351,8 +353,11 @@ func (n *Node) serveJoin(ctx context.Context, from string, body []byte) ([]byte,
 		if err := checkMember("node "+q.ID, q.Version, q.Versions.OrFirst(), n.entryVersion()); err != nil {
 			return nil, err
 		}
-		if own := n.cfg.gossipKeyMark(); own != "" && q.GossipKey != "" && q.GossipKey != own {
+		if !hearEachOther(n.gossip.keyMarks(), q.GossipKeys) {
 			return nil, fmt.Errorf("%w: node %s has another gossip key than this cluster, or only one of them has any: give it the cluster's --gossip-key-file", ErrRefused, q.ID)
+		}
+		for _, name := range differing(n.cfg.Common, q.Common) {
+			return nil, fmt.Errorf("%w: node %s has %s %s and this cluster %s: start it with what the cluster has", ErrRefused, q.ID, name, q.Common[name], n.cfg.Common[name])
 		}
 		member := slices.ContainsFunc(servers, func(s raft.Server) bool { return string(s.ID) == q.ID })
 		if asked := time.UnixMicro(q.Now); !member && q.Now != 0 && n.cfg.skewed(asked.Sub(now)) {

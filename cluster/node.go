@@ -160,7 +160,7 @@ func (n *Node) start(ctx context.Context) (err error) {
 	}
 	// Gossip runs before raft, so that raft finds the addresses it has heard.
 	if n.cfg.GossipAddr != "" {
-		if n.gossip, err = startGossip(n.cfg.GossipAddr, n.cfg.ClusterName, n.cfg.GossipKey, n.advertisedIP(), n.self, n.log.With("part", "gossip")); err != nil {
+		if n.gossip, err = startGossip(n.cfg.GossipAddr, n.cfg.ClusterName, n.cfg.gossipKeys(), n.advertisedIP(), n.self, n.log.With("part", "gossip")); err != nil {
 			return err
 		}
 		undo = append(undo, func() error { return n.gossip.stop(time.Second) })
@@ -181,6 +181,9 @@ func (n *Node) start(ctx context.Context) (err error) {
 	}
 	n.workers.Go(func() { n.supervise(n.life) })
 	n.workers.Go(func() { n.governor.loop(n.life) })
+	if n.gossip != nil && n.cfg.GossipKeys != nil {
+		n.workers.Go(func() { n.gossip.keepKeys(n.life, n.cfg.GossipKeys) })
+	}
 	n.governor.poke()
 	n.started = true
 	return nil

@@ -41,6 +41,8 @@ type Status struct {
 	Checkpoint Checkpoint
 	Diverged   string
 	Dispute    string
+	// Disagrees lists the settings (Config.Common, and the keys of gossip) in which this node differs from another member.
+	Disagrees []string
 
 	Restarts    uint64
 	Reigns      uint64 // leaders that this node came to know since it started
@@ -104,6 +106,7 @@ func (n *Node) Status() Status {
 			s.Dispute = v.dispute
 		}
 	}
+	s.Disagrees = n.disagrees()
 	s.Waiting, s.WaitingByte = n.proposer.backlog()
 	if why := n.trouble(); why != "" {
 		s.Problems = append(s.Problems, why)

@@ -268,10 +268,11 @@ func (s *site) setup(what string) {
 		m.env["SLUICE_API_URL"] = "http://" + m.address() + ":4200/api"
 		all.Go(func() {
 			if r := m.sh(fmt.Sprintf(`cp deploy/systemd/*.service /etc/systemd/system/
-grep -v -e TLS -e GOSSIP_KEY deploy/systemd/server.env | sed 's/10.0.0.1:/10.0.0.%[1]d:/; s/=n1$/=n%[1]d/' > /etc/sluice/server.env
+grep -v TLS deploy/systemd/server.env | sed 's/10.0.0.1:/10.0.0.%[1]d:/; s/=n1$/=n%[1]d/' > /etc/sluice/server.env
 echo SLUICE_INSECURE=true >> /etc/sluice/server.env
 echo a2V5IG9mIHRoZSB0ZXN0cycgbWFjaGluZXMsIDMyIEI= > /etc/sluice/secrets.key
-chmod 600 /etc/sluice/secrets.key
+echo a2V5IG9mIHRoZSBnb3NzaXAgaW4gdGhlIHRlc3RzISE= > /etc/sluice/gossip.key
+chmod 600 /etc/sluice/*.key
 cp deploy/systemd/agent.env /etc/sluice/
 %[2]s
 %[3]s
@@ -282,6 +283,9 @@ sudo systemctl enable --now sluice-server`, i+1, s.more, access)); r.code != 0 {
 	}
 	all.Wait()
 	ops := s.machine("ops")
+	if s.token != "" {
+		ops.env["SLUICE_API_KEY"] = s.token // it may have been there before the token
+	}
 	ops.env["SLUICE_API_URL"] = ops.localized("http://10.0.0.1:4200/api,http://10.0.0.2:4200/api,http://10.0.0.3:4200/api")
 	if s.t.Failed() {
 		s.t.FailNow()

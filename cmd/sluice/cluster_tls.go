@@ -22,7 +22,6 @@ import (
 const (
 	authorityYears = 10
 	nodeDays       = 825
-	gossipKeyBytes = 32
 )
 
 func newTLSInit(a *app) *cobra.Command {
@@ -88,7 +87,7 @@ func makeCertificates(a *app, dir, name string, nodes []string, valid time.Durat
 		}
 	}
 	if _, err := os.Stat(in("gossip.key")); errors.Is(err, fs.ErrNotExist) {
-		secret := make([]byte, gossipKeyBytes)
+		secret := make([]byte, node.GossipKeyBytes)
 		_, _ = rand.Read(secret) // never fails
 		if err := writeNew(in("gossip.key"), []byte(base64.StdEncoding.EncodeToString(secret)+"\n"), 0o600); err != nil {
 			return err

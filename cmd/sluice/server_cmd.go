@@ -105,7 +105,7 @@ func (o *serverOptions) registerCluster(flags *pflag.FlagSet) {
 	flags.StringVar(&o.TLSCA, "tls-ca", "", "file with the certificate that signs the nodes' certificates")
 	flags.StringVar(&o.TLSCert, "tls-cert", "", "file with this node's certificate")
 	flags.StringVar(&o.TLSKey, "tls-key", "", "file with the key of --tls-cert")
-	flags.StringVar(&o.GossipKeyFile, "gossip-key-file", "", "file with 32 bytes in base64, the same on all nodes, that encrypt gossip")
+	flags.StringVar(&o.GossipKeyFile, "gossip-key-file", "", "file with keys of 32 bytes in base64, one per line, the same on all nodes, that encrypt gossip; the first is used to send")
 	flags.StringVar(&o.HTTPTLSCert, "http-tls-cert", "", "file with the certificate of the API at --http-addr, which is then HTTPS; read again when it changes")
 	flags.StringVar(&o.HTTPTLSKey, "http-tls-key", "", "file with the key of --http-tls-cert")
 	flags.DurationVar(&o.DrainDelay, "drain-delay", 5*time.Second, "how long a node that was told to stop serves on, not ready any more: longer than load balancers take to notice; a node without others does not wait")

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"crypto/tls"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -165,26 +164,11 @@ func checkGossip(o serverOptions) error {
 	return nil
 }
 
-// gossipKey reads the key that encrypts gossip, none if no file is named.
-func gossipKey(file string) ([]byte, error) {
-	if file == "" {
-		return nil, nil
-	}
-	text, err := os.ReadFile(file)
-	if err != nil {
-		return nil, fmt.Errorf("read the gossip key: %w", err)
-	}
-	key, err := base64.StdEncoding.DecodeString(strings.TrimSpace(string(text)))
-	if err != nil || len(key) != gossipKeyBytes {
-		return nil, usagef("%s does not hold 32 bytes in base64; make one with: head -c 32 /dev/urandom | base64", file)
-	}
-	return key, nil
-}
-
 func (s *server) start(ctx context.Context) error {
-	key, err := gossipKey(s.options.GossipKeyFile)
-	if err != nil {
-		return err
+	if file := s.options.GossipKeyFile; file != "" {
+		if _, err := node.ReadGossipKeys(file); err != nil {
+			return usagef("--gossip-key-file: %w", err)
+		}
 	}
 	var files *link.Files
 	if s.options.TLSCert != "" {
@@ -201,7 +185,7 @@ func (s *server) start(ctx context.Context) error {
 	n, err := node.Start(ctx, node.Config{
 		DataDir: s.options.DataDir, Name: s.options.NodeName, Listener: listener, InternalAddr: s.options.InternalAddr, GossipAddr: s.options.GossipAddr,
 		BootstrapExpect: s.options.BootstrapExpect, Version: version(), DiskLowWater: s.options.DiskLowWater, Snapshots: s.options.Snapshots, Retention: s.options.Retention, WebhookAllowPrivate: s.options.WebhookPrivate, LogBytes: s.options.LogBytes, Logger: s.options.Logger,
-		DrainDelay: s.options.DrainDelay, InternalAdvertise: s.options.Advertise, ClusterName: s.options.ClusterName, Join: s.options.Join, TLS: files, GossipKey: key, HTTPTLS: api, Secrets: s.options.Secrets,
+		DrainDelay: s.options.DrainDelay, InternalAdvertise: s.options.Advertise, ClusterName: s.options.ClusterName, Join: s.options.Join, TLS: files, GossipKeyFile: s.options.GossipKeyFile, HTTPTLS: api, Secrets: s.options.Secrets,
 		RecentLog: s.recent, Settings: s.options.Settings, Clock: s.options.Clock, Membership: s.options.Membership, Access: s.options.access(),
 	})
 	if err != nil {

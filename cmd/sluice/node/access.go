@@ -53,6 +53,17 @@ type Access struct {
 	AuditAge  time.Duration
 }
 
+// settingAuth is the setting that says whether a node asks for tokens.
+const settingAuth = "--auth"
+
+// setting is the value of settingAuth.
+func (a Access) setting() string {
+	if a.Auth {
+		return "on"
+	}
+	return "off"
+}
+
 // AdminTokenFile is where the first token of a cluster is, on the node that made it.
 func AdminTokenFile(dataDir string) string { return filepath.Join(dataDir, adminTokenFile) }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net"
 	"slices"
 	"strings"
@@ -34,7 +35,7 @@ func (m members) Health(ctx context.Context) api.ClusterHealth {
 	}
 	for _, r := range m.node.cluster.Roll(ctx) {
 		one := api.MemberHealth{ID: r.ID, Name: r.Name, Address: r.Address, HTTPAddress: r.HTTPAddr, Version: r.Version, Voter: r.Voter,
-			Leader: r.ID == h.Leader, Alive: r.Alive, LastIndex: r.Last, AppliedIndex: r.Applied, Problems: []string{}, SecretKeys: []string{}, MissingKeys: []string{}}
+			Leader: r.ID == h.Leader, Alive: r.Alive, LastIndex: r.Last, AppliedIndex: r.Applied, Problems: []string{}, SecretKeys: []string{}, MissingKeys: []string{}, Settings: map[string]string{}}
 		if !r.Alive {
 			one.Error = r.Problem
 		} else if r.Problem != "" {
@@ -45,7 +46,7 @@ func (m members) Health(ctx context.Context) api.ClusterHealth {
 	slices.SortStableFunc(h.Members, func(a, b api.MemberHealth) int { return cmp.Compare(memberName(&a), memberName(&b)) })
 	if len(h.Members) == 0 { // it belongs to no cluster yet
 		h.Members = append(h.Members, api.MemberHealth{ID: s.NodeID, Name: m.node.config.Name, Version: m.node.config.Version, Alive: true, Problems: s.Problems,
-			SecretKeys: []string{}, MissingKeys: []string{}})
+			SecretKeys: []string{}, MissingKeys: []string{}, Settings: map[string]string{}})
 	}
 	ctx, cancel := context.WithTimeout(ctx, reportTimeout)
 	defer cancel()
@@ -83,6 +84,7 @@ func (n *Node) complete(ctx context.Context, m *api.MemberHealth) {
 	m.Version, m.LastIndex, m.AppliedIndex, m.Halted = answer.Version, max(m.LastIndex, answer.Last), answer.Applied, answer.Halted
 	m.HTTPS = answer.HTTPS
 	m.SecretKeys, m.MissingKeys = append(m.SecretKeys, answer.SecretKeys...), append(m.MissingKeys, answer.MissingKeys...)
+	maps.Copy(m.Settings, answer.Settings)
 	for _, p := range answer.Problems {
 		if !slices.Contains(m.Problems, p) {
 			m.Problems = append(m.Problems, p)
@@ -134,6 +136,7 @@ func judge(h *api.ClusterHealth, now time.Time) {
 		judgeMember(&h.Members[i], h, newest, reference, now, say)
 	}
 	judgeKeys(h, say)
+	judgeSettings(h, say)
 	if len(versions) > 1 {
 		names := make([]string, 0, len(versions))
 		for v := range versions {
@@ -268,6 +271,54 @@ func judgeKeys(h *api.ClusterHealth, say sayer) {
 	}
 	if some && len(common) == 0 {
 		say("secrets", api.ClusterDegraded, nil, "sluice secrets status; then give all nodes the same key file", "no key that encrypts blocks is on all nodes: blocks cannot be stored")
+		return
+	}
+	// A key that somebody lacks encrypts nothing yet: its rotation is to be finished, one way or the other.
+	holders := map[string][]string{}
+	for i := range h.Members {
+		for _, id := range h.Members[i].SecretKeys {
+			holders[id] = append(holders[id], memberName(&h.Members[i]))
+		}
+	}
+	for i := range h.Members {
+		m := &h.Members[i]
+		for _, id := range slices.Sorted(maps.Keys(holders)) {
+			if m.Alive && !slices.Contains(m.SecretKeys, id) && !slices.Contains(m.MissingKeys, id) {
+				say("secrets", api.ClusterDegraded, m, try, "it lacks the key %s for secrets, which %s has: nothing is encrypted with it until all have it", id, strings.Join(holders[id], " and "))
+			}
+		}
+	}
+}
+
+// settingHints says what a difference means and what to do about it, by setting.
+var settingHints = map[string][2]string{
+	settingAuth: {"whoever reaches a node with off needs no token there", "restart the nodes with one --auth (SLUICE_AUTH) for all"},
+	cluster.CommonGossipKeys: {"nodes do not hear each other's gossip unless each has the key that the other sends with",
+		"give all nodes the same key file (docs/operate/tls.md, new gossip key); it is read again within a second"},
+}
+
+// judgeSettings says which settings differ that should not.
+func judgeSettings(h *api.ClusterHealth, say sayer) {
+	values := map[string]map[string][]string{} // setting, value, members
+	for i := range h.Members {
+		m := &h.Members[i]
+		for name, value := range m.Settings {
+			if values[name] == nil {
+				values[name] = map[string][]string{}
+			}
+			values[name][value] = append(values[name][value], memberName(m))
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		if len(values[name]) < 2 {
+			continue
+		}
+		var told []string
+		for _, value := range slices.Sorted(maps.Keys(values[name])) {
+			told = append(told, fmt.Sprintf("%s on %s", value, strings.Join(values[name][value], ", ")))
+		}
+		hint := settingHints[name]
+		say("settings", api.ClusterDegraded, nil, hint[1], "%s differs: %s; %s", name, strings.Join(told, "; "), hint[0])
 	}
 }
 

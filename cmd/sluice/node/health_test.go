@@ -80,7 +80,31 @@ func TestTheVerdictOnACluster(t *testing.T) {
 		"a certificate is valid for long": {func(h *api.ClusterHealth) { h.Members[1].Certificate = end(15 * 24 * time.Hour) }, api.ClusterHealthy, nil, 1},
 		"a certificate ends soon":         {func(h *api.ClusterHealth) { h.Members[1].Certificate = end(13 * 24 * time.Hour) }, api.ClusterDegraded, []string{"certificate node-b"}, 1},
 		"a certificate has ended":         {func(h *api.ClusterHealth) { h.Members[1].Certificate = end(-time.Second) }, api.ClusterDegraded, []string{"certificate node-b"}, 1},
-		"versions are mixed":              {func(h *api.ClusterHealth) { h.Members[1].Version = "2" }, api.ClusterDegraded, []string{"versions "}, 1},
+		"one lacks a key that encrypts something": {func(h *api.ClusterHealth) {
+			h.Members[0].SecretKeys, h.Members[1].SecretKeys, h.Members[2].SecretKeys = []string{"k1", "k2"}, []string{"k2"}, []string{"k1", "k2"}
+			h.Members[1].MissingKeys = []string{"k1"}
+		}, api.ClusterDegraded, []string{"secrets node-b"}, 1},
+		"one lacks a key that others have": {func(h *api.ClusterHealth) {
+			h.Members[0].SecretKeys, h.Members[1].SecretKeys, h.Members[2].SecretKeys = []string{"k1", "k2"}, []string{"k2"}, []string{"k1", "k2"}
+		}, api.ClusterDegraded, []string{"secrets node-b"}, 1},
+		"no key is on all": {func(h *api.ClusterHealth) {
+			h.Members[0].SecretKeys, h.Members[1].SecretKeys, h.Members[2].SecretKeys = []string{"k1"}, []string{"k2"}, []string{"k1"}
+		}, api.ClusterDegraded, []string{"secrets "}, 1},
+		"one asks for no tokens": {func(h *api.ClusterHealth) {
+			for i := range h.Members {
+				h.Members[i].Settings = map[string]string{settingAuth: []string{"on", "off", "on"}[i]}
+			}
+		}, api.ClusterDegraded, []string{"settings "}, 1},
+		"one has other gossip keys and one does not say": {func(h *api.ClusterHealth) {
+			h.Members[0].Settings, h.Members[1].Settings = map[string]string{cluster.CommonGossipKeys: "a,b"}, map[string]string{cluster.CommonGossipKeys: "b"}
+		}, api.ClusterDegraded, []string{"settings "}, 1},
+		"all have the same settings": {func(h *api.ClusterHealth) {
+			for i := range h.Members {
+				h.Members[i].SecretKeys = []string{"k1"}
+				h.Members[i].Settings = map[string]string{settingAuth: "on", cluster.CommonGossipKeys: "a"}
+			}
+		}, api.ClusterHealthy, nil, 1},
+		"versions are mixed": {func(h *api.ClusterHealth) { h.Members[1].Version = "2" }, api.ClusterDegraded, []string{"versions "}, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

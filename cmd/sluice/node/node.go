@@ -13,6 +13,7 @@ import (
 	"maps"
 	"net"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -52,9 +53,10 @@ type Config struct {
 	// Join are internal addresses of other nodes; BootstrapExpect is how many nodes found a new cluster together, 1 alone, 0 not at all.
 	Join            []string
 	BootstrapExpect int
-	// TLS names the files that secure the internal port; nil is plain text. GossipKey encrypts gossip, if set.
-	TLS       *link.Files
-	GossipKey []byte
+	// TLS names the files that secure the internal port; nil is plain text. GossipKeyFile holds the keys that encrypt gossip, if set; it
+	// is read again when it changes.
+	TLS           *link.Files
+	GossipKeyFile string
 	// Secrets are the keys that encrypt blocks.
 	Secrets SecretKeys
 	// Version of the binary, for people.
@@ -218,7 +220,14 @@ func Start(ctx context.Context, c Config) (_ *Node, err error) {
 		HTTPAddr: c.Listener.Addr().String(), InternalAddr: c.InternalAddr, GossipAddr: c.GossipAddr, BootstrapExpect: c.BootstrapExpect,
 		EncodeEpoch: encodeEpoch(c.Versions), EncodeVersion: encodeVersion, EncodeCheckpoint: encodeCheckpoint, Versions: c.Versions,
 		Lead: n.services.lead, Serve: n.serve(), Name: c.Name, ClusterName: c.ClusterName, InternalAdvertise: c.InternalAdvertise,
-		Join: c.Join, GossipKey: c.GossipKey, Clock: c.Clock, LogBackend: c.LogBackend, LogBytes: c.LogBytes, Unfit: n.disk.unfit, Membership: c.Membership,
+		Join: c.Join, Common: map[string]string{settingAuth: c.Access.setting()}, Clock: c.Clock, LogBackend: c.LogBackend, LogBytes: c.LogBytes, Unfit: n.disk.unfit, Membership: c.Membership,
+	}
+	if c.GossipKeyFile != "" {
+		keys, err := openGossipKeys(c.GossipKeyFile, c.Logger)
+		if err != nil {
+			return nil, err
+		}
+		config.GossipKeys = keys.Current
 	}
 	if c.TLS != nil {
 		if config.TLS, err = link.LoadTLS(*c.TLS, cmp.Or(c.ClusterName, cluster.DefaultName), c.Logger); err != nil {
@@ -421,6 +430,11 @@ func (n *Node) Checks(context.Context) []httpapi.Check {
 		state.OK, state.Text = false, s.Diverged
 	}
 	checks := []httpapi.Check{leader, n.disk.check(), state, n.secrets.check()}
+	if len(s.Disagrees) > 0 {
+		// Which node has what is for those who may ask for the health: nobody needs a token for this.
+		checks = append(checks, httpapi.Check{Name: "settings", OK: true, Warning: true,
+			Text: "not the same on all nodes: " + strings.Join(s.Disagrees, ", ") + "; `sluice cluster health` says where"})
+	}
 	for _, p := range s.Problems {
 		if p == s.Diverged || s.Halted != nil && p == s.Halted.Error() {
 			continue // it is what the state's check says

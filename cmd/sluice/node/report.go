@@ -25,6 +25,8 @@ type report struct {
 	// HTTPS says how its API is served.
 	HTTPS       bool     `json:"https,omitempty"`
 	MissingKeys []string `json:"missing_keys,omitempty"`
+	// Settings are those that should be the same on all nodes.
+	Settings map[string]string `json:"settings,omitempty"`
 }
 
 type diskReport struct {
@@ -57,7 +59,7 @@ func (n *Node) report() report {
 			r.Certificate = end
 		}
 	}
-	r.SecretKeys, r.HTTPS = n.secrets.have(), n.apiTLS != nil
+	r.SecretKeys, r.HTTPS, r.Settings = n.secrets.have(), n.apiTLS != nil, n.cluster.Common()
 	if used, err := n.secrets.used(); err == nil {
 		r.MissingKeys = used.missing(n.secrets.keys.current())
 	}
