@@ -2,9 +2,8 @@
 from __future__ import annotations
 
 import contextvars
-import sys
 
-from sluice import connection, context, futures, interrupts, logs, names, parameters, results
+from sluice import connection, context, execution, futures, interrupts, logs, names, parameters, results
 from sluice.client import state_body
 from sluice.errors import ParameterError, RunStopped
 from sluice.flow_runs import FlowRun, keeper
@@ -111,9 +110,7 @@ def call_flow(flow: Flow, args: Tuple[Any, ...], kwargs: Mapping[str, Any]) -> A
 
 
 def _refuse_while_spawning(flow: Flow) -> None:
-    """A worker process of a parallel task runner executes the script's top level again to find its tasks."""
-    processes = sys.modules.get("multiprocessing.process")
-    if processes is not None and getattr(processes.current_process(), "_inheriting", False):
+    if execution.spawning():
         raise RuntimeError(
             f"flow {flow.name!r} is called when its file is imported, which worker processes of ParallelTaskRunner do: "
             'put the call under `if __name__ == "__main__":`'

@@ -116,6 +116,14 @@ def _limited(run: TaskRun, call: Callable[[], Any], seconds: float) -> Any:
     raise value
 
 
+def spawning() -> bool:
+    """Whether this is a worker process that executes the script's top level again, to find its tasks."""
+    import sys
+
+    processes = sys.modules.get("multiprocessing.process")
+    return processes is not None and bool(getattr(processes.current_process(), "_inheriting", False))
+
+
 def timed_out(seconds: float) -> TaskTimedOut:
     """What is raised in place of a task's result after its `timeout_seconds`."""
     return TaskTimedOut(f"Task run exceeded timeout of {float(seconds)} seconds")
@@ -133,4 +141,4 @@ def abandon(thread: Any) -> None:
         pass  # an interpreter without: the thread ends with the process
 
 
-__all__ = ["Abandoned", "Logged", "ProcessDied", "abandon", "guarded", "here", "timed_out", "unwrapped"]
+__all__ = ["Abandoned", "Logged", "ProcessDied", "abandon", "guarded", "here", "spawning", "timed_out", "unwrapped"]

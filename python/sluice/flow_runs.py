@@ -210,7 +210,7 @@ class FlowRun:
             self._end_tasks(kind, name, message)
             if self.parent is None:
                 self.shipper.flush(1.0)
-            answer = self.propose(state_body(kind, name, message), retry_seconds=LAST_WORDS_SECONDS)
+            answer = self.propose(state_body(kind, name, message), force=name == "Crashed", retry_seconds=LAST_WORDS_SECONDS)
             stored = answer.state or self.client._get(f"/flow_runs/{self.id}", LAST_WORDS_SECONDS)["state"]
         except (ApiError, ServerUnavailable, OSError) as problem:
             self.logger.error("The end of the run could not be reported: %s", problem, to_server=False, always_show=True)
@@ -229,7 +229,8 @@ class FlowRun:
                 continue
             run = future.task_run
             try:
-                self.client.set_task_run_state(run.id, state_body(kind, name, message, task_run_id=run.id), self.lease, False, run.state_id, left)
+                # Forced: a task that has retries left is not to await one.
+                self.client.set_task_run_state(run.id, state_body(kind, name, message, task_run_id=run.id), self.lease, True, run.state_id, left)
             except (ApiError, ServerUnavailable, OSError):
                 return  # the run's own last words come first
 

@@ -63,7 +63,7 @@ class Flow:
             from sluice.task_runners import ConcurrentTaskRunner
 
             return ConcurrentTaskRunner()
-        return runner() if isinstance(runner, type) else runner.start()
+        return (runner() if isinstance(runner, type) else runner).start()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Runs the flow; the final State, or for an async flow a coroutine that gives it."""

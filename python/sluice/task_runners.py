@@ -6,8 +6,6 @@ A runner is given as a class or an instance; each flow run works with a copy of 
 """
 from __future__ import annotations
 
-import sys
-
 from sluice import execution
 from sluice.threads import Threads
 
@@ -134,10 +132,8 @@ class _Alias(ParallelTaskRunner):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__()
         name = type(self).__name__
-        processes = sys.modules.get("multiprocessing.process")
-        if processes is not None and processes.parent_process() is not None:
-            return  # a worker, which executes the same file; its parent has said it
-        if (args or options) and name not in _warned:
+        # A worker executes the same file; its parent has said it.
+        if (args or options) and name not in _warned and not execution.spawning():
             import warnings
 
             _warned.add(name)

@@ -282,6 +282,16 @@ class Ends(OnServer):
             self.assertEqual((state["name"], state["message"]), ("Crashed", "Flow run process ended: SystemExit: 7"), name)
             self.assertIn("Crash detected! Flow run process ended: SystemExit: 7", lines)
 
+    def test_tasks_of_a_flow_that_is_stopped_await_no_retry(self):
+        out = self.run_code(
+            "import time\n@task(retries=3)\ndef slow(): time.sleep(300)\n@flow(timeout_seconds=1)\ndef stopped():\n"
+            "    f = slow()\n    while not f.get_state().is_running(): time.sleep(0.01)\n    print('running', flush=True); f.wait()\nprint(stopped())\n"
+        )
+        self.assertEqual(out, "running\nTimedOut('Flow run exceeded timeout of 1.0 seconds', type=FAILED)\n")
+        (run,) = self.server.ask("/flow_runs/filter", {"flows": {"name": {"any_": ["stopped"]}}})
+        (task,) = self.server.ask("/task_runs/filter", {"flow_runs": {"id": {"any_": [run["id"]]}}})
+        self.assertEqual((task["state"]["type"], task["state"]["name"]), ("FAILED", "TimedOut"))
+
     def test_sys_exit_in_a_task_is_a_crash_of_the_task_alone(self):
         out = self.run_code(
             "import sys\n"
