@@ -1,6 +1,7 @@
 package state
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/binary"
 	"errors"
@@ -55,7 +56,7 @@ func (h *History) add(f runFacts) {
 	if f.expected == 0 || i < 0 || i >= len(h.bins) {
 		return
 	}
-	s := h.sums(i, f.kind, []byte(f.name))
+	s := h.sums(i, f.kind, f.name)
 	s.Runs++
 	s.RunTime += f.runTime
 	if f.kind == row.StateType_RUNNING {
@@ -67,14 +68,14 @@ func (h *History) add(f runFacts) {
 	}
 }
 
-func (h *History) sums(i int, kind row.StateType, name []byte) *RunSums {
+func (h *History) sums(i int, kind row.StateType, name string) *RunSums {
 	bin := h.bins[i]
 	for k := range bin {
-		if bin[k].Type == kind && bin[k].Name == string(name) {
+		if bin[k].Type == kind && bin[k].Name == name {
 			return &bin[k]
 		}
 	}
-	h.bins[i] = append(bin, RunSums{Type: kind, Name: string(name)})
+	h.bins[i] = append(bin, RunSums{Type: kind, Name: name})
 	return &h.bins[i][len(bin)]
 }
 
@@ -100,13 +101,13 @@ func fillHistory[S any, R message[S]](v *View, h *History, t *table[S, R], byExp
 	}
 	first, last := h.edges[0], h.edges[len(h.edges)-1]
 	w := historyWalk{History: h}
-	open := func(lower, upper []byte) kv.Iterator {
+	open := func(lower, upper []byte) forward {
 		if w.err != nil {
-			return nil
+			return forward{}
 		}
 		it, err := v.r.Iter(lower, upper)
 		w.err = err
-		return it
+		return forward{Iterator: it}
 	}
 	number := t.timeline.number
 	for level, unit := range timelineUnits {
@@ -138,9 +139,9 @@ func fillHistory[S any, R message[S]](v *View, h *History, t *table[S, R], byExp
 // moves forward alone.
 type historyWalk struct {
 	*History
-	buckets   [len(timelineUnits)]kv.Iterator
+	buckets   [len(timelineUnits)]forward
 	prefix    [len(timelineUnits)][]byte
-	rows      kv.Iterator
+	rows      forward
 	rowPrefix []byte
 	facts     func(rowKey []byte) (runFacts, error)
 	key       []byte // memory
@@ -149,7 +150,7 @@ type historyWalk struct {
 
 func (w *historyWalk) close() error {
 	for _, it := range append(w.buckets[:], w.rows) {
-		if it != nil {
+		if it.Iterator != nil {
 			w.err = errors.Join(w.err, it.Error(), it.Close())
 		}
 	}
@@ -180,45 +181,59 @@ func (w *historyWalk) addBuckets(interval, level int, from, until int64) {
 	if w.err != nil {
 		return
 	}
-	it, head := w.buckets[level], w.prefix[level]
+	head := w.prefix[level]
 	w.key = appendTime(append(w.key[:0], head...), from)
-	for ok := it.SeekGE(w.key); ok; ok = it.Next() {
+	for it := w.buckets[level].from(w.key); it.valid; it.next() {
 		key := it.Key()[len(head):]
 		begin := timeOfKey(key)
 		if begin >= until {
 			return
 		}
 		value, err := it.Value()
+		for err == nil && len(value) > 0 {
+			var sums stateSums
+			if value, err = sums.next(value); err == nil {
+				w.addSums(interval, begin, key[8:], &sums)
+			}
+		}
 		if err != nil {
 			w.err = err
 			return
-		}
-		sums, err := decodeSums(value)
-		if err != nil {
-			w.err = err
-			return
-		}
-		kind, name := row.StateType(key[8]), textOfKey(key[9:])
-		s := w.sums(interval, kind, name)
-		s.Runs += sums.runs
-		s.RunTime += sums.runTime
-		if kind == row.StateType_RUNNING {
-			s.RunTime += sums.runs*(w.now-begin) - sums.since
-		}
-		s.Lateness += sums.late
-		if begin < w.now {
-			s.Lateness += sums.waiting*(w.now-begin) - sums.expected
 		}
 	}
 }
 
+// addSums adds what a bucket has of one state; a state without a code is named by the rest of the key.
+func (w *historyWalk) addSums(interval int, begin int64, rest []byte, sums *stateSums) {
+	var s *RunSums
+	kind := bucketStates[sums.state].kind
+	if sums.state != 0 {
+		s = w.sums(interval, kind, bucketStates[sums.state].name)
+	} else {
+		kind = row.StateType(rest[0])
+		s = w.sums(interval, kind, string(textOfKey(rest[1:])))
+	}
+	s.Runs += sums.runs
+	s.RunTime += sums.runTime
+	if kind == row.StateType_RUNNING {
+		s.RunTime += sums.runs*(w.now-begin) - sums.since
+	}
+	s.Lateness += sums.late
+	if begin < w.now {
+		s.Lateness += sums.waiting*(w.now-begin) - sums.expected
+	}
+}
+
 func (w *historyWalk) addRows(from, until int64) {
+	if w.err != nil {
+		return
+	}
 	w.key = appendTime(append(w.key[:0], w.rowPrefix...), from)
-	for ok := w.rows.SeekGE(w.key); ok; ok = w.rows.Next() {
-		if timeOfKey(w.rows.Key()[len(w.rowPrefix):]) >= until {
+	for it := w.rows.from(w.key); it.valid; it.next() {
+		if timeOfKey(it.Key()[len(w.rowPrefix):]) >= until {
 			return
 		}
-		rowKey, err := w.rows.Value()
+		rowKey, err := it.Value()
 		if err != nil {
 			w.err = err
 			return
@@ -231,6 +246,22 @@ func (w *historyWalk) addRows(from, until int64) {
 		w.add(facts)
 	}
 }
+
+// forward is an iterator that only moves forward.
+type forward struct {
+	kv.Iterator
+	begun, valid bool
+}
+
+// from moves to the first key from key on, unless it stands there: what lies between was passed.
+func (f *forward) from(key []byte) *forward {
+	if !f.begun || f.valid && bytes.Compare(f.Key(), key) < 0 {
+		f.begun, f.valid = true, f.SeekGE(key)
+	}
+	return f
+}
+
+func (f *forward) next() { f.valid = f.Next() }
 
 // timeOfKey reads what appendTime wrote.
 func timeOfKey(b []byte) int64 { return int64(binary.BigEndian.Uint64(b) ^ (1 << 63)) }

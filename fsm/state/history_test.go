@@ -25,7 +25,7 @@ func randomRun(random *rand.Rand, id int) *row.FlowRun {
 		expected -= expected % testSecond
 	}
 	kind := row.StateType(1 + random.IntN(6))
-	name := []string{"", "Late", "Crashed", "a\x00b", "Ä"}[random.IntN(5)]
+	name := []string{"", "Late", "Crashed", "a\x00b", "Ä", DefaultStateName(kind), DefaultStateName(kind)}[random.IntN(7)]
 	r := &row.FlowRun{Id: number(id), FlowId: number(1), ExpectedStartTime: expected, TotalRunTime: random.Int64N(100 * testSecond),
 		State: &row.State{Type: kind, Name: name, Timestamp: testNow - random.Int64N(1000*testSecond)}}
 	if random.IntN(3) > 0 {

@@ -2,7 +2,6 @@ package state
 
 import (
 	"bytes"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"maps"
@@ -13,7 +12,7 @@ import (
 )
 
 // timeline declares that the rows of a table are summed up in buckets by their expected start: one bucket per second, minute and
-// hour, state type and state name. Like an index it is building until every row is in it. While it is, exactly the rows up to the one
+// hour, for all states together. Like an index it is building until every row is in it. While it is, exactly the rows up to the one
 // that was filled in last are in it: sums, unlike index keys, must not be written twice.
 type timeline[R any] struct {
 	number byte
@@ -31,37 +30,11 @@ type runFacts struct {
 	name            string
 }
 
+// finestUnit is the shortest bucket, in µs.
+const finestUnit = 1_000_000
+
 // The levels of buckets, coarsest first, and their units in µs.
-var timelineUnits = [...]int64{3600 * 1_000_000, 60 * 1_000_000, 1_000_000}
-
-// bucketSums are the sums of one bucket. Times that grow with the clock are kept as how many runs there are and their distances from
-// the bucket's begin, so that the answer follows for every moment.
-type bucketSums struct {
-	runs     int64
-	runTime  int64
-	since    int64 // of running runs: present state's time less the bucket's begin
-	late     int64 // of started runs: start less expected start, where positive
-	waiting  int64 // runs that neither started nor ended
-	expected int64 // of those: expected start less the bucket's begin
-}
-
-func (s *bucketSums) fields() [6]*int64 {
-	return [...]*int64{&s.runs, &s.runTime, &s.since, &s.late, &s.waiting, &s.expected}
-}
-
-// add counts the run once, or takes it out again (times −1).
-func (s *bucketSums) add(f runFacts, begin, times int64) {
-	s.runs += times
-	s.runTime += times * f.runTime
-	if f.kind == row.StateType_RUNNING {
-		s.since += times * (f.since - begin)
-	}
-	s.late += times * f.startedLate()
-	if f.waits() {
-		s.waiting += times
-		s.expected += times * (f.expected - begin)
-	}
-}
+var timelineUnits = [...]int64{3600 * finestUnit, 60 * finestUnit, finestUnit}
 
 func (f runFacts) startedLate() int64 {
 	if f.start == 0 {
@@ -72,25 +45,6 @@ func (f runFacts) startedLate() int64 {
 
 func (f runFacts) waits() bool {
 	return f.start == 0 && f.kind != row.StateType_COMPLETED && f.kind != row.StateType_FAILED && f.kind != row.StateType_CANCELLED
-}
-
-func (s *bucketSums) encode() []byte {
-	out := make([]byte, 0, 24)
-	for _, v := range s.fields() {
-		out = binary.AppendVarint(out, *v)
-	}
-	return out
-}
-
-func decodeSums(b []byte) (s bucketSums, err error) {
-	for _, v := range s.fields() {
-		n := 0
-		if *v, n = binary.Varint(b); n <= 0 {
-			return s, errors.New("a bucket of a timeline is malformed")
-		}
-		b = b[n:]
-	}
-	return s, nil
 }
 
 func timelineKey(number, level byte, begin int64) []byte {
@@ -104,11 +58,6 @@ func floor(t, unit int64) int64 {
 		rest += unit
 	}
 	return t - rest
-}
-
-func (f runFacts) bucketKey(dst []byte, number, level byte, begin int64) []byte {
-	dst = append(dst[:0], namespaceDefault, kindBucket, number, level)
-	return appendText(append(appendTime(dst, begin), byte(f.kind)), f.name)
 }
 
 // timelineState says how far a timeline is filled, as read once per transaction.
@@ -144,55 +93,53 @@ func (tx *Tx) timelineState(number byte) (timelineState, error) {
 	return s, err
 }
 
-// sum adds the run to its buckets, or takes it out again.
+// sum adds the run to the changes of its buckets, or takes it out again (times −1).
 func (tx *Tx) sum(number byte, f runFacts, times int64) {
 	if f.expected == 0 {
 		return
 	}
-	for level, unit := range timelineUnits {
-		begin := floor(f.expected, unit)
-		tx.scratch = f.bucketKey(tx.scratch, number, byte(level), begin)
-		delta := tx.sums[string(tx.scratch)]
-		if delta == nil {
-			delta = &bucketSums{}
-			tx.sums[string(tx.scratch)] = delta
-		}
-		delta.add(f, begin, times)
+	at := sumSpot{number, floor(f.expected, finestUnit), f.kind, f.name}
+	delta := tx.sums[at]
+	if delta == nil {
+		delta = &bucketSums{}
+		tx.sums[at] = delta
 	}
+	delta.add(f, at.begin, times)
 }
 
 // flushSums writes the buckets that changed.
 func (tx *Tx) flushSums() error {
-	for _, key := range slices.Sorted(maps.Keys(tx.sums)) {
-		delta := tx.sums[key]
-		if *delta == (bucketSums{}) {
-			continue
-		}
-		var sums bucketSums
+	if len(tx.sums) == 0 {
+		return nil
+	}
+	changed := bucketChanges{}
+	for at, delta := range tx.sums {
+		changed.add(at, *delta)
+	}
+	clear(tx.sums)
+	for _, key := range slices.Sorted(maps.Keys(changed)) {
+		var stored bucket
 		value, err := tx.batch.Get([]byte(key))
 		if err == nil {
-			sums, err = decodeSums(value)
+			stored, err = decodeBucket(value)
 		} else if errors.Is(err, kv.ErrNotFound) {
 			err = nil
 		}
 		if err != nil {
 			return fmt.Errorf("read a bucket of a timeline: %w", err)
 		}
-		all := sums.fields()
-		for i, v := range delta.fields() {
-			*all[i] += *v
+		for _, delta := range changed[key] {
+			stored.add(delta.state, delta.bucketSums)
 		}
-		// Each key is written once, so the order of this map does not reach the store.
-		if sums == (bucketSums{}) {
+		if value = stored.encode(); len(value) == 0 {
 			err = tx.batch.Delete([]byte(key))
 		} else {
-			err = tx.batch.Set([]byte(key), sums.encode())
+			err = tx.batch.Set([]byte(key), value)
 		}
 		if err != nil {
 			return fmt.Errorf("write a bucket of a timeline: %w", err)
 		}
 	}
-	clear(tx.sums)
 	return nil
 }
 

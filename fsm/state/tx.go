@@ -25,10 +25,9 @@ type Tx struct {
 	version uint64
 	// deltas of counters, applied by Flush: many rows of one batch change the same few counters.
 	deltas map[string]int64
-	// sums are the changes of timelines' buckets, by key; timelines is how far each timeline is filled. scratch is memory for keys.
-	sums      map[string]*bucketSums
+	// sums are the changes of timelines' buckets of the finest level; timelines is how far each timeline is filled.
+	sums      map[sumSpot]*bucketSums
 	timelines map[byte]timelineState
-	scratch   []byte
 	// removed counts the rows that were deleted, by table; nil while nobody asks.
 	removed *removals
 	// filled says how far the indexes of table.counted are filled, each once it was asked for.
@@ -37,7 +36,7 @@ type Tx struct {
 
 // NewTx opens a transaction on store. The batch stays the caller's to commit and close.
 func NewTx(batch kv.Batch) *Tx {
-	return &Tx{View: View{r: batch}, batch: batch, deltas: map[string]int64{}, sums: map[string]*bucketSums{}, timelines: map[byte]timelineState{}}
+	return &Tx{View: View{r: batch}, batch: batch, deltas: map[string]int64{}, sums: map[sumSpot]*bucketSums{}, timelines: map[byte]timelineState{}}
 }
 
 // Batch returns the batch under the transaction.
