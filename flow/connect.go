@@ -22,7 +22,7 @@ import (
 const lastLines = 20 * time.Second
 
 // Connect returns a context in which flows are recorded at the server of SLUICE_API_URL (several addresses are separated by commas),
-// with the token of SLUICE_API_KEY. Without an address it starts a server that ends by itself, with the sluice binary of
+// with the token of SLUICE_API_KEY, or of the server if this user runs it on this machine. Without an address it starts a server that ends by itself, with the sluice binary of
 // SLUICE_BINARY or the PATH. close sends the last log lines; call it before the process ends.
 //
 // Main connects by itself; Connect is for programs that run flows as a part of something else.
@@ -55,7 +55,11 @@ func newRecorder(ctx context.Context) (*server.Recorder, error) {
 	if err != nil {
 		return nil, fmt.Errorf("SLUICE_API_URL: %w", err)
 	}
-	return server.New(server.Config{Home: home(), Owner: server.Owner(), Client: client.Config{Addresses: addresses, Token: os.Getenv("SLUICE_API_KEY"),
+	token := os.Getenv("SLUICE_API_KEY")
+	if token == "" && len(addresses) == 1 {
+		token = localToken(home(), addresses[0])
+	}
+	return server.New(server.Config{Home: home(), Owner: server.Owner(), Client: client.Config{Addresses: addresses, Token: token,
 		CAFile: os.Getenv("SLUICE_API_CA_FILE"), UserAgent: "sluice-go"}})
 }
 

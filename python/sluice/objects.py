@@ -36,7 +36,7 @@ class Record(Dict[str, object] if TYPE_CHECKING else dict):
 
     def __repr__(self) -> str:
         shown = [f"{key}={self[key]!r}" for key in ("id", "name", "tag") if self.get(key)]
-        return f"{type(self).__name__}({', '.join(shown)})"
+        return f"{type(self).__name__}({', '.join(shown)})" if "id" in self else dict.__repr__(self)
 
 
 def state_of(body: Dict[str, Any]) -> State:
