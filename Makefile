@@ -9,7 +9,7 @@ SEED ?=
 # Packages whose tests run the real binary as processes; they race-test nothing.
 PROCESS_TESTS := ./e2e/...
 
-.PHONY: help run cluster build test test-deps test-race test-moves test-e2e test-python test-long lint chaos generate bench fmt clean
+.PHONY: help run ui cluster build test test-deps test-race test-moves test-e2e test-python test-long lint chaos generate bench fmt clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,7 +17,19 @@ help: ## list the targets
 build: ## build bin/sluice
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/sluice
 
-run: build ## build and start `sluice dev`: server, agent, sample deployment and queue in one process
+ui: ui/node_modules/.package-lock.json ## build the web interface (Node.js 20.19 or newer); the next `make build` embeds it
+	$(GO) run ./ui/tools/openapi > ui/openapi.json
+	cd ui && npm run -s types && npm run -s check && npm run -s build
+
+ui/node_modules/.package-lock.json: ui/package-lock.json
+	@node -e 'const [a, b] = process.versions.node.split("."); process.exit(a > 20 || (a == 20 && b >= 19) ? 0 : 1)' 2>/dev/null || \
+		{ echo 'the web interface needs Node.js 20.19 or newer; everything else is built without it (make build)'; exit 1; }
+	cd ui && npm ci --ignore-scripts --no-fund --no-audit
+	@touch $@
+
+run: ## build the web interface (where npm is) and the binary, and start `sluice dev`: server, agent, sample deployment and queue
+	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory ui; else echo 'no npm here: the web interface is left out'; fi
+	@$(MAKE) --no-print-directory build
 	$(BIN) dev
 
 cluster: build ## build and start three nodes, two agents and HAProxy on this machine, at 127.0.0.1:4200
@@ -69,4 +81,4 @@ bench: build ## the load figures of docs/performance.md (a few minutes; a quiet 
 	$(BIN) bench all
 
 clean: ## remove what was built
-	rm -rf bin
+	rm -rf bin ui/dist/assets ui/dist/index.html

@@ -2,6 +2,9 @@ module github.com/sluice-dev/sluice
 
 go 1.26.8
 
+// Packages of npm may hold Go files.
+ignore ./ui/node_modules
+
 require (
 	github.com/anishathalye/porcupine v1.3.1
 	github.com/cespare/xxhash/v2 v2.3.0

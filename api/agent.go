@@ -204,6 +204,13 @@ type JobEvent struct {
 	Timestamp Time      `json:"timestamp"`
 }
 
+// LogsEvent is the data of the event logs: a flow run has log lines that it did not have before.
+type LogsEvent struct {
+	FlowRunID ID   `json:"flow_run_id"`
+	Lines     int  `json:"lines"`
+	Timestamp Time `json:"timestamp"`
+}
+
 // ObjectEvent is the data of an event of the topics deployment, work_queue and agent: which object changed.
 type ObjectEvent struct {
 	ID        ID     `json:"id"`
@@ -223,5 +230,6 @@ const (
 	EventWorkQueue  = "work_queue"
 	EventAgent      = "agent"
 	EventJob        = "job"
+	EventLogs       = "logs"
 	EventReset      = "reset"
 )

@@ -60,4 +60,5 @@ func (l Log) MarshalJSON() ([]byte, error) { return l.AppendJSON(make([]byte, 0,
 type LogPage struct {
 	Logs       []Log   `json:"logs"`
 	NextCursor *string `json:"next_cursor"` // where the list goes on; null at its end
+	End        *string `json:"end"`         // behind the last line looked at: leads to lines that come later; null without any
 }

@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"errors"
+	"slices"
 	"strings"
 
 	"github.com/sluice-dev/sluice/api"
@@ -19,8 +20,12 @@ var topics = map[string]watch.Topic{
 type eventFilter struct {
 	topics                                   watch.Topic
 	object, flowRun, deployment, flow, agent *api.ID
-	deleted                                  bool // also what was deleted
+	deleted                                  bool     // also what was deleted
+	logs                                     []api.ID // flow runs whose new log lines are told of too
 }
+
+// mostLogsOf bounds what is compared with each batch of logs.
+const mostLogsOf = 20
 
 // readEventFilter reads the criteria from the query. Without a topic, flow runs are meant.
 func (x *exchange) readEventFilter() (f eventFilter, err error) {
@@ -51,6 +56,20 @@ func (x *exchange) readEventFilter() (f eventFilter, err error) {
 			*at = &given
 		}
 	}
+	for text := range strings.SplitSeq(q.Get("logs_of"), ",") {
+		if text == "" {
+			continue
+		}
+		id, ok := body.ParseUUID(text)
+		switch {
+		case !ok:
+			wrong("logs_of", "value is not a valid uuid")
+		case len(f.logs) == mostLogsOf:
+			wrong("logs_of", "ensure this value has at most 20 items")
+		}
+		f.logs = append(f.logs, api.ID(id))
+		f.topics |= watch.TopicLogs
+	}
 	switch q.Get("deleted") {
 	case "", "false":
 	case "true":
@@ -68,6 +87,9 @@ func (x *exchange) readEventFilter() (f eventFilter, err error) {
 func (f *eventFilter) matches(e watch.Event) bool {
 	if e.Deleted && !f.deleted {
 		return false
+	}
+	if e.Logs != nil {
+		return slices.Contains(f.logs, idOf(e.Logs.FlowRunId))
 	}
 	var object, flowRun, deployment, flow, agent []byte
 	switch {
@@ -148,6 +170,8 @@ func eventOf(e watch.Event) (name string, data any) {
 			ID: idOf(r.Id), Name: r.Name, FlowRunID: idOf(r.FlowRunId),
 			StateType: stateTypeOf(r.GetState().GetType()), StateName: r.GetState().GetName(), Timestamp: timeOf(r.GetState().GetTimestamp()), Deleted: e.Deleted,
 		}
+	case e.Logs != nil:
+		return api.EventLogs, api.LogsEvent{FlowRunID: idOf(e.Logs.FlowRunId), Lines: len(e.Logs.Logs), Timestamp: timeOf(e.Logs.Logs[len(e.Logs.Logs)-1].Timestamp)}
 	case e.Job != nil:
 		return api.EventJob, api.JobEvent{ID: idOf(e.Job.Id), Action: jobActions[e.Job.Action], Status: jobStatuses[e.Job.Status], Total: e.Job.Total,
 			Done: e.Job.Done, Refused: e.Job.Refused, Timestamp: timeOf(e.Job.Updated)}

@@ -39,9 +39,29 @@ func checkEventsAreSelectedAndGoOn(t *testing.T, at place) {
 	want(of, "flow_run", "deployment")
 	again := s.listen(t, "/api/events?topic=flow_run,task_run,job,deployment&deleted=true&from="+place)
 	want(again, "flow_run", "flow_run", "deployment")
-	for _, bad := range []string{"topic=weather", "id=1", "deleted=perhaps"} {
+	for _, bad := range []string{"logs_of=1", "topic=weather", "id=1", "deleted=perhaps"} {
 		if a := s.do("GET", "/api/events?"+bad, nil); a.status != 422 || !strings.Contains(a.text, strings.SplitN(bad, "=", 2)[0]) {
 			t.Errorf("%s: %d %s", bad, a.status, a.text)
+		}
+	}
+}
+
+func TestOneStreamTellsOfLogsToo(t *testing.T) {
+	t.Parallel()
+	s := newStack(t, oneNode)
+	run, _ := s.dueRun()
+	other := s.must(201, "POST", "/api/flow_runs/", object{"flow_id": run["flow_id"], "name": "other"})
+	seen := s.listen(t, "/api/events?topic=job&logs_of="+run["id"].(string))
+	line := func(of object) {
+		s.must(201, "POST", "/api/logs/", []object{{"name": "flow", "level": 20, "message": "hello", "timestamp": "2026-01-01T00:00:00Z", "flow_run_id": of["id"]}})
+	}
+	line(other)
+	s.must(201, "POST", "/api/flow_runs/"+other["id"].(string)+"/set_state", object{"state": object{"type": "RUNNING"}})
+	line(run)
+	s.must(201, "POST", "/api/jobs/", object{"action": "retry", "filter": object{"flow_runs": object{"name": object{"any_": []string{"nobody"}}}}})
+	for _, want := range []string{"logs", "job"} {
+		if e := seen.next(); e.kind != want {
+			t.Fatalf("got %v, want %s: lines of other runs and changes of no topic are not told", e, want)
 		}
 	}
 }

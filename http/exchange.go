@@ -30,6 +30,7 @@ type exchange struct {
 	recorded            bool                 // a command of it carries the audit record
 	named               *command.Idempotency // of the request, nil without
 	keyed               uint32               // commands named with it so far
+	based               bool                 // the path was below the base path
 	strict              bool                 // an Orion client, which refuses fields it does not know
 	data                []byte               // the request's body; decoded values alias it
 	out                 []byte               // the answer's body while it is built; pooled

@@ -77,6 +77,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodOptions && s.preflight(x) {
 		return
 	}
+	if rest, under := s.belowBasePath(r.URL.Path); under {
+		r.URL.Path, r.URL.RawPath = rest, ""
+		x.based = true
+	}
 	// Both slash forms name the same thing.
 	if p := r.URL.Path; len(p) > 1 && p[len(p)-1] == '/' {
 		r.URL.Path, r.URL.RawPath = p[:len(p)-1], ""

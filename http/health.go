@@ -54,23 +54,6 @@ func showMetrics(s *Server, x *exchange) error {
 	return nil
 }
 
-// frontPage stands where the UI will be.
-func frontPage(s *Server, x *exchange) error {
-	x.Header().Set("Content-Type", "text/html; charset=utf-8")
-	x.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
-	_, _ = x.Write([]byte(`<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>Sluice</title>
-<style>body{font:16px/1.5 system-ui,sans-serif;max-width:40rem;margin:4rem auto;padding:0 1rem;color:#1c2530;background:#fff}code{background:#eef1f4;padding:.1em .3em}
-@media(prefers-color-scheme:dark){body{color:#dde3ea;background:#12161b}code{background:#232a32}a{color:#8ab4f8}}</style></head>
-<body><h1>Sluice</h1>
-<p>This server is running. The web interface is not part of this build yet.</p>
-<p>The API answers below <code>/api</code>: try <a href="/api/health">/api/health</a>. The node's condition is at <a href="/readyz?verbose">/readyz?verbose</a>, its metrics at <a href="/metrics">/metrics</a>.</p>
-<p>On the command line, point a client here with <code>sluice config set SLUICE_API_URL=http://THIS_ADDRESS/api</code>, then try <code>sluice flow-run ls</code>.</p>
-</body></html>
-`))
-	return nil
-}
-
 func apiHealth(_ *Server, x *exchange) error {
 	x.out = append(x.out, "true"...)
 	return x.send(http.StatusOK)

@@ -110,6 +110,10 @@ func (s *Server) build() {
 		}
 		group.Handle(strings.TrimPrefix(rt.path, "/"+first), s.guard(rt)).Methods(rt.method)
 	}
+	// What no route takes and is not the API's belongs to the web interface, which has addresses of its own.
+	pages := get("/*", RolePublic, showPage).with(atRoot)
+	pages.durations = s.metrics.route(pages)
+	s.router.MatcherFunc(outsideAPI).Handler(s.guard(pages)).Methods(pages.method, http.MethodHead)
 	s.unrouted = route{path: "unmatched", durations: s.metrics.route(&route{path: "unmatched"})}
 }
 

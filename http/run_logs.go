@@ -23,6 +23,8 @@ const (
 	longestPattern = 500
 	// linesPerPage bounds how many lines a page looks at, so that a rare word does not read a whole log in one request.
 	linesPerPage = 20_000
+	// mostLogLines bounds the limit: whoever follows a log reads much at a time.
+	mostLogLines = 2000
 )
 
 // logPlace is a line of a run's log: its batch and its number in it.
@@ -109,7 +111,7 @@ func (x *exchange) readLogSearch() (*logSearch, error) {
 	}
 	f.level = number(q, "level", 0, 1<<31-1, wrong)
 	if q.Has("limit") {
-		f.limit = int(number(q, "limit", 0, api.MaxPage, wrong))
+		f.limit = int(number(q, "limit", 0, mostLogLines, wrong))
 	}
 	f.since, f.until = moment(q, "since", wrong), moment(q, "until", wrong)
 	if text := q.Get("task_run_id"); text != "" {
@@ -247,15 +249,18 @@ func searchLogs(_ *Server, x *exchange) error {
 	if err != nil {
 		return err
 	}
-	x.out = append(x.out, `],"next_cursor":`...)
+	place := "null"
 	switch {
-	case !more:
-		x.out = append(x.out, "null}"...)
-	case looked == 0 && f.after != nil:
-		x.out = append(append(append(x.out, '"'), f.after.String()...), `"}`...)
-	default:
-		x.out = append(append(append(x.out, '"'), last.String()...), `"}`...)
+	case looked > 0:
+		place = `"` + last.String() + `"`
+	case f.after != nil:
+		place = `"` + f.after.String() + `"`
 	}
+	next := "null"
+	if more {
+		next = place
+	}
+	x.out = append(append(append(append(append(x.out, `],"next_cursor":`...), next...), `,"end":`...), place...), '}')
 	return x.send(http.StatusOK)
 }
 

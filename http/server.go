@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -41,6 +42,10 @@ type Config struct {
 	GuardHost bool
 	// TLS serves HTTPS, in HTTP/2 to clients that speak it; it names a certificate or how to get one. nil is plain HTTP.
 	TLS *tls.Config
+	// UI are the files of the web interface, as package ui has them; nil serves none.
+	UI fs.FS
+	// BasePath is where a proxy has this server, like /sluice; "" is the root of its address. Requests are taken with and without it.
+	BasePath string
 	// Registry is where the HTTP layer registers its metrics and what /metrics shows: other packages register there too.
 	Registry *prometheus.Registry
 	// Version is Sluice's own, for people.
@@ -88,6 +93,8 @@ type Server struct {
 	secrets  Secrets
 	cluster  Cluster
 
+	pages     *pages // nil: no web interface
+	basePath  string
 	snapshots Snapshots
 	tokens    Tokens // nil: no authentication
 	origins   *origins
@@ -153,6 +160,14 @@ func New(c Config) (*Server, error) {
 	}
 	if s.origins, err = newOrigins(c.AllowOrigins, c.GuardHost); err != nil {
 		return nil, fmt.Errorf("allow origins: %w", err)
+	}
+	if s.basePath, err = cleanBasePath(c.BasePath); err != nil {
+		return nil, err
+	}
+	if c.UI != nil {
+		if s.pages, err = newPages(c.UI); err != nil {
+			return nil, fmt.Errorf("read the web interface: %w", err)
+		}
 	}
 	s.tokens = c.Tokens
 	s.table = routes()

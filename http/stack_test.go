@@ -218,7 +218,7 @@ func newStack(t testing.TB, at place, change ...func(*Config)) *stack {
 	s.claims = &grantingClaims{proposer: proposer, reader: reader, waits: make(chan struct{}, 10), beats: make(chan struct{}, 10)}
 	config := Config{
 		Proposer: proposer, Reader: reader, Claims: s.claims, Events: node.machine.Events(), Health: s.health, Secrets: s.secrets, Logger: testLogger(),
-		Registry: prometheus.NewRegistry(), Version: "1.2.3", StrictHold: 50 * time.Millisecond,
+		Registry: prometheus.NewRegistry(), Version: "1.2.3", UI: testPages, StrictHold: 50 * time.Millisecond,
 	}
 	for _, c := range change {
 		c(&config)

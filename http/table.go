@@ -6,7 +6,6 @@ func routes() []*route {
 		get("/livez", RolePublic, livez).with(atRoot),
 		get("/readyz", RolePublic, readyz).with(atRoot),
 		get("/metrics", RolePublic, showMetrics).with(atRoot),
-		get("/", RolePublic, frontPage).with(atRoot),
 
 		get("/health", RolePublic, apiHealth).with(unversioned),
 		get("/hello", RolePublic, apiHello),

@@ -307,9 +307,6 @@ func TestProbesAndMetrics(t *testing.T) {
 	if a := s.do("GET", "/metrics", nil); !strings.Contains(a.text, `sluice_http_request_duration_seconds_count{method="GET",route="/flows/{id}",status="404"} 1`) {
 		t.Errorf("metrics: %d %.500s", a.status, a.text)
 	}
-	if a := s.do("GET", "/", nil); a.status != 200 || !strings.Contains(a.text, "/api/health") {
-		t.Errorf("front page: %d", a.status)
-	}
 	s.server.Drain()
 	if a := s.do("GET", "/readyz", nil); a.status != 503 || !strings.Contains(a.text, "draining") {
 		t.Errorf("readyz while draining: %d %q", a.status, a.text)

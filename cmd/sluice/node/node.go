@@ -32,6 +32,7 @@ import (
 	"github.com/sluice-dev/sluice/fsm/row"
 	"github.com/sluice-dev/sluice/fsm/snapshot"
 	httpapi "github.com/sluice-dev/sluice/http"
+	"github.com/sluice-dev/sluice/ui"
 )
 
 // Config says what a node is made of.
@@ -81,6 +82,8 @@ type Config struct {
 	LeaseTTL time.Duration
 	// DrainDelay is how long Drain goes on serving after this node said that it is not ready: as long as load balancers take to notice.
 	DrainDelay time.Duration
+	// BasePath is where a proxy has the API and the web interface, like /sluice; "" is the root.
+	BasePath string
 	// Access says who may use the API. Its zero value is everybody who reaches it.
 	Access Access
 	Logger *slog.Logger
@@ -243,7 +246,7 @@ func Start(ctx context.Context, c Config) (_ *Node, err error) {
 	n.http, err = httpapi.New(httpapi.Config{
 		Proposer: proposer{n.cluster, n.disk, metrics}, Reader: reader{n.cluster, n.fsm}, Claims: n.services, Events: n.fsm.Events(), Health: n, Secrets: n.secrets, Cluster: members{n}, Snapshots: n.snapshots,
 		Logger: c.Logger, Registry: registry, Version: c.Version, Settings: plain(c.Settings), LeaseTTL: c.LeaseTTL, TLS: n.apiTLS,
-		Tokens: n.tokens(), AllowOrigins: c.Access.AllowOrigins, GuardHost: c.Access.GuardHost,
+		UI: ui.Files(), BasePath: c.BasePath, Tokens: n.tokens(), AllowOrigins: c.Access.AllowOrigins, GuardHost: c.Access.GuardHost,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("configure the HTTP API: %w", err)

@@ -1,0 +1,53 @@
+// What people chose for this browser.
+import { useSyncExternalStore } from 'react'
+import type { Zone } from '../core/time'
+
+export interface Preferences {
+  theme: 'system' | 'light' | 'dark'
+  palette: 'standard' | 'lightness'
+  zone: Zone
+  /** letters as shortcuts; some people's speech input types letters */
+  keys: boolean
+}
+
+const key = 'sluice.preferences'
+const initial: Preferences = { theme: 'system', palette: 'standard', zone: 'local', keys: true }
+
+function load(): Preferences {
+  try {
+    return { ...initial, ...(JSON.parse(localStorage.getItem(key) ?? '{}') as Partial<Preferences>) }
+  } catch {
+    return initial
+  }
+}
+
+let current = load()
+const listeners = new Set<() => void>()
+
+function apply() {
+  const root = document.documentElement
+  if (current.theme === 'system') delete root.dataset.theme
+  else root.dataset.theme = current.theme
+  root.dataset.palette = current.palette
+}
+
+apply()
+
+export function setPreference<K extends keyof Preferences>(name: K, value: Preferences[K]) {
+  current = { ...current, [name]: value }
+  localStorage.setItem(key, JSON.stringify(current))
+  apply()
+  for (const l of listeners) l()
+}
+
+export const preferences = () => current
+
+export function usePreferences(): Preferences {
+  return useSyncExternalStore(
+    (l) => {
+      listeners.add(l)
+      return () => listeners.delete(l)
+    },
+    () => current,
+  )
+}

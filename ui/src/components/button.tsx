@@ -1,0 +1,26 @@
+import type { ButtonHTMLAttributes, ReactNode } from 'react'
+
+type Kind = 'primary' | 'plain' | 'quiet' | 'danger'
+
+const kinds: Record<Kind, string> = {
+  primary: 'bg-accent text-on-accent border-transparent hover:brightness-110',
+  plain: 'bg-surface border-line text-text hover:bg-sunken',
+  quiet: 'border-transparent text-muted hover:bg-sunken hover:text-text',
+  danger: 'bg-surface border-line text-danger hover:bg-sunken',
+}
+
+export const buttonClass = (kind: Kind = 'plain', small = false) =>
+  `inline-flex items-center justify-center gap-1.5 rounded-md border font-medium whitespace-nowrap no-underline disabled:cursor-not-allowed disabled:opacity-55 ${small ? 'h-7 px-2 text-[13px]' : 'h-8.5 px-3'} ${kinds[kind]}`
+
+export function Button({ kind = 'plain', small, className = '', ...rest }: ButtonHTMLAttributes<HTMLButtonElement> & { kind?: Kind; small?: boolean }) {
+  return <button type="button" {...rest} className={`${buttonClass(kind, small)} ${className}`} />
+}
+
+/** IconButton has a label for those who do not see its icon. */
+export function IconButton({ label, children, className = '', ...rest }: ButtonHTMLAttributes<HTMLButtonElement> & { label: string; children: ReactNode }) {
+  return (
+    <button type="button" {...rest} aria-label={label} title={label} className={`inline-flex size-8 items-center justify-center rounded-md text-muted hover:bg-sunken hover:text-text disabled:opacity-50 ${className}`}>
+      {children}
+    </button>
+  )
+}

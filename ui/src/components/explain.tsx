@@ -1,0 +1,29 @@
+import { useQuery } from '@tanstack/react-query'
+import { Hourglass } from 'lucide-react'
+import { explanation } from '../api/runs'
+import { CommandLine } from './copy'
+
+/** Explain says why a run waits, what would let it go on, and what to type. */
+export function Explain({ runId }: { runId: string }) {
+  const { data } = useQuery(explanation(runId))
+  if (!data?.waiting) return null
+  return (
+    <section aria-label="Why this run waits" className="tone-late rounded-lg border border-line bg-surface">
+      <div className="flex items-start gap-3 p-4">
+        <span className="rounded-md bg-(--tone-soft) p-1.5 text-(--tone)"><Hourglass size={18} aria-hidden /></span>
+        <div className="min-w-0 flex-1">
+          <p className="text-[15px] font-semibold">{data.summary}</p>
+          <ul className="mt-2 flex flex-col gap-3">
+            {data.reasons.map((r, i) => (
+              <li key={i} className="flex flex-col gap-1.5">
+                {(data.reasons.length > 1 || r.message !== data.summary) && <p className="break-words">{r.message}</p>}
+                {r.unblock && <p className="break-words text-muted">{r.unblock}</p>}
+                {r.command && <CommandLine command={r.command} />}
+              </li>
+            ))}
+          </ul>
+        </div>
+      </div>
+    </section>
+  )
+}

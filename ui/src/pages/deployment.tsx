@@ -1,0 +1,1 @@
+export function DeploymentPage() { return null }

@@ -1,0 +1,1 @@
+export function Storage() { return null }
