@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 USER_AGENT = "sluice-python/0.1"
 CONNECT_SECONDS = 5.0
 ANSWER_SECONDS = 40.0  # above the longest time a server holds a write while it has no leader (20 s)
-RETRY_SECONDS = 120.0
+RETRY_SECONDS = 300.0  # outages of two minutes are to pass unnoticed, also by what was sent before them
 IDLE_SECONDS = 4.0  # an idle connection older than this is not reused: peers may close theirs after 5 s
 _RETRIED_STATUS = frozenset((429, 502, 503, 504))
 

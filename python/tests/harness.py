@@ -78,14 +78,15 @@ class OnServer(unittest.TestCase):
             file.write(text)
         return path
 
-    def spawn(self, *arguments, **environment):
+    def spawn(self, *arguments, feed=False, **environment):
+        """A script that runs; with `feed` its input is a pipe."""
         process = subprocess.Popen(
-            [sys.executable, *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            [sys.executable, *arguments], stdin=subprocess.PIPE if feed else subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             cwd=self.server.folder, env={**self.server.environment, **environment},
             # Where the tests themselves run in the background, children would inherit an ignored SIGINT.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )  # fmt: skip
-        self.addCleanup(lambda: (process.poll() is None and process.kill(), process.wait(), process.stdout.close(), process.stderr.close()))
+        self.addCleanup(lambda: (process.poll() is None and process.kill(), process.wait(), process.stdout.close(), process.stderr.close(), process.stdin and process.stdin.close()))
         return process
 
     def run_python(self, *arguments, status=0, **environment):
