@@ -1,29 +1,29 @@
 package flow
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/sluice-dev/sluice/api/client"
 	"github.com/sluice-dev/sluice/flow/internal/engine"
 	"github.com/sluice-dev/sluice/flow/internal/server"
+	"github.com/sluice-dev/sluice/internal/localserver"
+	"github.com/sluice-dev/sluice/internal/profile"
 )
 
 // lastLines is how long a process that ends waits for its last log lines to be delivered.
 const lastLines = 20 * time.Second
 
-// Connect returns a context in which flows are recorded at the server of SLUICE_API_URL (several addresses are separated by commas),
-// with the token of SLUICE_API_KEY, or of the server if this user runs it on this machine. Without an address it starts a server that ends by itself, with the sluice binary of
-// SLUICE_BINARY or the PATH. close sends the last log lines; call it before the process ends.
+// Connect returns a context in which flows are recorded at the server that SLUICE_API_URL names (several addresses are separated by
+// commas), with the token of SLUICE_API_KEY. What the environment does not say is taken from the profile, as the sluice command takes
+// it; the token of a server of this machine's user is found by itself. Without an address a server is started that ends by itself,
+// with the sluice binary of SLUICE_BINARY or the PATH. close sends the last log lines; call it before the process ends.
 //
 // Main connects by itself; Connect is for programs that run flows as a part of something else.
 func Connect(ctx context.Context) (connected context.Context, close func() error, err error) {
@@ -43,11 +43,38 @@ func connect(ctx context.Context, console io.Writer) (context.Context, func() er
 	return engine.Connect(ctx, engine.Connection{Recorder: recorder, Console: console}), end, nil
 }
 
+// settings are what the environment says, and the active profile where it says nothing.
+type settings struct{ profile map[string]string }
+
+func readSettings() (settings, error) {
+	all, err := profile.Read(filepath.Join(home(), profile.Name))
+	if err != nil {
+		return settings{}, err
+	}
+	name := os.Getenv("SLUICE_PROFILE")
+	if name == "" {
+		name = all.Active
+	} else if all.Sections[name] == nil {
+		return settings{}, fmt.Errorf("SLUICE_PROFILE is %q, but %s has no such profile; `sluice profile ls` shows them", name, all.Path)
+	}
+	return settings{all.Sections[name]}, nil
+}
+
+func (s settings) get(name string) string {
+	if value := os.Getenv(name); value != "" {
+		return value
+	}
+	return s.profile[name]
+}
+
 func newRecorder(ctx context.Context) (*server.Recorder, error) {
-	url := os.Getenv("SLUICE_API_URL")
+	set, err := readSettings()
+	if err != nil {
+		return nil, err
+	}
+	url := set.get("SLUICE_API_URL")
 	if url == "" {
-		var err error
-		if url, err = ephemeral(ctx); err != nil {
+		if url, err = ephemeral(ctx, set); err != nil {
 			return nil, err
 		}
 	}
@@ -55,12 +82,12 @@ func newRecorder(ctx context.Context) (*server.Recorder, error) {
 	if err != nil {
 		return nil, fmt.Errorf("SLUICE_API_URL: %w", err)
 	}
-	token := os.Getenv("SLUICE_API_KEY")
+	token := set.get("SLUICE_API_KEY")
 	if token == "" && len(addresses) == 1 {
-		token = localToken(home(), addresses[0])
+		token = localserver.Token(home(), addresses[0])
 	}
 	return server.New(server.Config{Home: home(), Owner: server.Owner(), Client: client.Config{Addresses: addresses, Token: token,
-		CAFile: os.Getenv("SLUICE_API_CA_FILE"), UserAgent: "sluice-go"}})
+		CAFile: set.get("SLUICE_API_CA_FILE"), UserAgent: "sluice-go"}})
 }
 
 // home is the directory of Sluice's own files.
@@ -75,59 +102,13 @@ func home() string {
 	return filepath.Join(dir, ".sluice")
 }
 
-// ephemeral starts a server that outlives this process by a few seconds, or finds the one that runs on the same data.
-func ephemeral(ctx context.Context) (string, error) {
-	binary := os.Getenv("SLUICE_BINARY")
+func ephemeral(ctx context.Context, set settings) (string, error) {
+	binary := set.get("SLUICE_BINARY")
 	if binary == "" {
 		var err error
 		if binary, err = exec.LookPath("sluice"); err != nil {
-			return "", errors.New("no Sluice server is configured and no sluice binary was found on the PATH; set SLUICE_API_URL to a server (http://127.0.0.1:4200/api), or SLUICE_BINARY to the binary so that one is started")
+			return "", errors.New("no Sluice server is configured and no sluice binary was found on the PATH; name a server with SLUICE_API_URL or `sluice config set SLUICE_API_URL=http://127.0.0.1:4200/api`, or the binary with SLUICE_BINARY so that a server is started")
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
-	defer cancel()
-	if err := os.MkdirAll(home(), 0o755); err != nil {
-		return "", fmt.Errorf("make the directory of Sluice's files: %w", err)
-	}
-	log, err := os.OpenFile(filepath.Join(home(), "ephemeral.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
-	if err != nil {
-		return "", fmt.Errorf("open the log of the server: %w", err)
-	}
-	defer func() { _ = log.Close() }()
-	return firstLine(ctx, binary, log)
-}
-
-func firstLine(ctx context.Context, binary string, log *os.File) (string, error) {
-	reading, writing, err := os.Pipe()
-	if err != nil {
-		return "", err
-	}
-	defer func() { _ = reading.Close() }()
-	command := exec.Command(binary, "server", "start", "--ephemeral") // not of ctx: it outlives this process
-	command.Stdout, command.Stderr = writing, log
-	err = command.Start()
-	_ = writing.Close()
-	if err != nil {
-		return "", fmt.Errorf("start a server: %w", err)
-	}
-	if deadline, ok := ctx.Deadline(); ok {
-		_ = reading.SetReadDeadline(deadline)
-	}
-	var said struct {
-		URL string `json:"api_url"`
-	}
-	var line bytes.Buffer
-	buffer := make([]byte, 4096)
-	for !strings.Contains(line.String(), "\n") {
-		n, err := reading.Read(buffer)
-		line.Write(buffer[:n])
-		if err != nil {
-			break
-		}
-	}
-	if err := json.Unmarshal(line.Bytes(), &said); err != nil || said.URL == "" {
-		return "", fmt.Errorf("`%s server start --ephemeral` did not start a server; see %s", binary, log.Name())
-	}
-	go func() { _ = command.Wait() }() // it ends when nobody uses it any more; how is in its log
-	return said.URL, nil
+	return localserver.StartEphemeral(ctx, binary, home(), nil)
 }

@@ -82,6 +82,9 @@ func ParseAddresses(list string) ([]string, error) {
 				Hint:    "use the form http://HOST:4200/api",
 			}
 		}
+		if strings.Trim(parsed.Path, "/") == "" && parsed.RawQuery == "" && parsed.Fragment == "" {
+			part += "/api" // everything of the API is below it
+		}
 		addresses = append(addresses, part)
 	}
 	if len(addresses) == 0 {

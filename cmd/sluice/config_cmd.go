@@ -56,10 +56,10 @@ type variable struct {
 
 func setVariables(a *app, args []string) error {
 	s := a.settings
-	section := s.profiles.sections[s.profile]
+	section := s.profiles.Sections[s.profile]
 	if section == nil {
 		section = map[string]string{}
-		s.profiles.sections[s.profile] = section
+		s.profiles.Sections[s.profile] = section
 	}
 	var changed []variable
 	for _, arg := range args {
@@ -79,7 +79,7 @@ func setVariables(a *app, args []string) error {
 		section[key] = value
 		changed = append(changed, variable{key, value, "profile"})
 	}
-	if err := s.profiles.write(); err != nil {
+	if err := s.profiles.Write(); err != nil {
 		return err
 	}
 	if a.structured() {
@@ -99,7 +99,7 @@ func setVariables(a *app, args []string) error {
 
 func unsetVariables(a *app, keys []string) error {
 	s := a.settings
-	section := s.profiles.sections[s.profile]
+	section := s.profiles.Sections[s.profile]
 	var removed []variable
 	for _, key := range keys {
 		value, set := section[key]
@@ -109,7 +109,7 @@ func unsetVariables(a *app, keys []string) error {
 		delete(section, key)
 		removed = append(removed, variable{key, value, "profile"})
 	}
-	if err := s.profiles.write(); err != nil {
+	if err := s.profiles.Write(); err != nil {
 		return err
 	}
 	if a.structured() {

@@ -24,8 +24,8 @@ type profileView struct {
 }
 
 func (a *app) profileView(name string) profileView {
-	p := profileView{Name: name, Active: name == a.settings.profiles.active, Variables: map[string]string{}}
-	for key, value := range a.settings.profiles.sections[name] {
+	p := profileView{Name: name, Active: name == a.settings.profiles.Active, Variables: map[string]string{}}
+	for key, value := range a.settings.profiles.Sections[name] {
 		p.Variables[key] = a.settings.shown(key, value)
 	}
 	return p
@@ -40,7 +40,7 @@ func profileCommand(a *app, arguments int, command *cobra.Command) *cobra.Comman
 		if len(args) > 0 || arguments == 0 || a.loadSettings(command) != nil {
 			return nil, directive
 		}
-		return slices.Sorted(maps.Keys(a.settings.profiles.sections)), directive
+		return slices.Sorted(maps.Keys(a.settings.profiles.Sections)), directive
 	}
 	return command
 }
@@ -54,7 +54,7 @@ func newProfileList(a *app) *cobra.Command {
 		Example: "  sluice profile ls",
 		RunE: func(_ *cobra.Command, _ []string) error {
 			var all []profileView
-			for _, name := range slices.Sorted(maps.Keys(a.settings.profiles.sections)) {
+			for _, name := range slices.Sorted(maps.Keys(a.settings.profiles.Sections)) {
 				all = append(all, a.profileView(name))
 			}
 			return printList(a, list[profileView]{
@@ -105,14 +105,14 @@ func (s *settings) checkNewProfile(name string) error {
 	if !profileName.MatchString(name) {
 		return usagef("'%s' cannot name a profile; use up to 64 letters, digits, - and _", name)
 	}
-	if s.profiles.sections[name] != nil {
+	if s.profiles.Sections[name] != nil {
 		return &failure{code: exitConflict, err: usagef("there is a profile '%s' already", name), hint: "sluice profile inspect " + name}
 	}
 	return nil
 }
 
 func (s *settings) requireSection(name string) error {
-	if s.profiles.sections[name] == nil {
+	if s.profiles.Sections[name] == nil {
 		return notFoundf("sluice profile ls", "there is no profile '%s'", name)
 	}
 	return nil
@@ -137,10 +137,10 @@ func newProfileCreate(a *app) *cobra.Command {
 			if err := s.requireSection(from); err != nil {
 				return err
 			}
-			variables = maps.Clone(s.profiles.sections[from])
+			variables = maps.Clone(s.profiles.Sections[from])
 		}
-		s.profiles.sections[args[0]] = variables
-		if err := s.profiles.write(); err != nil {
+		s.profiles.Sections[args[0]] = variables
+		if err := s.profiles.Write(); err != nil {
 			return err
 		}
 		return a.printDone(a.profileView(args[0]), args[0], args[0], "Created profile '"+args[0]+"'; use it with: sluice profile use "+args[0])
@@ -159,8 +159,8 @@ func newProfileUse(a *app) *cobra.Command {
 			if err := s.requireSection(args[0]); err != nil {
 				return err
 			}
-			s.profiles.active = args[0]
-			if err := s.profiles.write(); err != nil {
+			s.profiles.Active = args[0]
+			if err := s.profiles.Write(); err != nil {
 				return err
 			}
 			if used := a.environment["SLUICE_PROFILE"]; used != "" && used != args[0] {
@@ -185,12 +185,12 @@ func newProfileRename(a *app) *cobra.Command {
 			if err := s.checkNewProfile(args[1]); err != nil {
 				return err
 			}
-			s.profiles.sections[args[1]] = s.profiles.sections[args[0]]
-			delete(s.profiles.sections, args[0])
-			if s.profiles.active == args[0] {
-				s.profiles.active = args[1]
+			s.profiles.Sections[args[1]] = s.profiles.Sections[args[0]]
+			delete(s.profiles.Sections, args[0])
+			if s.profiles.Active == args[0] {
+				s.profiles.Active = args[1]
 			}
-			if err := s.profiles.write(); err != nil {
+			if err := s.profiles.Write(); err != nil {
 				return err
 			}
 			return a.printDone(a.profileView(args[1]), args[1], args[1], "Renamed profile '"+args[0]+"' to '"+args[1]+"'")
@@ -209,12 +209,12 @@ func newProfileDelete(a *app) *cobra.Command {
 			if err := s.requireSection(args[0]); err != nil {
 				return err
 			}
-			if s.profiles.active == args[0] {
+			if s.profiles.Active == args[0] {
 				return &failure{code: exitConflict, err: usagef("profile '%s' is active", args[0]), hint: "sluice profile use ANOTHER"}
 			}
 			gone := a.profileView(args[0])
-			delete(s.profiles.sections, args[0])
-			if err := s.profiles.write(); err != nil {
+			delete(s.profiles.Sections, args[0])
+			if err := s.profiles.Write(); err != nil {
 				return err
 			}
 			return a.printDone(gone, args[0], args[0], "Deleted profile '"+args[0]+"'")

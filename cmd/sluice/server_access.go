@@ -12,6 +12,7 @@ import (
 
 	"github.com/sluice-dev/sluice/api"
 	"github.com/sluice-dev/sluice/cmd/sluice/node"
+	"github.com/sluice-dev/sluice/internal/localserver"
 )
 
 // The values of --auth.
@@ -106,7 +107,7 @@ func (s *server) announce() {
 	}
 	dir, err := filepath.Abs(s.options.DataDir)
 	if err == nil {
-		err = writeLocalServer(s.options.Home, s.dashboardURL(), localServer{DataDir: dir, PID: os.Getpid()})
+		err = localserver.Write(s.options.Home, s.dashboardURL(), localserver.Server{DataDir: dir, PID: os.Getpid()})
 	}
 	if err != nil {
 		s.options.Logger.Warn("the commands of this user cannot learn where the server's token is", "error", fmt.Errorf("write it below %s: %w", s.options.Home, err))

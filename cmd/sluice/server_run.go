@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -14,7 +13,6 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime/debug"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -23,6 +21,7 @@ import (
 	"github.com/sluice-dev/sluice/cluster/link"
 	"github.com/sluice-dev/sluice/cmd/sluice/node"
 	httpapi "github.com/sluice-dev/sluice/http"
+	"github.com/sluice-dev/sluice/internal/localserver"
 )
 
 // stopTimeout is how long a stopping node waits for requests that are being answered.
@@ -113,7 +112,7 @@ func (s *server) end() error {
 			withdrawn = fmt.Errorf("withdraw the server's address: %w", err)
 		}
 	}
-	removeLocalServer(s.options.Home, s.dashboardURL())
+	localserver.Remove(s.options.Home, s.dashboardURL())
 	return errors.Join(withdrawn, s.stop())
 }
 
@@ -349,21 +348,6 @@ func readServerFile(dataDir string) (serverFile, error) {
 	return f, nil
 }
 
-// locked reports whether the process with this id has the data directory. The file of a server that was killed stays, and
-// others may have got its address and its pid since.
-func locked(dataDir string, pid int) bool {
-	lock, err := os.Open(filepath.Join(dataDir, "LOCK"))
-	if err != nil {
-		return false
-	}
-	defer lock.Close() // gives back what it got
-	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_SH|syscall.LOCK_NB); !errors.Is(err, syscall.EWOULDBLOCK) {
-		return false
-	}
-	owner, err := io.ReadAll(lock)
-	return err == nil && strings.TrimSpace(string(owner)) == strconv.Itoa(pid)
-}
-
 // runningServer returns the server that uses the data directory, if one answers.
 func runningServer(ctx context.Context, dataDir string) (serverFile, bool) {
 	f, err := readServerFile(dataDir)
@@ -373,7 +357,7 @@ func runningServer(ctx context.Context, dataDir string) (serverFile, bool) {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	// The lock is tried last, as a server that starts at this very moment fails on a lock that is being tried.
-	if err := askLive(ctx, strings.TrimSuffix(f.APIURL, "/api")); err != nil || !locked(dataDir, f.PID) {
+	if err := askLive(ctx, strings.TrimSuffix(f.APIURL, "/api")); err != nil || !localserver.Locked(dataDir, f.PID) {
 		return serverFile{}, false
 	}
 	return f, true

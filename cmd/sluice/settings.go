@@ -15,6 +15,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/sluice-dev/sluice/cmd/sluice/node"
+	"github.com/sluice-dev/sluice/internal/profile"
 )
 
 // A setting is named SLUICE_SOMETHING. It comes from, in this order: its flag, the environment, the file of --config, the
@@ -74,22 +75,22 @@ type settings struct {
 	flags       map[string]string // set on the command line
 	file        map[string]string
 	filePath    string
-	profiles    *profiles
+	profiles    *profile.File
 	profile     string
 	known       map[string]definition
 }
 
 // loadSettings reads the profile and the --config file and gives every flag that was not set its value from them.
 func (a *app) loadSettings(command *cobra.Command) error {
-	all, err := readProfiles(filepath.Join(a.home(), "profiles.toml"))
+	all, err := profile.Read(filepath.Join(a.home(), profile.Name))
 	if err != nil {
-		return err
+		return usagef("%w", err)
 	}
 	s := &settings{
 		environment: a.environment,
 		flags:       map[string]string{},
 		profiles:    all,
-		profile:     firstOf(a.profile, a.environment["SLUICE_PROFILE"], all.active),
+		profile:     firstOf(a.profile, a.environment["SLUICE_PROFILE"], all.Active),
 		known:       knownSettings(command.Root()),
 	}
 	a.settings = s
@@ -121,10 +122,10 @@ func (a *app) loadSettings(command *cobra.Command) error {
 
 // requireProfile refuses a profile that does not exist. Only config set may make one.
 func (s *settings) requireProfile() error {
-	if s.profiles.sections[s.profile] != nil {
+	if s.profiles.Sections[s.profile] != nil {
 		return nil
 	}
-	names := slices.Sorted(maps.Keys(s.profiles.sections))
+	names := slices.Sorted(maps.Keys(s.profiles.Sections))
 	return notFoundf("sluice config set --profile "+s.profile+" SLUICE_API_URL=http://HOST:4200/api",
 		"there is no profile '%s'; there are: %s", s.profile, strings.Join(names, ", "))
 }
@@ -189,7 +190,7 @@ func (s *settings) given(name string) (value, source string) {
 	if value, set := s.file[name]; set {
 		return value, s.filePath
 	}
-	if value, set := s.profiles.sections[s.profile][name]; set {
+	if value, set := s.profiles.Sections[s.profile][name]; set {
 		return value, "profile"
 	}
 	return s.known[name].fallback, sourceDefault

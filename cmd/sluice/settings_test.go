@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/sluice-dev/sluice/internal/profile"
 )
 
 func write(t *testing.T, name, content string) string {
@@ -109,14 +111,14 @@ func TestProfilesAreKeptApart(t *testing.T) {
 		t.Errorf("got %s", got)
 	}
 	home := strings.TrimPrefix(s.environ[0], "SLUICE_HOME=")
-	read, err := readProfiles(filepath.Join(home, "profiles.toml"))
+	read, err := profile.Read(filepath.Join(home, "profiles.toml"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := read.sections["two"]["SLUICE_API_KEY"]; got != `a "quoted" \ key # é` || read.active != "default" {
+	if got := read.Sections["two"]["SLUICE_API_KEY"]; got != `a "quoted" \ key # é` || read.Active != "default" {
 		t.Errorf("read %+v", read)
 	}
-	if info, err := os.Stat(read.path); err != nil || info.Mode().Perm() != 0o600 {
+	if info, err := os.Stat(read.Path); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("mode %v, %v", info.Mode(), err)
 	}
 }
@@ -124,12 +126,12 @@ func TestProfilesAreKeptApart(t *testing.T) {
 func TestProfilesWrittenByHandAreRead(t *testing.T) {
 	t.Parallel()
 	path := write(t, "profiles.toml", "# mine\nactive = 'prod'  # today\n\n[profiles.prod]\nSLUICE_API_URL = \"http://a/api,http://b/api\" # two\n")
-	read, err := readProfiles(path)
-	if err != nil || read.active != "prod" || read.sections["prod"]["SLUICE_API_URL"] != "http://a/api,http://b/api" {
+	read, err := profile.Read(path)
+	if err != nil || read.Active != "prod" || read.Sections["prod"]["SLUICE_API_URL"] != "http://a/api,http://b/api" {
 		t.Errorf("read %+v, %v", read, err)
 	}
 	for _, bad := range []string{"[other]\n", "[profiles.x]\nKEY\n", "[profiles.x]\nKEY = value\n", "KEY = \"a\" b\n"} {
-		if _, err := readProfiles(write(t, "profiles.toml", bad)); err == nil || !strings.Contains(err.Error(), "profiles.toml:") {
+		if _, err := profile.Read(write(t, "profiles.toml", bad)); err == nil || !strings.Contains(err.Error(), "profiles.toml:") {
 			t.Errorf("%q: %v", bad, err)
 		}
 	}
@@ -161,7 +163,7 @@ func TestSettingsAreToldWithoutSecrets(t *testing.T) {
 	s := &settings{
 		environment: map[string]string{settingAPIKey: "hidden-key", settingAPIURL: "http://who:hidden-password@a:1/api, http://b:2"},
 		flags:       map[string]string{"SLUICE_NODE_NAME": "anna"},
-		file:        map[string]string{}, filePath: "f.yaml", profiles: &profiles{}, profile: "default",
+		file:        map[string]string{}, filePath: "f.yaml", profiles: &profile.File{}, profile: "default",
 		known: knownSettings(emptyTree()),
 	}
 	told := s.tell()

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -15,6 +14,7 @@ import (
 	"github.com/sluice-dev/sluice/api"
 	"github.com/sluice-dev/sluice/api/client"
 	"github.com/sluice-dev/sluice/cmd/sluice/node"
+	"github.com/sluice-dev/sluice/internal/localserver"
 )
 
 var tokenRoles = []string{api.RoleViewer, api.RoleAgent, api.RoleOperator, api.RoleDeployer, api.RoleAdmin}
@@ -272,7 +272,7 @@ data directory. Who may do that could change the data anyway.`,
 				dir = filepath.Join(a.home(), "data")
 			}
 			f, err := readServerFile(dir)
-			if err != nil || !locked(dir, f.PID) {
+			if err != nil || !localserver.Locked(dir, f.PID) {
 				return &failure{code: exitUnreachable, err: fmt.Errorf("no server of this machine uses the data directory %s", dir), hint: "start it, or name another with --data-dir"}
 			}
 			if name == "" {
@@ -323,13 +323,5 @@ func (a *app) localToken(addresses []string) string {
 	if len(addresses) != 1 {
 		return ""
 	}
-	dir, pid, ok := readLocalServer(a.home(), addresses[0])
-	if !ok || !locked(dir, pid) { // somebody else may serve there now
-		return ""
-	}
-	content, err := os.ReadFile(node.AdminTokenFile(dir))
-	if err != nil {
-		return ""
-	}
-	return strings.TrimSpace(string(content))
+	return localserver.Token(a.home(), addresses[0])
 }

@@ -17,12 +17,13 @@ import (
 	"github.com/sluice-dev/sluice/fsm/command"
 	"github.com/sluice-dev/sluice/fsm/row"
 	httpapi "github.com/sluice-dev/sluice/http"
+	"github.com/sluice-dev/sluice/internal/localserver"
 	"github.com/sluice-dev/sluice/scheduler"
 )
 
 const (
 	// adminTokenFile holds the first token of a cluster, on the node that made it.
-	adminTokenFile = "admin-token"
+	adminTokenFile = localserver.AdminTokenFile
 	// FirstTokenName is the name of the first token.
 	FirstTokenName = "admin"
 

@@ -1,4 +1,5 @@
-package main
+// Package profile reads and writes the file in which a user keeps settings: named profiles of variables, one of them active.
+package profile
 
 import (
 	"encoding/json"
@@ -12,20 +13,23 @@ import (
 	"strings"
 )
 
-// profiles is the file of profiles: sections of KEY = "value" lines, and which section is active. Nothing else of TOML is
+// File is the file of profiles: sections of KEY = "value" lines, and which section is active. Nothing else of TOML is
 // used, so that the SDKs can read it without a library.
-type profiles struct {
-	path     string
-	active   string
-	sections map[string]map[string]string
+type File struct {
+	Path     string
+	Active   string
+	Sections map[string]map[string]string
 }
 
-// defaultProfile is active until another is chosen.
-const defaultProfile = "default"
+// Name is that of the file, in the directory of Sluice's own files.
+const Name = "profiles.toml"
 
-// readProfiles reads the file; a missing one has an empty default profile.
-func readProfiles(path string) (*profiles, error) {
-	p := &profiles{path: path, active: defaultProfile, sections: map[string]map[string]string{defaultProfile: {}}}
+// Default is active until another is chosen.
+const Default = "default"
+
+// Read reads the file; a missing one has an empty default profile. An error names the line.
+func Read(path string) (*File, error) {
+	p := &File{Path: path, Active: Default, Sections: map[string]map[string]string{Default: {}}}
 	content, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return p, nil
@@ -44,25 +48,25 @@ func readProfiles(path string) (*profiles, error) {
 		if line[0] == '[' {
 			name, found := strings.CutPrefix(strings.TrimSuffix(line, "]"), "[profiles.")
 			if !found || !strings.HasSuffix(line, "]") {
-				return nil, usagef("%s:%d: expected [profiles.NAME]", path, number)
+				return nil, fmt.Errorf("%s:%d: expected [profiles.NAME]", path, number)
 			}
 			section = strings.Trim(name, `"`)
-			if p.sections[section] == nil {
-				p.sections[section] = map[string]string{}
+			if p.Sections[section] == nil {
+				p.Sections[section] = map[string]string{}
 			}
 			continue
 		}
 		key, quoted, found := strings.Cut(line, "=")
 		value, err := unquote(strings.TrimSpace(quoted))
 		if !found || err != nil {
-			return nil, usagef(`%s:%d: expected KEY = "value"`, path, number)
+			return nil, fmt.Errorf(`%s:%d: expected KEY = "value"`, path, number)
 		}
 		key = strings.Trim(strings.TrimSpace(key), `"`)
 		switch {
 		case section != "":
-			p.sections[section][key] = value
+			p.Sections[section][key] = value
 		case key == "active":
-			p.active = value
+			p.Active = value
 		}
 	}
 	return p, nil
@@ -91,24 +95,24 @@ func onlyComment(rest string) bool {
 	return rest == "" || rest[0] == '#'
 }
 
-// write replaces the file whole; only its owner may read it, as it may hold keys.
-func (p *profiles) write() error {
+// Write replaces the file whole; only its owner may read it, as it may hold keys.
+func (p *File) Write() error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "active = %s\n", quote(p.active))
-	for _, name := range slices.Sorted(maps.Keys(p.sections)) {
+	fmt.Fprintf(&b, "active = %s\n", quote(p.Active))
+	for _, name := range slices.Sorted(maps.Keys(p.Sections)) {
 		fmt.Fprintf(&b, "\n[profiles.%s]\n", name)
-		for _, key := range slices.Sorted(maps.Keys(p.sections[name])) {
-			fmt.Fprintf(&b, "%s = %s\n", key, quote(p.sections[name][key]))
+		for _, key := range slices.Sorted(maps.Keys(p.Sections[name])) {
+			fmt.Fprintf(&b, "%s = %s\n", key, quote(p.Sections[name][key]))
 		}
 	}
-	if err := os.MkdirAll(filepath.Dir(p.path), 0o700); err != nil {
+	if err := os.MkdirAll(filepath.Dir(p.Path), 0o700); err != nil {
 		return fmt.Errorf("make the directory of profiles: %w", err)
 	}
-	partial := p.path + ".partial"
+	partial := p.Path + ".partial"
 	if err := os.WriteFile(partial, []byte(b.String()), 0o600); err != nil {
 		return fmt.Errorf("write profiles: %w", err)
 	}
-	if err := os.Rename(partial, p.path); err != nil {
+	if err := os.Rename(partial, p.Path); err != nil {
 		return fmt.Errorf("write profiles: %w", err)
 	}
 	return nil
