@@ -60,25 +60,41 @@ func (e environment) setParameters(parameters json.RawMessage) error {
 // ParameterVariables are the environment variables in which a command finds the parameters of its run, wherever it runs:
 // SLUICE_PARAMETERS holds all as a JSON object, SLUICE_PARAM_NAME each, strings as they are, other values as JSON.
 func ParameterVariables(parameters json.RawMessage) (map[string]string, error) {
-	if len(parameters) == 0 || string(parameters) == "null" {
-		parameters = json.RawMessage("{}")
+	texts, err := parameterTexts(parameters)
+	if err != nil {
+		return nil, err
 	}
+	variables := map[string]string{"SLUICE_PARAMETERS": "{}"}
+	if len(texts) > 0 {
+		variables["SLUICE_PARAMETERS"] = string(parameters)
+	}
+	for name, text := range texts {
+		variables["SLUICE_PARAM_"+variableName(name)] = text
+	}
+	return variables, nil
+}
+
+// parameterTexts are parameters by name: strings as they are, other values as JSON.
+func parameterTexts(parameters json.RawMessage) (map[string]string, error) {
 	var values map[string]json.RawMessage
+	if len(parameters) == 0 {
+		return nil, nil
+	}
 	if err := json.Unmarshal(parameters, &values); err != nil {
 		return nil, fmt.Errorf("the parameters of the flow run are no JSON object: %w", err)
 	}
-	variables := map[string]string{"SLUICE_PARAMETERS": string(parameters)}
+	texts := make(map[string]string, len(values))
 	for name, raw := range values {
 		var text string
 		if json.Unmarshal(raw, &text) != nil || bytes.Equal(raw, []byte("null")) {
 			text = string(raw)
 		}
 		if strings.ContainsRune(text, 0) {
-			return nil, fmt.Errorf("the parameter %q holds a zero byte, which no environment variable can", name)
+			return nil, fmt.Errorf("the parameter %q holds a zero byte, which neither variables nor arguments can", name)
 		}
-		variables["SLUICE_PARAM_"+variableName(name)] = text
+		texts[name] = text
 	}
-	return variables, nil
+	return texts, nil
 }
 
 // variableName makes a parameter's name one that shells accept.

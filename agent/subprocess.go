@@ -60,12 +60,19 @@ func streams(run *api.FlowRun) bool {
 	return err == nil && (config.StreamOutput == nil || *config.StreamOutput)
 }
 
-// isCommand reports whether a job is a plain command, for which the agent reports.
+// isCommand reports whether a job is a plain command or a script, for which the agent reports.
 func isCommand(deployment *api.Deployment) bool {
-	return deployment != nil && deployment.FlowData.Encoding == api.EncodingCommand
+	if deployment == nil {
+		return false
+	}
+	if deployment.FlowData.Encoding == api.EncodingProgram {
+		described, err := program.Parse(deployment.FlowData)
+		return err == nil && described.Language == api.LanguageScript
+	}
+	return deployment.FlowData.Encoding == api.EncodingCommand
 }
 
-// isProgram reports whether a job is a program of its own, which reports for itself.
+// isProgram reports whether a job's code is a file of its own: a program, which reports for itself, or a script.
 func isProgram(deployment *api.Deployment) bool {
 	return deployment != nil && deployment.FlowData.Encoding == api.EncodingProgram
 }
@@ -152,11 +159,11 @@ func (s *subprocess) spec(ctx context.Context, job Job) (process.Spec, error) {
 			return process.Spec{}, err
 		}
 		command = []string{path, "exec", job.FlowRun.ID.String()}
-	case isCommand(job.Deployment):
-		if command, err = readCommand(job.Deployment.FlowData.Blob); err != nil {
-			return process.Spec{}, err
+		if described.Language == api.LanguageScript {
+			command = append([]string{path}, described.Arguments...)
 		}
-		if err := env.setParameters(job.FlowRun.Parameters); err != nil {
+	case isCommand(job.Deployment):
+		if command, err = Command(job.Deployment.FlowData); err != nil {
 			return process.Spec{}, err
 		}
 	default:
@@ -165,22 +172,19 @@ func (s *subprocess) spec(ctx context.Context, job Job) (process.Spec, error) {
 		}
 		command = s.pythonCommand(job.FlowRun.ID, config, env)
 	}
+	if isCommand(job.Deployment) {
+		if err := env.setParameters(job.FlowRun.Parameters); err != nil {
+			return process.Spec{}, err
+		}
+		if command, err = Arguments(command, job.FlowRun.Parameters); err != nil {
+			return process.Spec{}, err
+		}
+	}
 	path, err := process.LookPath(command[0], env.variables["PATH"], dir)
 	if err != nil {
 		return process.Spec{}, missing(command[0], isCommand(job.Deployment), config, err)
 	}
 	return process.Spec{Path: path, Args: command, Env: env.list(), Dir: dir, Output: job.Output}, nil
-}
-
-func readCommand(blob string) ([]string, error) {
-	var command []string
-	if err := json.Unmarshal([]byte(blob), &command); err != nil {
-		return nil, fmt.Errorf(`the command of the deployment is no JSON list of strings like ["sh","-c","echo hello"]: %w`, err)
-	}
-	if len(command) == 0 || command[0] == "" {
-		return nil, errors.New("the command of the deployment is empty")
-	}
-	return command, nil
 }
 
 // pythonCommand is the engine's command line, in the environment asked for.

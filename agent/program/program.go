@@ -73,7 +73,7 @@ type Cache struct {
 
 // Path returns the file of a program, fetched if it is not there yet.
 func (c *Cache) Path(ctx context.Context, p *api.Program) (string, error) {
-	if p.OS != runtime.GOOS || p.Arch != runtime.GOARCH {
+	if p.Language != api.LanguageScript && (p.OS != runtime.GOOS || p.Arch != runtime.GOARCH) {
 		return "", fmt.Errorf("the program %q was built for %s/%s, but this machine is %s/%s: build it with GOOS=%[4]s GOARCH=%[5]s and create the deployment again, "+
 			"or keep its runs from this agent with a work queue", p.Name, p.OS, p.Arch, runtime.GOOS, runtime.GOARCH)
 	}

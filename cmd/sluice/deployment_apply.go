@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -167,9 +168,17 @@ func (d *deploymentCreator) plannedCode(ctx context.Context, s *spec, existing *
 	if s.Command != nil {
 		return d.code(ctx, s, existing)
 	}
-	if s.Program != nil {
+	var file []byte
+	var arguments []string
+	switch {
+	case s.Program != nil:
+		file = s.Program.file
+	case s.Script != nil:
+		file, arguments = s.Script.file, s.Script.arguments
+	}
+	if file != nil {
 		if existing != nil && existing.FlowData.Encoding == api.EncodingProgram {
-			if old, err := program.Parse(existing.FlowData); err == nil && old.SHA256 == program.Hash(s.Program.file) {
+			if old, err := program.Parse(existing.FlowData); err == nil && old.SHA256 == program.Hash(file) && slices.Equal(old.Arguments, arguments) {
 				return existing.FlowData, nil
 			}
 		}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"runtime"
 	"slices"
 	"strings"
 
@@ -36,11 +37,16 @@ A YAML file holds one specification, a list of them, or several documents:
     parameters: {name: Leo}
     schedule: {cron: "30 9 * * 1-5", timezone: Europe/Berlin}
 
-With command instead of flow_location the deployment runs a plain command, its parameters as SLUICE_PARAM_NAME in its
-environment:
+With command instead of flow_location the deployment runs a plain command, with script a file that begins with #!. They have
+parameters as SLUICE_PARAM_NAME in their environment, and in arguments where {{NAME}} stands (docs/commands.md):
 
     name: hello
     command: [sh, -c, "echo Hello $SLUICE_PARAM_NAME"]
+    ---
+    name: backup
+    script: ./backup.sh
+    arguments: ["{{database}}"]
+    parameters: {database: shop}
 
 A Go program is one whose main function is flow.Main: its file, or the folder of its code, which is built first. Agents run
 that very file, so build it for their machines (GOOS, GOARCH).`,
@@ -160,7 +166,7 @@ func (a *app) loadFlows(ctx context.Context, specs []spec, path, base string) ([
 	var flows []spec
 	var places []int
 	for i, s := range specs {
-		if s.Error == nil && s.Command == nil {
+		if s.Error == nil && !s.plain() {
 			s.File, s.Line, s.Policy, s.Retention = "", 0, nil, nil
 			flows = append(flows, s)
 			places = append(places, i)
@@ -321,7 +327,15 @@ func (d *deploymentCreator) code(ctx context.Context, s *spec, existing *api.Dep
 		return api.DataDocument{Encoding: api.EncodingCommand, Blob: strings.TrimSpace(string(command))}, nil
 	}
 	if s.Program != nil {
-		return d.programCode(ctx, s, existing)
+		p := s.Program
+		described := api.Program{Language: p.said.SDK, Flow: s.FlowName, Name: p.name, OS: p.said.OS, Arch: p.said.Arch}
+		if described.OS == "" {
+			described.OS, described.Arch = runtime.GOOS, runtime.GOARCH
+		}
+		return d.programCode(ctx, "program", described, p.file, existing)
+	}
+	if s.Script != nil {
+		return d.programCode(ctx, "script", api.Program{Language: api.LanguageScript, Flow: s.FlowName, Name: s.Script.name, Arguments: s.Script.arguments}, s.Script.file, existing)
 	}
 	if err := d.openStore(ctx); err != nil {
 		return api.DataDocument{}, err
@@ -385,8 +399,8 @@ func bodyOf(s *spec, flow api.ID, document api.DataDocument) api.DeploymentCreat
 		body.FlowRunner.Config = json.RawMessage("{}")
 	}
 	entrypoint := shownPath(s.FlowLocation)
-	if s.Command != nil {
-		entrypoint = strings.Join(s.Command, " ")
+	if s.plain() {
+		entrypoint = strings.Join(s.commandLine(), " ")
 	}
 	body.Entrypoint = &entrypoint
 	return body

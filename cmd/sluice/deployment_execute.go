@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -88,10 +87,10 @@ func executeProgram(ctx context.Context, a *app, c *client.Client, d *namedDeplo
 	if err != nil {
 		return err
 	}
-	cache := program.Cache{Dir: filepath.Join(a.home(), "programs"), Load: func(ctx context.Context, document api.DataDocument) ([]byte, error) {
-		return storage.Load(ctx, c, document, a.places())
-	}}
-	path, err := cache.Path(ctx, described)
+	if described.Language == api.LanguageScript {
+		return executeCommand(ctx, a, c, d)
+	}
+	path, err := a.fetchProgram(ctx, c, described)
 	if err != nil {
 		return err
 	}
@@ -165,137 +164,49 @@ func (a *app) runForeground(ctx context.Context, command *exec.Cmd) (int, error)
 	return 0, err
 }
 
-// executeCommand runs a plain command under a lease of its own and reports its states.
+// executeCommand runs a plain command or a script here.
 func executeCommand(ctx context.Context, a *app, c *client.Client, d *namedDeployment) error {
-	var argv []string
-	if err := json.Unmarshal([]byte(d.FlowData.Blob), &argv); err != nil || len(argv) == 0 {
-		return fmt.Errorf("the command of deployment '%s' is not a list of texts: %s", d.title(), d.FlowData.Blob)
-	}
-	variables, err := agent.ParameterVariables(d.Parameters)
+	argv, err := a.commandOf(ctx, c, d)
 	if err != nil {
-		return fmt.Errorf("read the parameters of deployment '%s': %w", d.title(), err)
+		return fmt.Errorf("the command of deployment '%s': %w", d.title(), err)
 	}
-	key := api.NewID().String()
-	pending := api.NewState(api.Pending, "")
-	run, err := c.CreateFlowRun(ctx, api.FlowRunCreate{
-		FlowID: d.FlowID, Parameters: d.Parameters, Tags: d.Tags, FlowRunner: &d.FlowRunner, State: &pending, IdempotencyKey: &key,
+	end, err := a.record(ctx, c, recordedCommand{
+		flow: d.flow, argv: argv, told: "sluice deployment execute",
+		run: api.FlowRunCreate{FlowID: d.FlowID, Parameters: d.Parameters, Tags: d.Tags, FlowRunner: &d.FlowRunner},
 	})
-	if err != nil {
-		return fmt.Errorf("create flow run: %w", err)
-	}
-	host, _ := os.Hostname() // only told
-	owner := fmt.Sprintf("sluice deployment execute on %s (pid %d)", host, os.Getpid())
-	lease, err := c.LeaseFlowRun(ctx, run.ID, owner)
-	if err != nil {
-		return fmt.Errorf("lease flow run '%s': %w", run.Name, err)
-	}
-	a.note("Created flow run '%s' for flow '%s'", run.Name, d.flow)
-	report, err := a.connect(reportPatience)
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
-	}
-	defer report.Close()
-	running, err := c.SetFlowRunState(ctx, run.ID, api.SetState{State: api.NewState(api.Running, "")}, lease.Token)
-	if err != nil {
-		return fmt.Errorf("report that flow run '%s' runs: %w", run.Name, err)
-	}
-	if running.Status != api.Accept {
-		return fmt.Errorf("flow run '%s' may not run: %s", run.Name, running.Reason())
-	}
-
-	commandCtx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	renewed := make(chan struct{})
-	go func() {
-		defer close(renewed)
-		renewLease(commandCtx, report, run.ID, lease, cancel)
-	}()
-	command := exec.Command(argv[0], argv[1:]...)
-	logs := startCommandLogs(context.WithoutCancel(ctx), report, run.ID)
-	out, errs := logs.writer(a.out), logs.writer(a.err)
-	command.Env = changedEnvironment(a.environ, variables)
-	command.Stdin, command.Stdout, command.Stderr = a.in, out, errs
-	command.WaitDelay = pipeDelay
-	code, startErr := a.runForeground(commandCtx, command)
-	if errors.Is(startErr, exec.ErrWaitDelay) { // it left processes behind, which may go on writing
-		startErr = nil
-	}
-	cause := context.Cause(commandCtx)
-	out.Close()
-	errs.Close()
-	if err := logs.Close(); err != nil {
-		a.note("note: %v", err)
-	}
-	cancel(nil)
-	<-renewed
-
-	if errors.Is(cause, errLeaseLost) {
-		return &failure{code: exitCrashed, err: fmt.Errorf("flow run '%s': %w; its command was stopped", run.Name, cause)}
-	}
-	final := endOfCommand(code, startErr, cause)
-	// The end must reach the server even if this process is being interrupted.
-	reportCtx, stop := context.WithTimeout(context.WithoutCancel(ctx), reportPatience)
-	defer stop()
-	result, err := report.SetFlowRunState(reportCtx, run.ID, api.SetState{State: final}, lease.Token)
-	if err != nil {
-		return fmt.Errorf("report the end of flow run '%s': %w", run.Name, err)
-	}
-	if result.State == nil {
-		return fmt.Errorf("the end of flow run '%s' was refused: %s", run.Name, result.Reason())
-	}
-	a.note("Flow run '%s' - Finished in state %s", run.Name, result.State)
-	if ctx.Err() != nil {
+	case ctx.Err() != nil:
 		return interrupted(ctx.Err())
 	}
-	return ended(result.State)
+	return ended(end.state)
 }
 
-var (
-	errLeaseLost  = errors.New("its lease was lost")
-	errCancelling = errors.New("it was cancelled")
-)
-
-// renewLease renews until ctx ends and stops the command when the lease is lost or the run is cancelled.
-func renewLease(ctx context.Context, c *client.Client, run api.ID, lease *api.Lease, stop context.CancelCauseFunc) {
-	every := max(lease.RenewSeconds.Std(), 100*time.Millisecond)
-	ticker := time.NewTicker(every)
-	defer ticker.Stop()
-	beat := api.Heartbeat{Leases: []api.HeldLease{{FlowRunID: run, Token: lease.Token}}}
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
+// commandOf returns the command line of a deployment, with its parameters in it.
+func (a *app) commandOf(ctx context.Context, c *client.Client, d *namedDeployment) ([]string, error) {
+	var argv []string
+	var err error
+	if d.FlowData.Encoding == api.EncodingProgram {
+		described, err := program.Parse(d.FlowData)
+		if err != nil {
+			return nil, err
 		}
-		answer, err := c.RenewLeases(ctx, beat)
-		switch {
-		case err != nil: // the client has tried long enough for the lease to be over
-			if ctx.Err() == nil {
-				stop(errLeaseLost)
-			}
-			return
-		case len(answer.Lost) > 0:
-			stop(errLeaseLost)
-			return
-		case len(answer.Cancelling) > 0:
-			stop(errCancelling)
-			return
+		path, err := a.fetchProgram(ctx, c, described)
+		if err != nil {
+			return nil, err
 		}
+		argv = append([]string{path}, described.Arguments...)
+	} else if argv, err = agent.Command(d.FlowData); err != nil {
+		return nil, err
 	}
+	return agent.Arguments(argv, d.Parameters)
 }
 
-// endOfCommand is the state in which a plain command leaves its run.
-func endOfCommand(code int, startErr, cause error) api.StateCreate {
-	switch {
-	case startErr != nil:
-		return api.NewState(api.Failed, "The command could not be started: "+startErr.Error())
-	case errors.Is(cause, errCancelling):
-		return api.NewState(api.Cancelled, "The command was stopped.")
-	case code == 0:
-		return api.NewState(api.Completed, "The command exited with code 0.")
-	case code > 128 && code < 128+65:
-		signal := syscall.Signal(code - 128)
-		return api.NewState(api.Failed, fmt.Sprintf("The command was ended by signal %d (%s).", int(signal), signal))
-	}
-	return api.NewState(api.Failed, fmt.Sprintf("The command exited with code %d.", code))
+// fetchProgram returns the file of a stored program.
+func (a *app) fetchProgram(ctx context.Context, c *client.Client, described *api.Program) (string, error) {
+	cache := program.Cache{Dir: filepath.Join(a.home(), "programs"), Load: func(ctx context.Context, document api.DataDocument) ([]byte, error) {
+		return storage.Load(ctx, c, document, a.places())
+	}}
+	return cache.Path(ctx, described)
 }

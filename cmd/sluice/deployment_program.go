@@ -10,7 +10,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"reflect"
-	"runtime"
 	"strings"
 	"time"
 
@@ -137,17 +136,13 @@ func readProgram(ctx context.Context, path string) (*builtProgram, error) {
 	return p, nil
 }
 
-// programCode puts a spec's program into the storage, once for all specs of it, and returns the document that refers to it.
-func (d *deploymentCreator) programCode(ctx context.Context, s *spec, existing *api.Deployment) (api.DataDocument, error) {
+// programCode puts a file into the storage, once for all specs of it, and returns the document that refers to it. kind is for people.
+func (d *deploymentCreator) programCode(ctx context.Context, kind string, described api.Program, file []byte, existing *api.Deployment) (api.DataDocument, error) {
 	if err := d.openStore(ctx); err != nil {
 		return api.DataDocument{}, err
 	}
-	p := s.Program
-	described := api.Program{Language: p.said.SDK, Flow: s.FlowName, Name: p.name, OS: p.said.OS, Arch: p.said.Arch, Size: int64(len(p.file)), SHA256: program.Hash(p.file)}
-	if described.OS == "" {
-		described.OS, described.Arch = runtime.GOOS, runtime.GOARCH
-	}
-	d.app.say("Deploying program '%s' (%.1f MB) using %s...", p.name, float64(described.Size)/1e6, d.store.Kind())
+	described.Size, described.SHA256 = int64(len(file)), program.Hash(file)
+	d.app.say("Deploying %s '%s' (%.1f MB) using %s...", kind, described.Name, float64(described.Size)/1e6, d.store.Kind())
 	code, known := d.programs[described.SHA256]
 	if !known && existing != nil && existing.FlowData.Encoding == api.EncodingProgram {
 		if old, err := program.Parse(existing.FlowData); err == nil && old.SHA256 == described.SHA256 {
@@ -157,13 +152,13 @@ func (d *deploymentCreator) programCode(ctx context.Context, s *spec, existing *
 		}
 	}
 	if !known {
-		packed, err := program.Pack(p.file)
+		packed, err := program.Pack(file)
 		if err != nil {
-			return api.DataDocument{}, fmt.Errorf("pack program '%s': %w", p.name, err)
+			return api.DataDocument{}, fmt.Errorf("pack %s '%s': %w", kind, described.Name, err)
 		}
 		key, err := d.store.Write(ctx, packed)
 		if err != nil {
-			return api.DataDocument{}, fmt.Errorf("deploy program '%s': %w", p.name, err)
+			return api.DataDocument{}, fmt.Errorf("deploy %s '%s': %w", kind, described.Name, err)
 		}
 		if code, err = (storage.Reference{BlockID: d.block, Key: key}).Document(); err != nil {
 			return api.DataDocument{}, err

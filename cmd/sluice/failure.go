@@ -52,6 +52,8 @@ Commands that wait for a flow run (flow-run watch, deployment run --watch, deplo
     124  it had not ended when the time given with --timeout was over
     130  interrupted with Ctrl-C; the flow run goes on, except under deployment execute
 
+sluice run ends with the code of the command that it runs.
+
 Errors are written to stderr as "error: what happened" and, where there is something to do about it, "try: what to do";
 with -o json as one JSON object with the keys error, kind, hint, request_id and exit_code.`
 

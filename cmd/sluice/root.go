@@ -70,6 +70,7 @@ func newRootCommand(a *app) *cobra.Command {
 		newClusterCommand(a),
 		newDebugCommand(a),
 		newSnapshotCommand(a),
+		newRunCommand(a),
 		newDeploymentCommand(a),
 		newWorkQueueCommand(a),
 		newFlowRunCommand(a),

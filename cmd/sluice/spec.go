@@ -22,6 +22,7 @@ type spec struct {
 	FlowLocation    string                   `json:"flow_location,omitempty"`
 	FlowText        string                   `json:"flow_text,omitempty"`
 	Command         []string                 `json:"-"` // a plain command instead of a flow
+	Script          *script                  `json:"-"` // a script instead of a flow
 	Program         *builtProgram            `json:"-"` // a program of the Go SDK instead of a Python flow
 	Parameters      json.RawMessage          `json:"parameters,omitempty"`
 	Tags            []string                 `json:"tags,omitempty"`
@@ -93,7 +94,7 @@ func yamlSpecs(content []byte, path string) ([]spec, error) {
 
 // specKeys are the keys of a spec in YAML.
 var specKeys = []string{
-	"name", "flow_name", "flow_location", "command", "parameters", "tags", "schedule", "flow_runner", "catchup", "catchup_limit", "retention",
+	"name", "flow_name", "flow_location", "command", "script", "arguments", "parameters", "parameter_schema", "tags", "schedule", "flow_runner", "catchup", "catchup_limit", "retention",
 	"concurrency_limit", "on_conflict", "overlap", "dst", "on_crash", "queue_timeout_seconds", "run_timeout_seconds", "priority",
 }
 
@@ -127,6 +128,7 @@ func (r *specReader) read(node *yaml.Node) {
 		return
 	}
 	s := r.spec
+	var arguments *yaml.Node
 	for i := 0; i < len(node.Content); i += 2 {
 		key, value := node.Content[i], node.Content[i+1]
 		if value.Kind == yaml.AliasNode {
@@ -144,6 +146,12 @@ func (r *specReader) read(node *yaml.Node) {
 			s.FlowLocation = r.text(key.Value, value)
 		case "command":
 			s.Command = r.command(value)
+		case "script":
+			s.Script = r.script(value)
+		case "arguments":
+			arguments = value
+		case "parameter_schema":
+			s.ParameterSchema = r.object(key.Value, value)
 		case "tags":
 			s.Tags = r.texts(key.Value, value)
 		case "parameters":
@@ -174,14 +182,25 @@ func (r *specReader) read(node *yaml.Node) {
 	switch {
 	case s.Name == "":
 		r.fail(node, "name is missing")
-	case s.FlowLocation == "" && s.Command == nil:
-		r.fail(node, "deployment '%s' has neither flow_location nor command", s.Name)
-	case s.FlowLocation != "" && s.Command != nil:
-		r.fail(node, "deployment '%s' has both flow_location and command; one of them is what it runs", s.Name)
+	case s.FlowLocation == "" && !s.plain():
+		r.fail(node, "deployment '%s' has neither flow_location nor command nor script", s.Name)
+	case s.FlowLocation != "" && s.plain() || s.Command != nil && s.Script != nil:
+		r.fail(node, "deployment '%s' has more than one of flow_location, command and script; one of them is what it runs", s.Name)
+	case arguments != nil && s.Script == nil:
+		r.fail(arguments, "arguments are those of a script; a command has its own")
+	case s.ParameterSchema != nil && !s.plain():
+		r.fail(node, "parameter_schema is for commands and scripts: that of a flow comes from its code")
 	}
-	if s.Command != nil && s.FlowName == "" {
+	if !s.plain() {
+		return
+	}
+	if s.FlowName == "" {
 		s.FlowName = s.Name
 	}
+	if arguments != nil && s.Script != nil {
+		s.Script.arguments = r.texts("arguments", arguments)
+	}
+	r.placeholders(node)
 }
 
 // retention is how long what has finished is kept: runs and logs, each with max_age and max_count.
