@@ -155,7 +155,7 @@ class FlowRun:
         value = state._value
         document, given = state.data, value is not states._NOT_GIVEN
         if given:
-            document = store(value, self, self.logger)
+            document = store(states.to_store(value), self, self.logger)
         if self.parent is None:
             # Lines before the end of the run should be there for whoever watches until its end.
             self.shipper.flush(LOG_FLUSH_SECONDS)

@@ -202,6 +202,34 @@ def aggregate(states: Iterable[State], data: Any) -> State:
     return State(COMPLETED, None, "All states completed.", result=data)
 
 
+REFERRED_BYTES = 256  # results of runs above this are not repeated in the result of the flow they belong to
+
+
+def to_store(value: Any) -> Any:
+    """What is stored for a flow whose result is the states of other runs: their results lie with those runs.
+
+    Without this a flow of ten thousand tasks would store all their results a second time, in one piece, and one result
+    that cannot be stored would keep all states from being stored.
+    """
+    if isinstance(value, State):
+        return _reference(value)
+    if isinstance(value, (list, tuple, set)) and as_states(value) is not None:
+        return type(value)(_reference(item) for item in value)
+    return value
+
+
+def _reference(state: State) -> State:
+    details, data = state.state_details, state.data
+    id, kind = details.get("task_run_id"), "task_run"
+    if id is None:
+        id, kind = details.get("flow_run_id"), "flow_run"
+    if state.id is None or id is None:
+        return state  # made by user code
+    if data is not None and len(data.get("blob") or "") > REFERRED_BYTES:
+        data = {"encoding": "sluice-state", "blob": f"{kind} {id}"}
+    return state.copy_with(data=data, result=_NOT_GIVEN)
+
+
 def as_states(value: Any) -> Optional[List[State]]:
     """The states a returned value consists of: one state, or a non-empty list, tuple or set of them; else None."""
     if isinstance(value, State):

@@ -382,6 +382,21 @@ class Results(OnServer):
         (run,) = self.server.ask("/flow_runs/filter", {"flows": {"name": {"any_": ["kinds"]}}})
         self.assertTrue(any(line["message"].startswith("The result cannot be stored and is available to this process only: ") for line in self.server.logs(run["id"])))
 
+    def test_a_flows_stored_states_lead_to_the_results_of_its_tasks(self):
+        self.run_code(
+            "import sys\nsys.modules['cloudpickle'] = None\n"
+            "@task\ndef large(n): return 'x' * n\n@task\ndef fn(): return lambda: 7\n@flow\ndef inner(): return large(5000)\n"
+            "@flow(name='refers')\ndef refers(): return [large(3), large(1000), large(9000), inner(), fn()]\nrefers()\n"
+        )
+        (run,) = self.server.ask("/flow_runs/filter", {"flows": {"name": {"any_": ["refers"]}}})
+        self.assertLess(len(run["state"]["data"]["blob"]), 4096)
+        out = self.run_code(
+            "from sluice import connection\n"
+            f"found = State.from_api(connection.client().read_flow_run({run['id']!r})['state']).result()\n"
+            "print(len(found[0].result()), len(found[1].result()), len(found[2].result()), len(found[3].result().result()), found[4])\n"
+        )
+        self.assertEqual(out, "3 1000 9000 5000 Completed(None)\n")
+
     def test_a_result_of_a_class_that_is_not_there_says_so(self):
         self.run_python(self.write("classes.py", "from sluice import flow\nclass Mine: ...\n@flow\ndef makes(): return Mine()\nmakes()\n"))
         (run,) = self.server.ask("/flow_runs/filter", {"flows": {"name": {"any_": ["makes"]}}})
