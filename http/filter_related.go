@@ -59,6 +59,12 @@ func (m *matcher) flow(r *row.Flow) (bool, error) {
 	if m.flowRuns == nil && m.taskRuns == nil {
 		return true, nil
 	}
+	if known, found, err := m.anyRunInState(func(t row.StateType) (int64, error) { return m.view.CountFlowRunsOfFlow(idOf(r.Id), t) },
+		func(t row.StateType, name string) (int64, error) {
+			return m.view.CountFlowRunsOfFlowNamed(idOf(r.Id), t, name)
+		}); err != nil || known {
+		return found, err
+	}
 	if related, err := m.fewRuns(); err != nil || related != nil {
 		return err == nil && related.flows[idOf(r.Id)], err
 	}
@@ -84,10 +90,30 @@ func (m *matcher) deployment(r *row.Deployment) (bool, error) {
 	if m.flowRuns == nil && m.taskRuns == nil {
 		return true, nil
 	}
+	if known, found, err := m.anyRunInState(func(t row.StateType) (int64, error) { return m.view.CountFlowRunsOfDeployment(idOf(r.Id), t) },
+		func(t row.StateType, name string) (int64, error) {
+			return m.view.CountFlowRunsOfDeploymentNamed(idOf(r.Id), t, name)
+		}); err != nil || known {
+		return found, err
+	}
 	if related, err := m.fewRuns(); err != nil || related != nil {
 		return err == nil && related.deployments[idOf(r.Id)], err
 	}
 	return m.anyRun(filters{deployments: &deploymentFilter{id: only(r.Id)}})
+}
+
+// anyRunInState answers from the counters of a flow or deployment whether it has a run that fits, when nothing but the state is asked of runs.
+func (m *matcher) anyRunInState(count func(row.StateType) (int64, error), countNamed func(row.StateType, string) (int64, error)) (known, found bool, err error) {
+	if m.taskRuns != nil || m.flowRuns.asks()&^(askType|askStateName) != 0 {
+		return false, false, nil
+	}
+	n, err := sum(m.flowRuns.wantedTypes(), func(t row.StateType) (int64, error) {
+		if m.flowRuns == nil || m.flowRuns.state.names.any == nil {
+			return count(t)
+		}
+		return sum(m.flowRuns.state.names.any.list, func(name string) (int64, error) { return countNamed(t, name) })
+	})
+	return true, n > 0, err
 }
 
 // only is the criterion that names one id.

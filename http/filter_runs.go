@@ -175,11 +175,7 @@ var countFlowRuns = counts((*matcher).countFlowRuns)
 func (m *matcher) countFlowRuns() (n int64, err error) {
 	asks := m.asks()
 	if asks&^(askType|askStateName) == 0 && asks&askStateName != 0 {
-		types := everyType
-		if m.flowRuns.state.typed {
-			types = slices.Compact(slices.Sorted(slices.Values(m.flowRuns.state.types)))
-		}
-		return sum(types, func(t row.StateType) (int64, error) {
+		return sum(m.flowRuns.wantedTypes(), func(t row.StateType) (int64, error) {
 			return sum(m.flowRuns.state.names.any.list, func(name string) (int64, error) { return m.view.CountFlowRunsNamed(t, name) })
 		})
 	}

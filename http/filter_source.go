@@ -32,43 +32,58 @@ const (
 
 // asks says which criteria a flow run has to meet.
 func (m *matcher) asks() (a asked) {
+	a = m.flowRuns.asks()
+	if m.flows != nil {
+		a |= askFlows
+	}
+	if m.deployments != nil {
+		a |= askDeployments
+	}
+	if m.taskRuns != nil {
+		a |= askTasks
+	}
+	return a
+}
+
+// asks says which of the filter's criteria there are; f may be nil.
+func (f *flowRunFilter) asks() (a asked) {
+	if f == nil {
+		return 0
+	}
 	add := func(restricts bool, c asked) {
 		if restricts {
 			a |= c
 		}
 	}
-	if f := m.flowRuns; f != nil {
-		ids := func(c idCriterion, what asked) {
-			add(c.any != nil, what)
-			add(c.not != nil || c.null != nil, askOther)
-		}
-		times := func(c timeCriterion, what asked) {
-			add(c.before != nil || c.after != nil, what)
-			add(c.null != nil, askOther)
-		}
-		ids(f.id, askID)
-		ids(f.deploymentID, askDeployment)
-		ids(f.workQueueID, askQueue)
-		ids(f.parent, askParent)
-		times(f.start, askStart)
-		times(f.expected, askExpected)
-		times(f.next, askNext)
-		add(f.name.any != nil, askName)
-		add(len(f.tags.all) > 0, askTags)
-		add(f.tags.null != nil || f.flowVersion.any != nil || f.runnerType.any != nil, askOther)
-		add(f.state.typed, askType)
-		add(f.state.names.any != nil, askStateName)
+	ids := func(c idCriterion, what asked) {
+		add(c.any != nil, what)
+		add(c.not != nil || c.null != nil, askOther)
 	}
-	add(m.flows != nil, askFlows)
-	add(m.deployments != nil, askDeployments)
-	add(m.taskRuns != nil, askTasks)
+	times := func(c timeCriterion, what asked) {
+		add(c.before != nil || c.after != nil, what)
+		add(c.null != nil, askOther)
+	}
+	ids(f.id, askID)
+	ids(f.deploymentID, askDeployment)
+	ids(f.workQueueID, askQueue)
+	ids(f.parent, askParent)
+	times(f.start, askStart)
+	times(f.expected, askExpected)
+	times(f.next, askNext)
+	add(f.name.any != nil, askName)
+	add(len(f.tags.all) > 0, askTags)
+	add(f.tags.null != nil || f.flowVersion.any != nil || f.runnerType.any != nil, askOther)
+	add(f.state.typed, askType)
+	add(f.state.names.any != nil, askStateName)
 	return a
 }
 
-// restrictsNothing reports whether every flow run meets the criteria.
-func (f *flowRunFilter) restrictsNothing() bool {
-	m := matcher{filters: filters{flowRuns: f}}
-	return m.asks() == 0
+// wantedTypes are the state types that the filter lets pass; f may be nil.
+func (f *flowRunFilter) wantedTypes() []row.StateType {
+	if f == nil || !f.state.typed {
+		return everyType
+	}
+	return slices.Compact(slices.Sorted(slices.Values(f.state.types)))
 }
 
 // order is what a source is sorted by.
@@ -122,13 +137,9 @@ func (m *matcher) flowRunSources() ([]runSource, error) {
 	if err != nil {
 		return nil, err
 	}
-	types := everyType
 	var f flowRunFilter
 	if m.flowRuns != nil {
 		f = *m.flowRuns
-	}
-	if f.state.typed {
-		types = slices.Compact(slices.Sorted(slices.Values(f.state.types)))
 	}
 	span := state.Always()
 	if f.expected.after != nil {
@@ -137,7 +148,7 @@ func (m *matcher) flowRunSources() ([]runSource, error) {
 	if f.expected.before != nil {
 		span.Until = *f.expected.before
 	}
-	p := &sources{m: m, total: total, types: types, span: span, ranged: f.expected.after != nil || f.expected.before != nil}
+	p := &sources{m: m, total: total, types: f.wantedTypes(), span: span, ranged: f.expected.after != nil || f.expected.before != nil}
 	for _, offer := range []func(*flowRunFilter) error{p.everything, p.ofTypes, p.ofIDs, p.ofNames, p.ofDeployments, p.ofFlows, p.ofTags, p.ofQueues, p.ofStateNames, p.started, p.due} {
 		if err := offer(&f); err != nil {
 			return nil, err
@@ -352,7 +363,7 @@ func (p *sources) ofTypes(f *flowRunFilter) error {
 // ofIDs serves when the filter names flow runs, their parents or their task runs.
 func (p *sources) ofIDs(f *flowRunFilter) error {
 	if f.id.any != nil {
-		p.named("id", askID, f.id.any.list)
+		p.ids("id", askID, f.id.any.list)
 	}
 	if f.parent.any != nil {
 		ranges := make([]state.IDRange, len(f.parent.any.list))
@@ -374,13 +385,13 @@ func (p *sources) ofIDs(f *flowRunFilter) error {
 		for id := range parents {
 			ids = append(ids, id)
 		}
-		p.named("task run's id", askTasks, ids)
+		p.ids("task run's id", askTasks, ids)
 	}
 	return nil
 }
 
-// named is a source of given ids. Some may be of no run.
-func (p *sources) named(name string, covers asked, ids []api.ID) {
+// ids is a source of given ids. Some may be of no run.
+func (p *sources) ids(name string, covers asked, ids []api.ID) {
 	p.all = append(p.all, runSource{name: name, covers: covers, cost: int64(len(ids)), ids: func(_ bool, fn func(int64, api.ID) (bool, error)) error {
 		for _, id := range ids {
 			if more, err := fn(0, id); err != nil || !more {
@@ -424,6 +435,10 @@ func (p *sources) ofDeployments(f *flowRunFilter) error {
 			return err
 		}
 		p.idRanges(runSource{name: "deployment", covers: covers, cost: n, exact: true}, ranges)
+		if err := named(p, "deployment_state_name", covers, ids, runsInState[api.ID]{
+			p.m.view.CountFlowRunsOfDeployment, p.m.view.CountFlowRunsOfDeploymentNamed, state.RunsOfDeploymentExpected, state.RunsOfDeploymentStateName}); err != nil {
+			return err
+		}
 		return expected(p, "deployment_time", covers, ids, state.RunsOfDeploymentExpected, p.m.view.CountFlowRunsOfDeployment)
 	}
 	if f.deploymentID.any != nil {
@@ -489,6 +504,10 @@ func (p *sources) ofFlows(*flowRunFilter) error {
 		return err
 	}
 	p.idRanges(runSource{name: "flow", covers: askFlows, cost: n, exact: true}, ranges)
+	if err := named(p, "flow_state_name", askFlows, ids, runsInState[api.ID]{
+		p.m.view.CountFlowRunsOfFlow, p.m.view.CountFlowRunsOfFlowNamed, state.RunsOfFlowExpected, state.RunsOfFlowStateName}); err != nil {
+		return err
+	}
 	return expected(p, "flow_time", askFlows, ids, state.RunsOfFlowExpected, p.m.view.CountFlowRunsOfFlow)
 }
 
@@ -554,36 +573,67 @@ func (p *sources) ofQueues(f *flowRunFilter) error {
 	return expected(p, "queue_time", askQueue, f.workQueueID.any.list, state.RunsOfQueueExpected, p.m.view.CountFlowRunsOfQueue)
 }
 
-// ofStateNames goes by the names of states. Those that have their type's name are found by the type, among others.
-func (p *sources) ofStateNames(f *flowRunFilter) error {
-	if f.state.names.any == nil {
+// ofStateNames goes by the names of states.
+func (p *sources) ofStateNames(*flowRunFilter) error {
+	v := p.m.view
+	return named(p, "state_name", 0, []struct{}{{}}, runsInState[struct{}]{
+		func(_ struct{}, t row.StateType) (int64, error) { return v.CountFlowRuns(t) },
+		func(_ struct{}, t row.StateType, name string) (int64, error) { return v.CountFlowRunsNamed(t, name) },
+		func(_ struct{}, t row.StateType, s state.Span) state.TimeRange { return state.RunsOfTypeExpected(t, s) },
+		func(_ struct{}, name string, t row.StateType, s state.Span) state.TimeRange {
+			return state.RunsOfStateNameExpected(name, t, s)
+		},
+	})
+}
+
+// runsInState are the counters and the time indexes of something, by state type, and by name for names that are not the type's.
+type runsInState[K any] struct {
+	count      func(K, row.StateType) (int64, error)
+	countNamed func(K, row.StateType, string) (int64, error)
+	part       func(K, row.StateType, state.Span) state.TimeRange
+	partNamed  func(K, string, row.StateType, state.Span) state.TimeRange
+}
+
+// named offers the indexes of state names, of everything or of some flows or deployments. States that have their type's name are found
+// by the type, among others.
+func named[K any](p *sources, name string, covers asked, keys []K, of runsInState[K]) error {
+	if p.m.flowRuns == nil || p.m.flowRuns.state.names.any == nil {
 		return nil
 	}
+	names := p.m.flowRuns.state.names.any
 	var ranges []state.TimeRange
-	n, covers := int64(0), askStateName
-	add := func(r state.TimeRange, k int64, err error) error {
-		if n += k; k != 0 {
+	total, all := int64(0), askStateName
+	add := func(r state.TimeRange, n int64) {
+		if total += n; n != 0 {
 			ranges = append(ranges, r)
 		}
-		return err
 	}
-	for _, t := range p.types {
-		if f.state.names.any.has(state.DefaultStateName(t)) {
-			k, err := p.m.view.CountFlowRuns(t)
-			if err := add(state.RunsOfTypeExpected(t, p.span), k, err); err != nil {
-				return err
+	for _, key := range keys {
+		for _, t := range p.types {
+			if own := state.DefaultStateName(t); names.has(own) {
+				n, err := of.count(key, t)
+				if err != nil {
+					return err
+				}
+				its, err := of.countNamed(key, t, own)
+				if err != nil {
+					return err
+				}
+				if add(of.part(key, t, p.span), n); its != n {
+					all = 0 // the type has states with other names
+				}
+				continue
 			}
-			covers = 0 // the type has states with other names
-			continue
-		}
-		for _, name := range f.state.names.any.list {
-			k, err := p.m.view.CountFlowRunsNamed(t, name)
-			if err := add(state.RunsOfStateNameExpected(name, t, p.span), k, err); err != nil {
-				return err
+			for _, name := range names.list {
+				n, err := of.countNamed(key, t, name)
+				if err != nil {
+					return err
+				}
+				add(of.partNamed(key, name, t, p.span), n)
 			}
 		}
 	}
-	return p.offerExpected(runSource{name: "state_name", covers: covers | askType, cost: n, exact: true}, ranges)
+	return p.offerExpected(runSource{name: name, covers: covers | all | askType, cost: total, exact: true}, ranges)
 }
 
 func (p *sources) started(f *flowRunFilter) error {

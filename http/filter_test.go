@@ -34,7 +34,15 @@ func (w *world) some(list []string) []string {
 			out = append(out, s)
 		}
 	}
-	return out
+	return w.again(out)
+}
+
+// again names something twice, now and then.
+func (w *world) again(list []string) []string {
+	if len(list) > 0 && w.r.IntN(8) == 0 {
+		list = append(list, w.pick(list))
+	}
+	return list
 }
 
 var (
@@ -47,7 +55,7 @@ var (
 
 // runIndexes are the names of all ways to find flow runs.
 var runIndexes = []string{"state_type", "name", "end_time", "expected_start", "state_type, due", "state_type_time", "id", "parent_task_run", "task run's id", "deployment",
-	"deployment_time", "flow", "flow_time", "tag_time", "queue_time", "state_name", "start_time", "due"}
+	"deployment_time", "flow", "flow_time", "tag_time", "queue_time", "state_name", "deployment_state_name", "flow_state_name", "start_time", "due"}
 
 func newWorld(t *testing.T, seed uint64) *world {
 	w := &world{stack: newStack(t, oneNode), r: rand.New(rand.NewPCG(seed, 1))}
@@ -133,7 +141,7 @@ func (w *world) ids(list []object) []string {
 	if w.r.IntN(8) == 0 {
 		out = append(out, "00000000-0000-0000-0000-000000000001")
 	}
-	return out
+	return w.again(out)
 }
 
 // maybe leaves a criterion out, mostly.

@@ -90,7 +90,7 @@ func historyInterval(from, until int64, sums []state.RunSums) api.HistoryInterva
 
 // fillFlowRuns answers from the buckets when every run counts, else from the fewest candidates.
 func (m *matcher) fillFlowRuns(h *state.History, q *historyQuery) error {
-	if m.flows == nil && m.taskRuns == nil && m.deployments == nil && (m.flowRuns == nil || m.flowRuns.restrictsNothing()) {
+	if m.flows == nil && m.taskRuns == nil && m.deployments == nil && (m.flowRuns.asks() == 0) {
 		if done, err := m.view.FlowRunHistory(h); err != nil || done {
 			return err
 		}

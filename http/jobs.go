@@ -33,7 +33,7 @@ func jobFilterKind(d *body.Decoder, n int) (jobFilter, bool) {
 
 // restrictsNothing reports whether the filter means all flow runs.
 func (f *filters) restrictsNothing() bool {
-	return f.flows == nil && f.taskRuns == nil && f.deployments == nil && (f.flowRuns == nil || f.flowRuns.restrictsNothing())
+	return f.flows == nil && f.taskRuns == nil && f.deployments == nil && f.flowRuns.asks() == 0
 }
 
 type jobRequest struct {

@@ -73,6 +73,15 @@ func RunsOfStateNameExpected(name string, t row.StateType, s Span) TimeRange {
 	return timesUnder(append(appendText(indexKey(idxRunStateName), name), byte(t)), s.From, s.Until)
 }
 
+// RunsOfDeploymentStateName and RunsOfFlowStateName are of state names of their own too.
+
+func RunsOfDeploymentStateName(id api.ID, name string, t row.StateType, s Span) TimeRange {
+	return timesUnder(append(appendText(appendID(indexKey(idxRunDeploymentStateName), id[:]), name), byte(t)), s.From, s.Until)
+}
+func RunsOfFlowStateName(id api.ID, name string, t row.StateType, s Span) TimeRange {
+	return timesUnder(append(appendText(appendID(indexKey(idxRunFlowStateName), id[:]), name), byte(t)), s.From, s.Until)
+}
+
 // RunsStarted are the flow runs that started in a span, RunsEnded those that ended in it (0: those that have not), RunsDue those of type
 // SCHEDULED whose time lies in it, each by that time.
 
@@ -240,14 +249,31 @@ func (v *View) CountFlowRunsTagged(tag string, t row.StateType) (int64, error) {
 
 // CountFlowRunsNamed returns how many runs are in a state of that type and name.
 func (v *View) CountFlowRunsNamed(t row.StateType, name string) (int64, error) {
+	return v.countNamed(append(counterKey(countRunsByStateName), byte(t)), t, name, v.CountFlowRuns)
+}
+
+// CountFlowRunsOfDeploymentNamed returns how many runs of a deployment are in a state of that type and name.
+func (v *View) CountFlowRunsOfDeploymentNamed(id api.ID, t row.StateType, name string) (int64, error) {
+	return v.countNamed(append(appendID(counterKey(countRunsByDeploymentStateName), id[:]), byte(t)), t, name,
+		func(t row.StateType) (int64, error) { return v.CountFlowRunsOfDeployment(id, t) })
+}
+
+// CountFlowRunsOfFlowNamed returns how many runs of a flow are in a state of that type and name.
+func (v *View) CountFlowRunsOfFlowNamed(id api.ID, t row.StateType, name string) (int64, error) {
+	return v.countNamed(append(appendID(counterKey(countRunsByFlowStateName), id[:]), byte(t)), t, name,
+		func(t row.StateType) (int64, error) { return v.CountFlowRunsOfFlow(id, t) })
+}
+
+// countNamed counts states of a name by the counters of names below a key. Those that have their type's name have none: they are what
+// the others leave of the type.
+func (v *View) countNamed(under []byte, t row.StateType, name string, ofType func(row.StateType) (int64, error)) (int64, error) {
 	if name != DefaultStateName(t) {
-		return v.count(appendText(append(counterKey(countRunsByStateName), byte(t)), name))
+		return v.count(appendText(under, name))
 	}
-	n, err := v.CountFlowRuns(t)
-	if err != nil {
+	n, err := ofType(t)
+	if err != nil || n == 0 {
 		return 0, err
 	}
-	under := append(counterKey(countRunsByStateName), byte(t))
 	err = walk(v.r, under, after(under), false, func(_, value []byte) (bool, error) {
 		n -= int64(binary.BigEndian.Uint64(value))
 		return true, nil

@@ -62,6 +62,9 @@ const (
 	idxRunStartTime      = 87
 	idxTaskRunTypeTime   = 88
 	idxTaskRunTagTime    = 89
+
+	idxRunDeploymentStateName = 145
+	idxRunFlowStateName       = 146
 )
 
 // Of charts over time.
@@ -81,6 +84,10 @@ const (
 	countRunsByTag        = 12 // tag, state type
 	countTaskRunsByState  = 13 // state type
 	countTaskRunsByTag    = 14 // tag, state type
+
+	// Of states that do not have their type's name.
+	countRunsByDeploymentStateName = 30 // deployment, state type, state name
+	countRunsByFlowStateName       = 31 // flow, state type, state name
 
 	// Of each deployment, and of none.
 	countRunsFinished = 100
@@ -210,6 +217,16 @@ var flowRuns = &table[row.FlowRun, *row.FlowRun]{
 				add(appendTypeTime(appendText(indexKey(idxRunStateName), r.State.Name), r.State, r.ExpectedStartTime, r.Id))
 			}
 		}},
+		{idxRunDeploymentStateName, "deployment_state_name", false, first, func(r *row.FlowRun, add func([]byte)) {
+			if named(r.State) && len(r.DeploymentId) != 0 {
+				add(appendTypeTime(appendText(appendID(indexKey(idxRunDeploymentStateName), r.DeploymentId), r.State.Name), r.State, r.ExpectedStartTime, r.Id))
+			}
+		}},
+		{idxRunFlowStateName, "flow_state_name", false, first, func(r *row.FlowRun, add func([]byte)) {
+			if named(r.State) {
+				add(appendTypeTime(appendText(appendID(indexKey(idxRunFlowStateName), r.FlowId), r.State.Name), r.State, r.ExpectedStartTime, r.Id))
+			}
+		}},
 		{idxRunEndTime, "end_time", false, first, func(r *row.FlowRun, add func([]byte)) {
 			add(appendID(appendTime(indexKey(idxRunEndTime), r.EndTime), r.Id))
 		}},
@@ -233,6 +250,16 @@ var flowRuns = &table[row.FlowRun, *row.FlowRun]{
 		{idxRunStateName, func(r *row.FlowRun, add func([]byte)) {
 			if named(r.State) {
 				add(appendText(append(counterKey(countRunsByStateName), byte(r.State.Type)), r.State.Name))
+			}
+		}},
+		{idxRunDeploymentStateName, func(r *row.FlowRun, add func([]byte)) {
+			if named(r.State) && len(r.DeploymentId) != 0 {
+				add(appendText(append(appendID(counterKey(countRunsByDeploymentStateName), r.DeploymentId), byte(r.State.Type)), r.State.Name))
+			}
+		}},
+		{idxRunFlowStateName, func(r *row.FlowRun, add func([]byte)) {
+			if named(r.State) {
+				add(appendText(append(appendID(counterKey(countRunsByFlowStateName), r.FlowId), byte(r.State.Type)), r.State.Name))
 			}
 		}},
 		{idxRunTagTime, func(r *row.FlowRun, add func([]byte)) {
