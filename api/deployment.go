@@ -61,7 +61,9 @@ type DeploymentCreate struct {
 	Entrypoint       *string              `json:"entrypoint,omitempty"`
 	Retention        *DeploymentRetention `json:"retention,omitempty"`
 	Policy
-	IfRevision *string `json:"if_revision,omitempty"` // refused when the stored one has another; "0": there must be none
+	// Schedules are all that the deployment is to have, instead of Schedule and those it has; nil leaves the further ones alone.
+	Schedules  []ScheduleCreate `json:"schedules,omitzero"`
+	IfRevision *string          `json:"if_revision,omitempty"` // refused when the stored one has another; "0": there must be none
 }
 
 // DeploymentFlowRunCreate is the body of POST /deployments/{id}/create_flow_run.

@@ -107,27 +107,29 @@ func (p *FlowRunPolicy) appendJSON(b []byte) []byte {
 
 // DeploymentPatch is the body of PATCH /deployments/{id}; absent fields stay, null takes back to the default.
 type DeploymentPatch struct {
-	Schedule         Optional[Schedule]           `json:"schedule,omitzero"`
-	IsScheduleActive *bool                        `json:"is_schedule_active,omitempty"`
-	Parameters       json.RawMessage              `json:"parameters,omitempty"`
-	Tags             []string                     `json:"tags,omitzero"`
-	FlowRunner       Optional[FlowRunnerSettings] `json:"flow_runner,omitzero"`
-	Catchup          Catchup                      `json:"catchup,omitempty"`
-	CatchupLimit     Optional[int]                `json:"catchup_limit,omitzero"`
-	ConcurrencyLimit Optional[int]                `json:"concurrency_limit,omitzero"`
-	OnConflict       Conflict                     `json:"on_conflict,omitempty"`
-	Overlap          Overlap                      `json:"overlap,omitempty"`
-	DST              Optional[DST]                `json:"dst,omitzero"`
-	OnCrash          Optional[OnCrash]            `json:"on_crash,omitzero"`
-	QueueTimeout     Optional[Duration]           `json:"queue_timeout_seconds,omitzero"`
-	RunTimeout       Optional[Duration]           `json:"run_timeout_seconds,omitzero"`
-	Priority         Optional[int]                `json:"priority,omitzero"`
-	IfRevision       *string                      `json:"if_revision,omitempty"`
+	Schedule         Optional[Schedule]            `json:"schedule,omitzero"`
+	IsScheduleActive *bool                         `json:"is_schedule_active,omitempty"`
+	Parameters       json.RawMessage               `json:"parameters,omitempty"`
+	Tags             []string                      `json:"tags,omitzero"`
+	FlowRunner       Optional[FlowRunnerSettings]  `json:"flow_runner,omitzero"`
+	Catchup          Catchup                       `json:"catchup,omitempty"`
+	CatchupLimit     Optional[int]                 `json:"catchup_limit,omitzero"`
+	ConcurrencyLimit Optional[int]                 `json:"concurrency_limit,omitzero"`
+	OnConflict       Conflict                      `json:"on_conflict,omitempty"`
+	Overlap          Overlap                       `json:"overlap,omitempty"`
+	DST              Optional[DST]                 `json:"dst,omitzero"`
+	OnCrash          Optional[OnCrash]             `json:"on_crash,omitzero"`
+	QueueTimeout     Optional[Duration]            `json:"queue_timeout_seconds,omitzero"`
+	RunTimeout       Optional[Duration]            `json:"run_timeout_seconds,omitzero"`
+	Priority         Optional[int]                 `json:"priority,omitzero"`
+	Retention        Optional[DeploymentRetention] `json:"retention,omitzero"` // null: as the cluster's
+	IfRevision       *string                       `json:"if_revision,omitempty"`
 }
 
 // ScheduleEntry is one schedule of a deployment. The first one has the deployment's id: it is what Orion's clients see.
 type ScheduleEntry struct {
 	ID       ID       `json:"id"`
+	Name     string   `json:"name,omitempty"`
 	Schedule Schedule `json:"schedule"`
 	Active   bool     `json:"active"`
 	Next     []Time   `json:"next,omitempty"` // fire times to come, whether it is active or not
@@ -135,12 +137,14 @@ type ScheduleEntry struct {
 
 // ScheduleCreate is the body of POST /deployments/{id}/schedules.
 type ScheduleCreate struct {
+	Name     string   `json:"name,omitempty"`
 	Schedule Schedule `json:"schedule"`
 	Active   *bool    `json:"active,omitempty"`
 }
 
 // ScheduleUpdate is the body of PATCH /deployments/{id}/schedules/{schedule}.
 type ScheduleUpdate struct {
+	Name     *string   `json:"name,omitempty"`
 	Schedule *Schedule `json:"schedule,omitempty"`
 	Active   *bool     `json:"active,omitempty"`
 }

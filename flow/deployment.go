@@ -15,18 +15,22 @@ type Deployment struct {
 	flow string
 	body deploymentBody
 	err  error
+
+	schedules []api.ScheduleCreate
 }
 
 // deploymentBody is a deployment as `describe` prints it and `sluice deployment create` reads it.
 type deploymentBody struct {
-	Flow         string          `json:"flow"`
-	Name         string          `json:"name"`
-	Parameters   json.RawMessage `json:"parameters"`
-	Tags         []string        `json:"tags"`
-	Schedule     *api.Schedule   `json:"schedule"`
-	Catchup      api.Catchup     `json:"catchup,omitempty"`
-	CatchupLimit *int            `json:"catchup_limit,omitempty"`
-	FlowRunner   *flowRunner     `json:"flow_runner,omitempty"`
+	Flow       string          `json:"flow"`
+	Name       string          `json:"name"`
+	Parameters json.RawMessage `json:"parameters"`
+	Tags       []string        `json:"tags"`
+	Schedule   *api.Schedule   `json:"schedule"`
+	// Schedules are all of them where there are several, or the one has a name.
+	Schedules    []api.ScheduleCreate `json:"schedules,omitempty"`
+	Catchup      api.Catchup          `json:"catchup,omitempty"`
+	CatchupLimit *int                 `json:"catchup_limit,omitempty"`
+	FlowRunner   *flowRunner          `json:"flow_runner,omitempty"`
 }
 
 type flowRunner struct {
@@ -49,6 +53,12 @@ func (f *Flow[I, O]) Deployment(name string, parameters I, options ...Deployment
 	for _, o := range options {
 		o(&d)
 	}
+	switch {
+	case len(d.schedules) == 1 && d.schedules[0].Name == "":
+		d.body.Schedule = &d.schedules[0].Schedule
+	case len(d.schedules) > 0:
+		d.body.Schedules = d.schedules
+	}
 	return d
 }
 
@@ -57,17 +67,34 @@ func DeployTags(tags ...string) DeploymentOption {
 	return func(d *Deployment) { d.body.Tags = append(d.body.Tags, tags...) }
 }
 
+// schedule adds a schedule.
+func (d *Deployment) schedule(s api.Schedule) {
+	d.schedules = append(d.schedules, api.ScheduleCreate{Schedule: s})
+}
+
+// Scheduled gives the schedule that the option makes a name, by which it can be paused: Scheduled("nightly", Cron("0 3 * * *", "")).
+// A deployment may have several schedules, each an option; each makes runs by itself.
+func Scheduled(name string, option DeploymentOption) DeploymentOption {
+	return func(d *Deployment) {
+		before := len(d.schedules)
+		option(d)
+		for i := before; i < len(d.schedules); i++ {
+			d.schedules[i].Name = name
+		}
+	}
+}
+
 // Every runs a deployment at a regular interval. Whole days are counted in local time of the zone ("" is UTC).
 func Every(interval time.Duration, zone string) DeploymentOption {
 	return func(d *Deployment) {
-		d.body.Schedule = &api.Schedule{Interval: &api.IntervalSchedule{Interval: api.Duration(interval), Timezone: zoneOf(zone)}}
+		d.schedule(api.Schedule{Interval: &api.IntervalSchedule{Interval: api.Duration(interval), Timezone: zoneOf(zone)}})
 	}
 }
 
 // Cron runs a deployment when a cron expression matches in a time zone ("" is UTC).
 func Cron(expression, zone string) DeploymentOption {
 	return func(d *Deployment) {
-		d.body.Schedule = &api.Schedule{Cron: &api.CronSchedule{Cron: expression, Timezone: zoneOf(zone), DayOr: true}}
+		d.schedule(api.Schedule{Cron: &api.CronSchedule{Cron: expression, Timezone: zoneOf(zone), DayOr: true}})
 	}
 }
 
@@ -77,7 +104,7 @@ func RRule(rule, zone string) DeploymentOption {
 		if zone == "" {
 			zone = "UTC"
 		}
-		d.body.Schedule = &api.Schedule{RRule: &api.RRuleSchedule{RRule: rule, Timezone: zone}}
+		d.schedule(api.Schedule{RRule: &api.RRuleSchedule{RRule: rule, Timezone: zone}})
 	}
 }
 

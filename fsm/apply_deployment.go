@@ -2,6 +2,8 @@ package fsm
 
 import (
 	"bytes"
+	"fmt"
+	"slices"
 	"strconv"
 
 	"google.golang.org/protobuf/proto"
@@ -28,10 +30,16 @@ func (a *applier) putDeployment(c *command.PutDeployment) (*command.Result, erro
 	if stale := staleRevision(stored, c.IfRevision); stale != nil {
 		return stale, nil
 	}
+	if len(c.Schedules) > mostSchedules+1 {
+		return failed(command.Result_INVALID, fmt.Sprintf("a deployment has at most %d schedules beside its first one", mostSchedules)), nil
+	}
 	next := c.Over(stored)
 	if stored == nil {
 		next.Id, next.Created, next.Updated = c.Id, a.now, a.now
 		next.ScheduleRevision, next.ScheduleAnchor, next.ScheduleSince, next.Revision = a.index, a.now, a.now, a.revision(0)
+		for _, s := range next.Schedules {
+			s.Created, s.Anchor, s.Since, s.Revision = a.now, a.now, a.now, a.revision(0)
+		}
 		delete(a.cache.policies, id16(c.Id))
 		result, err := saved(a.tx.NewDeployment(next).Save(), created(c.Id), "a deployment with this id exists")
 		if err == nil && result.Code == command.Result_OK {
@@ -54,6 +62,15 @@ func (a *applier) replaceDeployment(e *state.DeploymentEdit, next *row.Deploymen
 	stored := e.Row
 	if !bytes.Equal(stored.ScheduleJson, next.ScheduleJson) {
 		next.ScheduleAnchor = a.now
+	}
+	for _, s := range next.Schedules {
+		i := slices.IndexFunc(stored.Schedules, func(o *row.DeploymentSchedule) bool { return bytes.Equal(o.Id, s.Id) })
+		if i < 0 {
+			s.Created = a.now
+		}
+		if i < 0 || !bytes.Equal(stored.Schedules[i].ScheduleJson, s.ScheduleJson) {
+			s.Anchor = a.now
+		}
 	}
 	next.Updated = a.now
 	e.Row = next

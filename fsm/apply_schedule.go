@@ -143,6 +143,9 @@ func (a *applier) putSchedule(c *command.PutSchedule) (*command.Result, error) {
 		return notFound("Deployment"), nil
 	}
 	d := e.Row
+	if c.HasName && nameTaken(d, c) {
+		return conflict("the deployment has another schedule called '" + c.Name + "'"), nil
+	}
 	if bytes.Equal(c.ScheduleId, d.Id) {
 		return a.putFirstSchedule(e.Save, d, c)
 	}
@@ -166,6 +169,9 @@ func (a *applier) putSchedule(c *command.PutSchedule) (*command.Result, error) {
 	if c.HasActive {
 		s.Active = c.Active
 	}
+	if c.HasName {
+		s.Name = c.Name
+	}
 	if proto.Equal(before, s) {
 		return ok(c.ScheduleId), nil
 	}
@@ -175,8 +181,20 @@ func (a *applier) putSchedule(c *command.PutSchedule) (*command.Result, error) {
 	return result, a.scheduleChanged(e.Save, d, c.ScheduleId)
 }
 
+// nameTaken reports whether another schedule of the deployment has the name that one is to get.
+func nameTaken(d *row.Deployment, c *command.PutSchedule) bool {
+	if c.Name == "" {
+		return false
+	}
+	first := len(d.ScheduleJson) > 0 && d.ScheduleName == c.Name && !bytes.Equal(d.Id, c.ScheduleId)
+	return first || slices.ContainsFunc(d.Schedules, func(o *row.DeploymentSchedule) bool { return o.Name == c.Name && !bytes.Equal(o.Id, c.ScheduleId) })
+}
+
 func (a *applier) putFirstSchedule(save func() error, d *row.Deployment, c *command.PutSchedule) (*command.Result, error) {
-	text, paused := d.ScheduleJson, d.SchedulePaused
+	text, paused, name := d.ScheduleJson, d.SchedulePaused, d.ScheduleName
+	if c.HasName {
+		name = c.Name
+	}
 	if c.HasSchedule {
 		text = c.ScheduleJson
 	}
@@ -189,13 +207,13 @@ func (a *applier) putFirstSchedule(save func() error, d *row.Deployment, c *comm
 	case c.Create && len(d.ScheduleJson) != 0:
 		return conflict("the deployment has a first schedule meanwhile"), nil
 	}
-	if bytes.Equal(text, d.ScheduleJson) && paused == d.SchedulePaused {
+	if bytes.Equal(text, d.ScheduleJson) && paused == d.SchedulePaused && name == d.ScheduleName {
 		return ok(d.Id), nil
 	}
 	if !bytes.Equal(text, d.ScheduleJson) {
 		d.ScheduleAnchor = a.now
 	}
-	d.ScheduleJson, d.SchedulePaused = text, paused
+	d.ScheduleJson, d.SchedulePaused, d.ScheduleName = text, paused, name
 	d.ScheduleRevision, d.NextFire, d.ScheduleSince = a.revision(d.ScheduleRevision), 0, a.now
 	result := ok(d.Id)
 	result.Created = c.Create
@@ -215,7 +233,7 @@ func (a *applier) deleteSchedule(c *command.DeleteSchedule) (*command.Result, er
 	result := ok(c.DeploymentId)
 	all := len(c.ScheduleId) == 0
 	if (all || bytes.Equal(c.ScheduleId, d.Id)) && len(d.ScheduleJson) != 0 {
-		d.ScheduleJson, d.SchedulePaused = nil, false
+		d.ScheduleJson, d.SchedulePaused, d.ScheduleName = nil, false, ""
 		d.ScheduleRevision, d.NextFire, d.ScheduleSince = a.revision(d.ScheduleRevision), 0, a.now
 		if err := a.scheduleChanged(e.Save, d, nil); err != nil {
 			return nil, err

@@ -22,6 +22,9 @@ func putDeployment(_ *Server, x *exchange) error {
 		return err
 	}
 	c.HasFlowRunner = c.FlowRunner != nil
+	if err := nameSchedules(c); err != nil {
+		return err
+	}
 	c.KeepIfEqual, c.HasRetention, c.HasPolicy, c.Policy = !x.strict, !x.strict, !x.strict, plainPolicy(c.Policy)
 	if err := x.fitPut(c); err != nil {
 		return err

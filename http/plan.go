@@ -22,6 +22,9 @@ func planDeployment(_ *Server, x *exchange) error {
 	if err := decode(x, putDeploymentSpec, c); err != nil {
 		return err
 	}
+	if err := nameSchedules(c); err != nil {
+		return err
+	}
 	c.HasFlowRunner, c.HasRetention, c.HasPolicy, c.Policy = c.FlowRunner != nil, true, true, plainPolicy(c.Policy)
 	view, err := x.view()
 	if err != nil {
@@ -99,7 +102,51 @@ func changes(stored, next *row.Deployment) ([]api.PlannedChange, error) {
 			list = append(list, api.PlannedChange{Field: name, From: from, To: after[name]})
 		}
 	}
-	return list, nil
+	from, to, err := plannedSchedules(stored, next)
+	if err == nil && from != nil {
+		list = append(list, api.PlannedChange{Field: "schedules", From: from, To: to})
+	}
+	return list, err
+}
+
+// plannedSchedules are the schedules before and after, without what the server makes of them; nil when their change is that of
+// the field schedule, or there is none.
+func plannedSchedules(stored, next *row.Deployment) (from, to json.RawMessage, err error) {
+	simple := func(d *row.Deployment) ([]api.ScheduleCreate, error) {
+		if d == nil {
+			return []api.ScheduleCreate{}, nil
+		}
+		entries, err := scheduleEntries(d)
+		list := []api.ScheduleCreate{}
+		for _, e := range entries {
+			list = append(list, api.ScheduleCreate{Name: e.Name, Schedule: e.Schedule, Active: &e.Active})
+		}
+		return list, err
+	}
+	before, err := simple(stored)
+	if err != nil {
+		return nil, nil, err
+	}
+	after, err := simple(next)
+	if err != nil {
+		return nil, nil, err
+	}
+	plain := func(list []api.ScheduleCreate) bool {
+		return len(list) == 0 || len(list) == 1 && list[0].Name == "" && *list[0].Active
+	}
+	if plain(before) && plain(after) {
+		return nil, nil, nil
+	}
+	if from, err = json.Marshal(before); err != nil {
+		return nil, nil, err
+	}
+	if to, err = json.Marshal(after); err != nil {
+		return nil, nil, err
+	}
+	if bytes.Equal(from, to) {
+		return nil, nil, nil
+	}
+	return from, to, nil
 }
 
 func members(d *row.Deployment) (map[string]json.RawMessage, error) {

@@ -19,8 +19,8 @@ const missingSchedule = "Schedule not found"
 // scheduleEntries are the schedules of a deployment. The first one, if there is one, has the deployment's id.
 func scheduleEntries(d *row.Deployment) ([]api.ScheduleEntry, error) {
 	entries := []api.ScheduleEntry{}
-	add := func(id, text []byte, active bool) error {
-		e := api.ScheduleEntry{ID: idOf(id), Active: active}
+	add := func(id []byte, name string, text []byte, active bool) error {
+		e := api.ScheduleEntry{ID: idOf(id), Name: name, Active: active}
 		if err := json.Unmarshal(text, &e.Schedule); err != nil {
 			return fmt.Errorf("read a schedule of deployment %s: %w", idOf(d.Id), err)
 		}
@@ -28,12 +28,12 @@ func scheduleEntries(d *row.Deployment) ([]api.ScheduleEntry, error) {
 		return nil
 	}
 	if len(d.ScheduleJson) > 0 && string(d.ScheduleJson) != "null" {
-		if err := add(d.Id, d.ScheduleJson, !d.SchedulePaused); err != nil {
+		if err := add(d.Id, d.ScheduleName, d.ScheduleJson, !d.SchedulePaused); err != nil {
 			return nil, err
 		}
 	}
 	for _, s := range d.Schedules {
-		if err := add(s.Id, s.ScheduleJson, s.Active); err != nil {
+		if err := add(s.Id, s.Name, s.ScheduleJson, s.Active); err != nil {
 			return nil, err
 		}
 	}
@@ -145,6 +145,22 @@ func (x *exchange) answerSchedule(status int, view *state.View, deploymentID, sc
 	return notFound(missingSchedule)
 }
 
+// nameSchedules gives ids to the schedules that a deployment is put with, and refuses names that are given twice.
+func nameSchedules(c *command.PutDeployment) error {
+	if c.HasSchedules && len(c.ScheduleJson) > 0 {
+		return invalid("Both schedule and schedules are given.", "Give schedules alone: they are all that the deployment will have, and the first of them is its schedule.")
+	}
+	names := map[string]bool{}
+	for _, s := range c.Schedules {
+		if s.Name != "" && names[s.Name] {
+			return invalid(fmt.Sprintf("Two schedules are called '%s'.", s.Name), "Give each schedule a name of its own, or none.")
+		}
+		names[s.Name] = true
+		s.Id = newID()
+	}
+	return nil
+}
+
 var readSchedules = readsOne(func(x *exchange, view *state.View, id api.ID) error {
 	d, err := view.Deployment(id)
 	if err != nil {
@@ -159,6 +175,8 @@ var readSchedules = readsOne(func(x *exchange, view *state.View, id api.ID) erro
 var createScheduleSpec = body.Strict(
 	body.Required("schedule", meantScheduleKind, func(v *command.PutSchedule) *[]byte { return &v.ScheduleJson }),
 	body.Optional("active", body.Bool, func(v *command.PutSchedule) *bool { return &v.Active }),
+	body.Optional("name", body.TextUpTo(longestScheduleName), func(v *command.PutSchedule) *string { return &v.Name }).
+		Marked(func(v *command.PutSchedule) *bool { return &v.HasName }),
 ).Defaults(func(v *command.PutSchedule) { v.Active = true })
 
 var updateScheduleSpec = body.Strict(
@@ -166,6 +184,8 @@ var updateScheduleSpec = body.Strict(
 		Marked(func(v *command.PutSchedule) *bool { return &v.HasSchedule }),
 	body.Optional("active", body.Bool, func(v *command.PutSchedule) *bool { return &v.Active }).
 		Marked(func(v *command.PutSchedule) *bool { return &v.HasActive }),
+	body.Optional("name", body.TextUpTo(longestScheduleName), func(v *command.PutSchedule) *string { return &v.Name }).
+		Marked(func(v *command.PutSchedule) *bool { return &v.HasName }),
 )
 
 // createSchedule adds a schedule to a deployment. One that comes first is the one Orion's clients see.
@@ -208,7 +228,7 @@ func updateSchedule(_ *Server, x *exchange) error {
 func (x *exchange) putSchedule(c *command.PutSchedule) error {
 	e := x.envelope()
 	e.Command = &command.Envelope_PutSchedule{PutSchedule: c}
-	return x.proposeObject(e, missingSchedule, "Somebody else has just given the deployment its first schedule.", func(view *state.View, r *command.Result) error {
+	return x.proposeObject(e, missingSchedule, "Somebody else has just given the deployment its first schedule, or it has another schedule of this name.", func(view *state.View, r *command.Result) error {
 		return x.answerSchedule(created(r), view, idOf(c.DeploymentId), idOf(c.ScheduleId))
 	})
 }

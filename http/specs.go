@@ -176,7 +176,23 @@ var putDeploymentSpec = body.Strict(putDeploymentFields(meantScheduleKind, appen
 	body.Nullable("entrypoint", body.Text, func(v *command.PutDeployment) *string { return &v.Entrypoint }),
 	body.Nullable("retention", deploymentRetentionSpec.Ref(), func(v *command.PutDeployment) **row.Retention { return &v.Retention }),
 	body.Nullable("if_revision", revisionKind, func(v *command.PutDeployment) **uint64 { return &v.IfRevision }),
+	body.Nullable("schedules", body.List(namedScheduleSpec.Ref()), func(v *command.PutDeployment) *[]*command.NamedSchedule { return &v.Schedules }).
+		Filled(func(v *command.PutDeployment) *bool { return &v.HasSchedules }),
 }, policyFields(policyOfPut)...)...)...).Defaults(defaultDeployment)
+
+var namedScheduleSpec = body.Strict(
+	body.Optional("name", body.TextUpTo(longestScheduleName), func(v *command.NamedSchedule) *string { return &v.Name }),
+	body.Required("schedule", meantScheduleKind, func(v *command.NamedSchedule) *[]byte { return &v.ScheduleJson }),
+	body.Nullable("active", boolRef, func(v *command.NamedSchedule) **bool { return &v.Active }),
+)
+
+// longestScheduleName bounds, in bytes, what a schedule is called.
+const longestScheduleName = 200
+
+func boolRef(d *body.Decoder, n int) (*bool, bool) {
+	v, ok := body.Bool(d, n)
+	return &v, ok
+}
 
 // patchDeploymentSpec takes what is sent; null takes a field back to its default.
 var patchDeploymentSpec = body.Strict(append(patchPolicyFields(),
@@ -194,6 +210,8 @@ var patchDeploymentSpec = body.Strict(append(patchPolicyFields(),
 		Marked(func(v *command.PatchDeployment) *bool { return &v.HasCatchup }),
 	body.Nullable("catchup_limit", int32Between(1, math.MaxInt32), func(v *command.PatchDeployment) *int32 { return &v.CatchupLimit }).
 		Marked(func(v *command.PatchDeployment) *bool { return &v.HasCatchupLimit }),
+	body.Nullable("retention", deploymentRetentionSpec.Ref(), func(v *command.PatchDeployment) **row.Retention { return &v.Retention }).
+		Marked(func(v *command.PatchDeployment) *bool { return &v.HasRetention }),
 	body.Nullable("if_revision", revisionKind, func(v *command.PatchDeployment) **uint64 { return &v.IfRevision }),
 )...)
 

@@ -153,6 +153,16 @@ func (d *deploymentCreator) plan(ctx context.Context, s *spec) (*planned, error)
 		if existing.Schedule != nil && sameSchedule(existing.Schedule, body.Schedule) {
 			body.Schedule = existing.Schedule // defaults that the server filled in are no change
 		}
+		if native := existing.DeploymentNative; native != nil {
+			body.Schedules = slices.Clone(body.Schedules)
+			for i := range body.Schedules {
+				for _, s := range native.Schedules {
+					if s.Name == body.Schedules[i].Name && sameSchedule(&s.Schedule, &body.Schedules[i].Schedule) {
+						body.Schedules[i].Schedule = s.Schedule
+					}
+				}
+			}
+		}
 	}
 	plan, err := d.client.PlanDeployment(ctx, body)
 	if err != nil {

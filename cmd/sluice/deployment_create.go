@@ -167,7 +167,7 @@ func (a *app) loadFlows(ctx context.Context, specs []spec, path, base string) ([
 	var places []int
 	for i, s := range specs {
 		if s.Error == nil && !s.plain() {
-			s.File, s.Line, s.Policy, s.Retention = "", 0, nil, nil
+			s.File, s.Line, s.Policy, s.Retention, s.Schedules = "", 0, nil, nil, nil
 			flows = append(flows, s)
 			places = append(places, i)
 		}
@@ -184,7 +184,7 @@ func (a *app) loadFlows(ctx context.Context, specs []spec, path, base string) ([
 	}
 	for i, place := range places {
 		line := specs[place].Line
-		catchup, limit, retention, policy := specs[place].Catchup, specs[place].CatchupLimit, specs[place].Retention, specs[place].Policy
+		catchup, limit, retention, policy, schedules := specs[place].Catchup, specs[place].CatchupLimit, specs[place].Retention, specs[place].Policy, specs[place].Schedules
 		specs[place] = loaded[i]
 		specs[place].File, specs[place].Line = path, line
 		if specs[place].Catchup == "" {
@@ -193,6 +193,9 @@ func (a *app) loadFlows(ctx context.Context, specs []spec, path, base string) ([
 		specs[place].CatchupLimit = limit
 		if specs[place].Policy == nil {
 			specs[place].Policy = policy
+		}
+		if specs[place].Schedules == nil {
+			specs[place].Schedules = schedules
 		}
 		if specs[place].Retention == nil {
 			specs[place].Retention = retention
@@ -380,7 +383,7 @@ const universalRunner = "universal"
 func bodyOf(s *spec, flow api.ID, document api.DataDocument) api.DeploymentCreate {
 	body := api.DeploymentCreate{
 		Name: s.Name, FlowID: flow, FlowData: document, Schedule: s.Schedule, Tags: s.Tags, Parameters: s.Parameters,
-		FlowRunner: s.FlowRunner, Catchup: s.Catchup, CatchupLimit: s.CatchupLimit, ParameterSchema: s.ParameterSchema, Retention: s.Retention,
+		Schedules: s.Schedules, FlowRunner: s.FlowRunner, Catchup: s.Catchup, CatchupLimit: s.CatchupLimit, ParameterSchema: s.ParameterSchema, Retention: s.Retention,
 	}
 	if s.Policy != nil {
 		body.Policy = *s.Policy
@@ -413,7 +416,7 @@ func sameDeployment(stored *api.Deployment, wanted api.DeploymentCreate) bool {
 	if stored.FlowID != wanted.FlowID || stored.FlowData != wanted.FlowData || !slices.Equal(stored.Tags, wanted.Tags) {
 		return false
 	}
-	if !sameJSON(stored.Parameters, wanted.Parameters) || !sameSchedule(stored.Schedule, wanted.Schedule) {
+	if !sameJSON(stored.Parameters, wanted.Parameters) || !sameSchedules(stored, wanted) {
 		return false
 	}
 	if text(stored.FlowRunner.Type) != text(wanted.FlowRunner.Type) || !sameJSON(stored.FlowRunner.Config, wanted.FlowRunner.Config) {
@@ -446,6 +449,23 @@ func sameJSON(x, y json.RawMessage) bool {
 	a, errA := decode(x)
 	b, errB := decode(y)
 	return errA == nil && errB == nil && reflect.DeepEqual(a, b)
+}
+
+// sameSchedules reports whether a deployment has the schedules that are wanted.
+func sameSchedules(stored *api.Deployment, wanted api.DeploymentCreate) bool {
+	if wanted.Schedules == nil {
+		return sameSchedule(stored.Schedule, wanted.Schedule)
+	}
+	if stored.DeploymentNative == nil || len(stored.Schedules) != len(wanted.Schedules) {
+		return false
+	}
+	for i, w := range wanted.Schedules {
+		s := stored.Schedules[i]
+		if s.Name != w.Name || w.Active != nil && *w.Active != s.Active || !sameSchedule(&s.Schedule, &w.Schedule) {
+			return false
+		}
+	}
+	return true
 }
 
 // sameSchedule compares schedules; an interval without anchor is the same as the stored one with the default anchor.

@@ -20,14 +20,16 @@ func newDeploymentEdit(a *app) *cobra.Command {
 	var retries int
 	var delay time.Duration
 	var tags []string
+	var keep retentionFlags
 	command := deploymentArgument(a, &cobra.Command{
 		Use:   "edit DEPLOYMENT",
-		Short: "Change the policies and tags of a deployment",
+		Short: "Change the policies, retention and tags of a deployment",
 		Long: `Change some fields of a deployment and leave the others. What a specification file says comes back when the file is applied
 again. The policies are explained in docs/policies.md.`,
 		Example: `  sluice deployment edit my-flow/nightly --concurrency-limit 1 --on-conflict skip
   sluice deployment edit my-flow/nightly --crash-retries 2 --crash-delay 1m --run-timeout 2h
-  sluice deployment edit my-flow/nightly --concurrency-limit none`,
+  sluice deployment edit my-flow/nightly --concurrency-limit none
+  sluice deployment edit my-flow/nightly --retention-runs-age 30d --retention-logs-count 100`,
 	})
 	flags := command.Flags()
 	flags.StringVar(&limit, "concurrency-limit", "", "runs under way at a time, or none")
@@ -43,6 +45,7 @@ again. The policies are explained in docs/policies.md.`,
 	flags.StringVar(&catchup, "catchup", "", "fire times that were missed: skip, latest or all")
 	flags.StringArrayVarP(&tags, "tag", "t", nil, "the tags from now on (repeatable)")
 	flags.StringVar(&revision, "if-revision", "", "refuse unless the deployment has this revision")
+	keep.add(flags)
 	command.RunE = func(command *cobra.Command, args []string) error {
 		patch := api.DeploymentPatch{OnConflict: api.Conflict(conflict), Overlap: api.Overlap(overlap), Catchup: api.Catchup(catchup), Tags: tags}
 		var err error
@@ -71,6 +74,10 @@ again. The policies are explained in docs/policies.md.`,
 		return onDeployment(a, func(ctx context.Context, c *client.Client, d *namedDeployment) error {
 			if given("dst-skipped") || given("dst-repeated") {
 				patch.DST = api.Some(dstOver(d.Deployment, skipped, repeated))
+			}
+			var err error
+			if patch.Retention, err = keep.over(d.Deployment, given); err != nil {
+				return err
 			}
 			changed, err := c.PatchDeployment(ctx, d.ID, patch)
 			if err != nil {

@@ -44,6 +44,7 @@ type programDescription struct {
 		Parameters   json.RawMessage         `json:"parameters"`
 		Tags         []string                `json:"tags"`
 		Schedule     *api.Schedule           `json:"schedule"`
+		Schedules    []api.ScheduleCreate    `json:"schedules"`
 		Catchup      api.Catchup             `json:"catchup"`
 		CatchupLimit *int                    `json:"catchup_limit"`
 		FlowRunner   *api.FlowRunnerSettings `json:"flow_runner"`
@@ -77,7 +78,7 @@ func (a *app) loadProgram(ctx context.Context, path string, folder bool) ([]spec
 	}
 	var specs []spec
 	for _, d := range p.said.Deployments {
-		s := spec{Name: d.Name, FlowName: d.Flow, FlowLocation: shown, Parameters: d.Parameters, Tags: d.Tags, Schedule: d.Schedule, Catchup: d.Catchup,
+		s := spec{Name: d.Name, FlowName: d.Flow, FlowLocation: shown, Parameters: d.Parameters, Tags: d.Tags, Schedule: d.Schedule, Schedules: d.Schedules, Catchup: d.Catchup,
 			CatchupLimit: d.CatchupLimit, FlowRunner: d.FlowRunner, File: shown, Program: p}
 		for _, f := range p.said.Flows {
 			if f.Name == d.Flow {

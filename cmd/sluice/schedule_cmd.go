@@ -55,7 +55,7 @@ func (f *scheduleFlags) schedule() (*api.Schedule, error) {
 
 func newScheduleCreate(a *app) *cobra.Command {
 	var given scheduleFlags
-	paused := false
+	paused, name := false, ""
 	command := deploymentArgument(a, &cobra.Command{
 		Use:     "create DEPLOYMENT",
 		Short:   "Add a schedule to a deployment",
@@ -69,6 +69,7 @@ func newScheduleCreate(a *app) *cobra.Command {
 	flags.StringVar(&given.timezone, "timezone", "", "time zone, like Europe/Berlin (default UTC)")
 	flags.StringVar(&given.anchor, "anchor-date", "", "with --interval: a time that all runs lie whole intervals away from")
 	flags.BoolVar(&given.dayAnd, "day-and", false, "with --cron: day of month and weekday must both match")
+	flags.StringVar(&name, "name", "", "what it is called, unique in the deployment")
 	flags.BoolVar(&paused, "paused", false, "make no runs until it is resumed")
 	command.MarkFlagsMutuallyExclusive("cron", "interval", "rrule")
 	command.RunE = onDeployment(a, func(ctx context.Context, c *client.Client, d *namedDeployment) error {
@@ -77,7 +78,7 @@ func newScheduleCreate(a *app) *cobra.Command {
 			return err
 		}
 		active := !paused
-		entry, err := c.CreateSchedule(ctx, d.ID, api.ScheduleCreate{Schedule: *schedule, Active: &active})
+		entry, err := c.CreateSchedule(ctx, d.ID, api.ScheduleCreate{Name: name, Schedule: *schedule, Active: &active})
 		if err != nil {
 			return fmt.Errorf("add a schedule to deployment '%s': %w", d.title(), err)
 		}
@@ -102,6 +103,7 @@ func newScheduleList(a *app) *cobra.Command {
 				title: "Schedules",
 				columns: []column[api.ScheduleEntry]{
 					{header: "ID", sgr: sgrCyan, cell: func(e api.ScheduleEntry, _ bool) string { return e.ID.String() }},
+					{header: "Name", sgr: sgrGreen, cell: func(e api.ScheduleEntry, _ bool) string { return e.Name }},
 					{header: "Schedule", fold: true, sgr: sgrBlue, cell: func(e api.ScheduleEntry, _ bool) string { return describeSchedule(e.Schedule) }},
 					{header: "State", cell: func(e api.ScheduleEntry, _ bool) string { return switchState(e.Active, d.IsScheduleActive) }},
 					{header: "Next", cell: func(e api.ScheduleEntry, _ bool) string {
@@ -158,7 +160,11 @@ func onSchedule(a *app, do func(ctx context.Context, c *client.Client, d *namedD
 			}
 			var all []candidate
 			for _, e := range entries {
-				all = append(all, candidate{e.ID, describeSchedule(e.Schedule)})
+				name := e.Name
+				if name == "" {
+					name = describeSchedule(e.Schedule)
+				}
+				all = append(all, candidate{e.ID, name})
 			}
 			chosen, err := choose("schedule", ref, "sluice deployment schedule ls "+d.title(), all)
 			if err != nil {

@@ -27,6 +27,7 @@ type spec struct {
 	Parameters      json.RawMessage          `json:"parameters,omitempty"`
 	Tags            []string                 `json:"tags,omitempty"`
 	Schedule        *api.Schedule            `json:"schedule,omitempty"`
+	Schedules       []api.ScheduleCreate     `json:"schedules,omitzero"` // all of them, instead of Schedule; nil: nothing is said
 	FlowRunner      *api.FlowRunnerSettings  `json:"flow_runner,omitempty"`
 	Catchup         api.Catchup              `json:"catchup,omitempty"`
 	CatchupLimit    *int                     `json:"catchup_limit,omitempty"`
@@ -94,7 +95,7 @@ func yamlSpecs(content []byte, path string) ([]spec, error) {
 
 // specKeys are the keys of a spec in YAML.
 var specKeys = []string{
-	"name", "flow_name", "flow_location", "command", "script", "arguments", "parameters", "parameter_schema", "tags", "schedule", "flow_runner", "catchup", "catchup_limit", "retention",
+	"name", "flow_name", "flow_location", "command", "script", "arguments", "parameters", "parameter_schema", "tags", "schedule", "schedules", "flow_runner", "catchup", "catchup_limit", "retention",
 	"concurrency_limit", "on_conflict", "overlap", "dst", "on_crash", "queue_timeout_seconds", "run_timeout_seconds", "priority",
 }
 
@@ -158,6 +159,8 @@ func (r *specReader) read(node *yaml.Node) {
 			s.Parameters = r.object(key.Value, value)
 		case "schedule":
 			s.Schedule = r.schedule(value)
+		case "schedules":
+			s.Schedules = r.schedules(value)
 		case "flow_runner":
 			s.FlowRunner = r.flowRunner(value)
 		case "catchup":
@@ -190,6 +193,8 @@ func (r *specReader) read(node *yaml.Node) {
 		r.fail(arguments, "arguments are those of a script; a command has its own")
 	case s.ParameterSchema != nil && !s.plain():
 		r.fail(node, "parameter_schema is for commands and scripts: that of a flow comes from its code")
+	case s.Schedule != nil && s.Schedules != nil:
+		r.fail(node, "deployment '%s' has both schedule and schedules; schedules alone are all that it will have", s.Name)
 	}
 	if !s.plain() {
 		return
@@ -311,6 +316,45 @@ func (r *specReader) schedule(node *yaml.Node) *api.Schedule {
 		r.fail(node, "schedule: the interval must be positive")
 	}
 	return schedule
+}
+
+// schedules are all schedules of a deployment: each a schedule with, beside its own keys, name and active.
+func (r *specReader) schedules(node *yaml.Node) []api.ScheduleCreate {
+	all := []api.ScheduleCreate{}
+	if node.Kind != yaml.SequenceNode {
+		r.fail(node, "schedules must be a list; each has cron, interval or rrule, and may have name and active")
+		return all
+	}
+	for _, item := range node.Content {
+		if item.Kind != yaml.MappingNode {
+			r.fail(item, "schedules: expected a mapping with cron, interval or rrule, and perhaps name and active")
+			return all
+		}
+		one, bare := api.ScheduleCreate{}, *item
+		bare.Content = nil
+		r.each("schedules", item, func(key, value *yaml.Node) {
+			switch key.Value {
+			case "name":
+				one.Name = r.text("schedules.name", value)
+			case "active":
+				active := false
+				if err := value.Decode(&active); err != nil {
+					r.fail(value, "schedules.active is '%s'; it is true or false", value.Value)
+				}
+				one.Active = &active
+			default:
+				bare.Content = append(bare.Content, key, value)
+			}
+		})
+		if slices.ContainsFunc(all, func(o api.ScheduleCreate) bool { return o.Name != "" && o.Name == one.Name }) {
+			r.fail(item, "two schedules are called '%s'", one.Name)
+		}
+		if schedule := r.schedule(&bare); schedule != nil {
+			one.Schedule = *schedule
+			all = append(all, one)
+		}
+	}
+	return all
 }
 
 // flowRunner is a type, or a mapping with type and config.

@@ -68,7 +68,7 @@ func (x Prune_What) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Prune_What.Descriptor instead.
 func (Prune_What) EnumDescriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{50, 0}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{51, 0}
 }
 
 type Prune_Reason int32
@@ -117,7 +117,7 @@ func (x Prune_Reason) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Prune_Reason.Descriptor instead.
 func (Prune_Reason) EnumDescriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{50, 1}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{51, 1}
 }
 
 type Result_Code int32
@@ -190,7 +190,7 @@ func (x Result_Code) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Result_Code.Descriptor instead.
 func (Result_Code) EnumDescriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{58, 0}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{59, 0}
 }
 
 type StateResult_Status int32
@@ -242,7 +242,7 @@ func (x StateResult_Status) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use StateResult_Status.Descriptor instead.
 func (StateResult_Status) EnumDescriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{60, 0}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{61, 0}
 }
 
 // Envelope is one command with what every command carries. Session, sequence and the leader's time stamp stand in the
@@ -2720,7 +2720,10 @@ type PutDeployment struct {
 	HasPolicy    bool           `protobuf:"varint,60,opt,name=has_policy,json=hasPolicy,proto3" json:"has_policy,omitempty"` // false keeps what is stored: a client that knows no policies does not take them away
 	Policy       *row.Policy    `protobuf:"bytes,61,opt,name=policy,proto3" json:"policy,omitempty"`
 	// Refused with CONFLICT unless the stored deployment has this revision; 0: there must be none.
-	IfRevision    *uint64 `protobuf:"varint,62,opt,name=if_revision,json=ifRevision,proto3,oneof" json:"if_revision,omitempty"`
+	IfRevision *uint64 `protobuf:"varint,62,opt,name=if_revision,json=ifRevision,proto3,oneof" json:"if_revision,omitempty"`
+	// All schedules from now on, instead of schedule_json and those that there are.
+	HasSchedules  bool             `protobuf:"varint,100,opt,name=has_schedules,json=hasSchedules,proto3" json:"has_schedules,omitempty"`
+	Schedules     []*NamedSchedule `protobuf:"bytes,101,rep,name=schedules,proto3" json:"schedules,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2895,6 +2898,89 @@ func (x *PutDeployment) GetIfRevision() uint64 {
 	return 0
 }
 
+func (x *PutDeployment) GetHasSchedules() bool {
+	if x != nil {
+		return x.HasSchedules
+	}
+	return false
+}
+
+func (x *PutDeployment) GetSchedules() []*NamedSchedule {
+	if x != nil {
+		return x.Schedules
+	}
+	return nil
+}
+
+// NamedSchedule is a schedule that a deployment is to have. The one it takes the place of has its name or, without a name, is alike.
+type NamedSchedule struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"` // taken when it is new and not the first
+	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	ScheduleJson  []byte                 `protobuf:"bytes,3,opt,name=schedule_json,json=scheduleJson,proto3" json:"schedule_json,omitempty"`
+	Active        *bool                  `protobuf:"varint,4,opt,name=active,proto3,oneof" json:"active,omitempty"` // absent: as stored, or active
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NamedSchedule) Reset() {
+	*x = NamedSchedule{}
+	mi := &file_fsm_command_command_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NamedSchedule) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NamedSchedule) ProtoMessage() {}
+
+func (x *NamedSchedule) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_command_command_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NamedSchedule.ProtoReflect.Descriptor instead.
+func (*NamedSchedule) Descriptor() ([]byte, []int) {
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *NamedSchedule) GetId() []byte {
+	if x != nil {
+		return x.Id
+	}
+	return nil
+}
+
+func (x *NamedSchedule) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *NamedSchedule) GetScheduleJson() []byte {
+	if x != nil {
+		return x.ScheduleJson
+	}
+	return nil
+}
+
+func (x *NamedSchedule) GetActive() bool {
+	if x != nil && x.Active != nil {
+		return *x.Active
+	}
+	return false
+}
+
 // PatchDeployment changes the fields that are marked and leaves the others.
 type PatchDeployment struct {
 	state               protoimpl.MessageState `protogen:"open.v1"`
@@ -2931,7 +3017,7 @@ type PatchDeployment struct {
 
 func (x *PatchDeployment) Reset() {
 	*x = PatchDeployment{}
-	mi := &file_fsm_command_command_proto_msgTypes[18]
+	mi := &file_fsm_command_command_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2943,7 +3029,7 @@ func (x *PatchDeployment) String() string {
 func (*PatchDeployment) ProtoMessage() {}
 
 func (x *PatchDeployment) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[18]
+	mi := &file_fsm_command_command_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2956,7 +3042,7 @@ func (x *PatchDeployment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PatchDeployment.ProtoReflect.Descriptor instead.
 func (*PatchDeployment) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{18}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *PatchDeployment) GetId() []byte {
@@ -3158,7 +3244,7 @@ type ResolveConflicts struct {
 
 func (x *ResolveConflicts) Reset() {
 	*x = ResolveConflicts{}
-	mi := &file_fsm_command_command_proto_msgTypes[19]
+	mi := &file_fsm_command_command_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3170,7 +3256,7 @@ func (x *ResolveConflicts) String() string {
 func (*ResolveConflicts) ProtoMessage() {}
 
 func (x *ResolveConflicts) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[19]
+	mi := &file_fsm_command_command_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3183,7 +3269,7 @@ func (x *ResolveConflicts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResolveConflicts.ProtoReflect.Descriptor instead.
 func (*ResolveConflicts) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{19}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ResolveConflicts) GetDeploymentIds() [][]byte {
@@ -3204,7 +3290,7 @@ type EnforceDeadlines struct {
 
 func (x *EnforceDeadlines) Reset() {
 	*x = EnforceDeadlines{}
-	mi := &file_fsm_command_command_proto_msgTypes[20]
+	mi := &file_fsm_command_command_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3216,7 +3302,7 @@ func (x *EnforceDeadlines) String() string {
 func (*EnforceDeadlines) ProtoMessage() {}
 
 func (x *EnforceDeadlines) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[20]
+	mi := &file_fsm_command_command_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3229,7 +3315,7 @@ func (x *EnforceDeadlines) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EnforceDeadlines.ProtoReflect.Descriptor instead.
 func (*EnforceDeadlines) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{20}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *EnforceDeadlines) GetFlowRunIds() [][]byte {
@@ -3256,13 +3342,15 @@ type PutSchedule struct {
 	ScheduleJson  []byte                 `protobuf:"bytes,5,opt,name=schedule_json,json=scheduleJson,proto3" json:"schedule_json,omitempty"`
 	HasActive     bool                   `protobuf:"varint,6,opt,name=has_active,json=hasActive,proto3" json:"has_active,omitempty"`
 	Active        bool                   `protobuf:"varint,7,opt,name=active,proto3" json:"active,omitempty"`
+	HasName       bool                   `protobuf:"varint,100,opt,name=has_name,json=hasName,proto3" json:"has_name,omitempty"`
+	Name          string                 `protobuf:"bytes,101,opt,name=name,proto3" json:"name,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *PutSchedule) Reset() {
 	*x = PutSchedule{}
-	mi := &file_fsm_command_command_proto_msgTypes[21]
+	mi := &file_fsm_command_command_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3274,7 +3362,7 @@ func (x *PutSchedule) String() string {
 func (*PutSchedule) ProtoMessage() {}
 
 func (x *PutSchedule) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[21]
+	mi := &file_fsm_command_command_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3287,7 +3375,7 @@ func (x *PutSchedule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutSchedule.ProtoReflect.Descriptor instead.
 func (*PutSchedule) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{21}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *PutSchedule) GetDeploymentId() []byte {
@@ -3339,6 +3427,20 @@ func (x *PutSchedule) GetActive() bool {
 	return false
 }
 
+func (x *PutSchedule) GetHasName() bool {
+	if x != nil {
+		return x.HasName
+	}
+	return false
+}
+
+func (x *PutSchedule) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
 // DeleteSchedule with an empty schedule_id removes all schedules, the first one too.
 type DeleteSchedule struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -3350,7 +3452,7 @@ type DeleteSchedule struct {
 
 func (x *DeleteSchedule) Reset() {
 	*x = DeleteSchedule{}
-	mi := &file_fsm_command_command_proto_msgTypes[22]
+	mi := &file_fsm_command_command_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3362,7 +3464,7 @@ func (x *DeleteSchedule) String() string {
 func (*DeleteSchedule) ProtoMessage() {}
 
 func (x *DeleteSchedule) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[22]
+	mi := &file_fsm_command_command_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3375,7 +3477,7 @@ func (x *DeleteSchedule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteSchedule.ProtoReflect.Descriptor instead.
 func (*DeleteSchedule) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{22}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *DeleteSchedule) GetDeploymentId() []byte {
@@ -3405,7 +3507,7 @@ type BackfillRuns struct {
 
 func (x *BackfillRuns) Reset() {
 	*x = BackfillRuns{}
-	mi := &file_fsm_command_command_proto_msgTypes[23]
+	mi := &file_fsm_command_command_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3417,7 +3519,7 @@ func (x *BackfillRuns) String() string {
 func (*BackfillRuns) ProtoMessage() {}
 
 func (x *BackfillRuns) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[23]
+	mi := &file_fsm_command_command_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3430,7 +3532,7 @@ func (x *BackfillRuns) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackfillRuns.ProtoReflect.Descriptor instead.
 func (*BackfillRuns) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{23}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *BackfillRuns) GetDeploymentId() []byte {
@@ -3471,7 +3573,7 @@ type SetScheduleActive struct {
 
 func (x *SetScheduleActive) Reset() {
 	*x = SetScheduleActive{}
-	mi := &file_fsm_command_command_proto_msgTypes[24]
+	mi := &file_fsm_command_command_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3483,7 +3585,7 @@ func (x *SetScheduleActive) String() string {
 func (*SetScheduleActive) ProtoMessage() {}
 
 func (x *SetScheduleActive) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[24]
+	mi := &file_fsm_command_command_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3496,7 +3598,7 @@ func (x *SetScheduleActive) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetScheduleActive.ProtoReflect.Descriptor instead.
 func (*SetScheduleActive) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{24}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *SetScheduleActive) GetId() []byte {
@@ -3528,7 +3630,7 @@ type ScheduleRuns struct {
 
 func (x *ScheduleRuns) Reset() {
 	*x = ScheduleRuns{}
-	mi := &file_fsm_command_command_proto_msgTypes[25]
+	mi := &file_fsm_command_command_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3540,7 +3642,7 @@ func (x *ScheduleRuns) String() string {
 func (*ScheduleRuns) ProtoMessage() {}
 
 func (x *ScheduleRuns) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[25]
+	mi := &file_fsm_command_command_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3553,7 +3655,7 @@ func (x *ScheduleRuns) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScheduleRuns.ProtoReflect.Descriptor instead.
 func (*ScheduleRuns) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{25}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ScheduleRuns) GetDeploymentId() []byte {
@@ -3612,7 +3714,7 @@ type CreateWorkQueue struct {
 
 func (x *CreateWorkQueue) Reset() {
 	*x = CreateWorkQueue{}
-	mi := &file_fsm_command_command_proto_msgTypes[26]
+	mi := &file_fsm_command_command_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3624,7 +3726,7 @@ func (x *CreateWorkQueue) String() string {
 func (*CreateWorkQueue) ProtoMessage() {}
 
 func (x *CreateWorkQueue) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[26]
+	mi := &file_fsm_command_command_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3637,7 +3739,7 @@ func (x *CreateWorkQueue) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateWorkQueue.ProtoReflect.Descriptor instead.
 func (*CreateWorkQueue) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{26}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *CreateWorkQueue) GetId() []byte {
@@ -3701,7 +3803,7 @@ type UpdateWorkQueue struct {
 
 func (x *UpdateWorkQueue) Reset() {
 	*x = UpdateWorkQueue{}
-	mi := &file_fsm_command_command_proto_msgTypes[27]
+	mi := &file_fsm_command_command_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3713,7 +3815,7 @@ func (x *UpdateWorkQueue) String() string {
 func (*UpdateWorkQueue) ProtoMessage() {}
 
 func (x *UpdateWorkQueue) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[27]
+	mi := &file_fsm_command_command_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3726,7 +3828,7 @@ func (x *UpdateWorkQueue) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateWorkQueue.ProtoReflect.Descriptor instead.
 func (*UpdateWorkQueue) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{27}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *UpdateWorkQueue) GetId() []byte {
@@ -3820,7 +3922,7 @@ type RegisterAgent struct {
 
 func (x *RegisterAgent) Reset() {
 	*x = RegisterAgent{}
-	mi := &file_fsm_command_command_proto_msgTypes[28]
+	mi := &file_fsm_command_command_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3832,7 +3934,7 @@ func (x *RegisterAgent) String() string {
 func (*RegisterAgent) ProtoMessage() {}
 
 func (x *RegisterAgent) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[28]
+	mi := &file_fsm_command_command_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3845,7 +3947,7 @@ func (x *RegisterAgent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegisterAgent.ProtoReflect.Descriptor instead.
 func (*RegisterAgent) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{28}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *RegisterAgent) GetId() []byte {
@@ -3901,7 +4003,7 @@ type DrainAgent struct {
 
 func (x *DrainAgent) Reset() {
 	*x = DrainAgent{}
-	mi := &file_fsm_command_command_proto_msgTypes[29]
+	mi := &file_fsm_command_command_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3913,7 +4015,7 @@ func (x *DrainAgent) String() string {
 func (*DrainAgent) ProtoMessage() {}
 
 func (x *DrainAgent) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[29]
+	mi := &file_fsm_command_command_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3926,7 +4028,7 @@ func (x *DrainAgent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainAgent.ProtoReflect.Descriptor instead.
 func (*DrainAgent) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{29}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *DrainAgent) GetId() []byte {
@@ -3955,7 +4057,7 @@ type ClaimRuns struct {
 
 func (x *ClaimRuns) Reset() {
 	*x = ClaimRuns{}
-	mi := &file_fsm_command_command_proto_msgTypes[30]
+	mi := &file_fsm_command_command_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3967,7 +4069,7 @@ func (x *ClaimRuns) String() string {
 func (*ClaimRuns) ProtoMessage() {}
 
 func (x *ClaimRuns) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[30]
+	mi := &file_fsm_command_command_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3980,7 +4082,7 @@ func (x *ClaimRuns) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClaimRuns.ProtoReflect.Descriptor instead.
 func (*ClaimRuns) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{30}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ClaimRuns) GetTtl() int64 {
@@ -4006,7 +4108,7 @@ type ExpireLeases struct {
 
 func (x *ExpireLeases) Reset() {
 	*x = ExpireLeases{}
-	mi := &file_fsm_command_command_proto_msgTypes[31]
+	mi := &file_fsm_command_command_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4018,7 +4120,7 @@ func (x *ExpireLeases) String() string {
 func (*ExpireLeases) ProtoMessage() {}
 
 func (x *ExpireLeases) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[31]
+	mi := &file_fsm_command_command_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4031,7 +4133,7 @@ func (x *ExpireLeases) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExpireLeases.ProtoReflect.Descriptor instead.
 func (*ExpireLeases) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{31}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ExpireLeases) GetExpired() []*ExpireLeases_Expired {
@@ -4052,7 +4154,7 @@ type MarkLate struct {
 
 func (x *MarkLate) Reset() {
 	*x = MarkLate{}
-	mi := &file_fsm_command_command_proto_msgTypes[32]
+	mi := &file_fsm_command_command_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4064,7 +4166,7 @@ func (x *MarkLate) String() string {
 func (*MarkLate) ProtoMessage() {}
 
 func (x *MarkLate) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[32]
+	mi := &file_fsm_command_command_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4077,7 +4179,7 @@ func (x *MarkLate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MarkLate.ProtoReflect.Descriptor instead.
 func (*MarkLate) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{32}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *MarkLate) GetFlowRunIds() [][]byte {
@@ -4105,7 +4207,7 @@ type PurgeClaims struct {
 
 func (x *PurgeClaims) Reset() {
 	*x = PurgeClaims{}
-	mi := &file_fsm_command_command_proto_msgTypes[33]
+	mi := &file_fsm_command_command_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4117,7 +4219,7 @@ func (x *PurgeClaims) String() string {
 func (*PurgeClaims) ProtoMessage() {}
 
 func (x *PurgeClaims) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[33]
+	mi := &file_fsm_command_command_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4130,7 +4232,7 @@ func (x *PurgeClaims) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PurgeClaims.ProtoReflect.Descriptor instead.
 func (*PurgeClaims) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{33}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *PurgeClaims) GetBefore() int64 {
@@ -4161,7 +4263,7 @@ type CreateBlockSpec struct {
 
 func (x *CreateBlockSpec) Reset() {
 	*x = CreateBlockSpec{}
-	mi := &file_fsm_command_command_proto_msgTypes[34]
+	mi := &file_fsm_command_command_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4173,7 +4275,7 @@ func (x *CreateBlockSpec) String() string {
 func (*CreateBlockSpec) ProtoMessage() {}
 
 func (x *CreateBlockSpec) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[34]
+	mi := &file_fsm_command_command_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4186,7 +4288,7 @@ func (x *CreateBlockSpec) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateBlockSpec.ProtoReflect.Descriptor instead.
 func (*CreateBlockSpec) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{34}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *CreateBlockSpec) GetId() []byte {
@@ -4245,7 +4347,7 @@ type CreateBlock struct {
 
 func (x *CreateBlock) Reset() {
 	*x = CreateBlock{}
-	mi := &file_fsm_command_command_proto_msgTypes[35]
+	mi := &file_fsm_command_command_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4257,7 +4359,7 @@ func (x *CreateBlock) String() string {
 func (*CreateBlock) ProtoMessage() {}
 
 func (x *CreateBlock) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[35]
+	mi := &file_fsm_command_command_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4270,7 +4372,7 @@ func (x *CreateBlock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateBlock.ProtoReflect.Descriptor instead.
 func (*CreateBlock) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{35}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *CreateBlock) GetId() []byte {
@@ -4324,7 +4426,7 @@ type UpdateBlock struct {
 
 func (x *UpdateBlock) Reset() {
 	*x = UpdateBlock{}
-	mi := &file_fsm_command_command_proto_msgTypes[36]
+	mi := &file_fsm_command_command_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4336,7 +4438,7 @@ func (x *UpdateBlock) String() string {
 func (*UpdateBlock) ProtoMessage() {}
 
 func (x *UpdateBlock) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[36]
+	mi := &file_fsm_command_command_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4349,7 +4451,7 @@ func (x *UpdateBlock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateBlock.ProtoReflect.Descriptor instead.
 func (*UpdateBlock) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{36}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *UpdateBlock) GetId() []byte {
@@ -4413,7 +4515,7 @@ type ResealSecrets struct {
 
 func (x *ResealSecrets) Reset() {
 	*x = ResealSecrets{}
-	mi := &file_fsm_command_command_proto_msgTypes[37]
+	mi := &file_fsm_command_command_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4425,7 +4527,7 @@ func (x *ResealSecrets) String() string {
 func (*ResealSecrets) ProtoMessage() {}
 
 func (x *ResealSecrets) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[37]
+	mi := &file_fsm_command_command_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4438,7 +4540,7 @@ func (x *ResealSecrets) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResealSecrets.ProtoReflect.Descriptor instead.
 func (*ResealSecrets) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{37}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ResealSecrets) GetBlocks() []*ResealSecrets_One {
@@ -4465,7 +4567,7 @@ type SetDefaultStorage struct {
 
 func (x *SetDefaultStorage) Reset() {
 	*x = SetDefaultStorage{}
-	mi := &file_fsm_command_command_proto_msgTypes[38]
+	mi := &file_fsm_command_command_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4477,7 +4579,7 @@ func (x *SetDefaultStorage) String() string {
 func (*SetDefaultStorage) ProtoMessage() {}
 
 func (x *SetDefaultStorage) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[38]
+	mi := &file_fsm_command_command_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4490,7 +4592,7 @@ func (x *SetDefaultStorage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetDefaultStorage.ProtoReflect.Descriptor instead.
 func (*SetDefaultStorage) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{38}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *SetDefaultStorage) GetBlockId() []byte {
@@ -4511,7 +4613,7 @@ type PutConcurrencyLimit struct {
 
 func (x *PutConcurrencyLimit) Reset() {
 	*x = PutConcurrencyLimit{}
-	mi := &file_fsm_command_command_proto_msgTypes[39]
+	mi := &file_fsm_command_command_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4523,7 +4625,7 @@ func (x *PutConcurrencyLimit) String() string {
 func (*PutConcurrencyLimit) ProtoMessage() {}
 
 func (x *PutConcurrencyLimit) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[39]
+	mi := &file_fsm_command_command_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4536,7 +4638,7 @@ func (x *PutConcurrencyLimit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutConcurrencyLimit.ProtoReflect.Descriptor instead.
 func (*PutConcurrencyLimit) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{39}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *PutConcurrencyLimit) GetId() []byte {
@@ -4573,7 +4675,7 @@ type WriteLogs struct {
 
 func (x *WriteLogs) Reset() {
 	*x = WriteLogs{}
-	mi := &file_fsm_command_command_proto_msgTypes[40]
+	mi := &file_fsm_command_command_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4585,7 +4687,7 @@ func (x *WriteLogs) String() string {
 func (*WriteLogs) ProtoMessage() {}
 
 func (x *WriteLogs) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[40]
+	mi := &file_fsm_command_command_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4598,7 +4700,7 @@ func (x *WriteLogs) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WriteLogs.ProtoReflect.Descriptor instead.
 func (*WriteLogs) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{40}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *WriteLogs) GetRuns() []*WriteLogs_Run {
@@ -4643,7 +4745,7 @@ type PutBlobChunk struct {
 
 func (x *PutBlobChunk) Reset() {
 	*x = PutBlobChunk{}
-	mi := &file_fsm_command_command_proto_msgTypes[41]
+	mi := &file_fsm_command_command_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4655,7 +4757,7 @@ func (x *PutBlobChunk) String() string {
 func (*PutBlobChunk) ProtoMessage() {}
 
 func (x *PutBlobChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[41]
+	mi := &file_fsm_command_command_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4668,7 +4770,7 @@ func (x *PutBlobChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutBlobChunk.ProtoReflect.Descriptor instead.
 func (*PutBlobChunk) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{41}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *PutBlobChunk) GetKey() string {
@@ -4715,7 +4817,7 @@ type DeleteBlob struct {
 
 func (x *DeleteBlob) Reset() {
 	*x = DeleteBlob{}
-	mi := &file_fsm_command_command_proto_msgTypes[42]
+	mi := &file_fsm_command_command_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4727,7 +4829,7 @@ func (x *DeleteBlob) String() string {
 func (*DeleteBlob) ProtoMessage() {}
 
 func (x *DeleteBlob) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[42]
+	mi := &file_fsm_command_command_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4740,7 +4842,7 @@ func (x *DeleteBlob) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteBlob.ProtoReflect.Descriptor instead.
 func (*DeleteBlob) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{42}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *DeleteBlob) GetKey() string {
@@ -4762,7 +4864,7 @@ type RetryFlowRun struct {
 
 func (x *RetryFlowRun) Reset() {
 	*x = RetryFlowRun{}
-	mi := &file_fsm_command_command_proto_msgTypes[43]
+	mi := &file_fsm_command_command_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4774,7 +4876,7 @@ func (x *RetryFlowRun) String() string {
 func (*RetryFlowRun) ProtoMessage() {}
 
 func (x *RetryFlowRun) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[43]
+	mi := &file_fsm_command_command_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4787,7 +4889,7 @@ func (x *RetryFlowRun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryFlowRun.ProtoReflect.Descriptor instead.
 func (*RetryFlowRun) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{43}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *RetryFlowRun) GetId() []byte {
@@ -4827,7 +4929,7 @@ type RerunFlowRun struct {
 
 func (x *RerunFlowRun) Reset() {
 	*x = RerunFlowRun{}
-	mi := &file_fsm_command_command_proto_msgTypes[44]
+	mi := &file_fsm_command_command_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4839,7 +4941,7 @@ func (x *RerunFlowRun) String() string {
 func (*RerunFlowRun) ProtoMessage() {}
 
 func (x *RerunFlowRun) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[44]
+	mi := &file_fsm_command_command_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4852,7 +4954,7 @@ func (x *RerunFlowRun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RerunFlowRun.ProtoReflect.Descriptor instead.
 func (*RerunFlowRun) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{44}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *RerunFlowRun) GetId() []byte {
@@ -4920,7 +5022,7 @@ type CreateJob struct {
 
 func (x *CreateJob) Reset() {
 	*x = CreateJob{}
-	mi := &file_fsm_command_command_proto_msgTypes[45]
+	mi := &file_fsm_command_command_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4932,7 +5034,7 @@ func (x *CreateJob) String() string {
 func (*CreateJob) ProtoMessage() {}
 
 func (x *CreateJob) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[45]
+	mi := &file_fsm_command_command_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4945,7 +5047,7 @@ func (x *CreateJob) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateJob.ProtoReflect.Descriptor instead.
 func (*CreateJob) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{45}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *CreateJob) GetId() []byte {
@@ -5021,7 +5123,7 @@ type AdvanceJob struct {
 
 func (x *AdvanceJob) Reset() {
 	*x = AdvanceJob{}
-	mi := &file_fsm_command_command_proto_msgTypes[46]
+	mi := &file_fsm_command_command_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5033,7 +5135,7 @@ func (x *AdvanceJob) String() string {
 func (*AdvanceJob) ProtoMessage() {}
 
 func (x *AdvanceJob) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[46]
+	mi := &file_fsm_command_command_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5046,7 +5148,7 @@ func (x *AdvanceJob) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdvanceJob.ProtoReflect.Descriptor instead.
 func (*AdvanceJob) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{46}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *AdvanceJob) GetId() []byte {
@@ -5107,7 +5209,7 @@ type CancelJob struct {
 
 func (x *CancelJob) Reset() {
 	*x = CancelJob{}
-	mi := &file_fsm_command_command_proto_msgTypes[47]
+	mi := &file_fsm_command_command_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5119,7 +5221,7 @@ func (x *CancelJob) String() string {
 func (*CancelJob) ProtoMessage() {}
 
 func (x *CancelJob) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[47]
+	mi := &file_fsm_command_command_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5132,7 +5234,7 @@ func (x *CancelJob) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelJob.ProtoReflect.Descriptor instead.
 func (*CancelJob) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{47}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *CancelJob) GetId() []byte {
@@ -5158,7 +5260,7 @@ type SetRetention struct {
 
 func (x *SetRetention) Reset() {
 	*x = SetRetention{}
-	mi := &file_fsm_command_command_proto_msgTypes[48]
+	mi := &file_fsm_command_command_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5170,7 +5272,7 @@ func (x *SetRetention) String() string {
 func (*SetRetention) ProtoMessage() {}
 
 func (x *SetRetention) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[48]
+	mi := &file_fsm_command_command_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5183,7 +5285,7 @@ func (x *SetRetention) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetRetention.ProtoReflect.Descriptor instead.
 func (*SetRetention) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{48}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *SetRetention) GetIfAbsent() bool {
@@ -5244,7 +5346,7 @@ type NoteRetentionTime struct {
 
 func (x *NoteRetentionTime) Reset() {
 	*x = NoteRetentionTime{}
-	mi := &file_fsm_command_command_proto_msgTypes[49]
+	mi := &file_fsm_command_command_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5256,7 +5358,7 @@ func (x *NoteRetentionTime) String() string {
 func (*NoteRetentionTime) ProtoMessage() {}
 
 func (x *NoteRetentionTime) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[49]
+	mi := &file_fsm_command_command_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5269,7 +5371,7 @@ func (x *NoteRetentionTime) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NoteRetentionTime.ProtoReflect.Descriptor instead.
 func (*NoteRetentionTime) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{49}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{50}
 }
 
 // Prune removes finished runs, or the logs of finished runs, of one deployment (empty: of none) that the rules no longer keep, the
@@ -5291,7 +5393,7 @@ type Prune struct {
 
 func (x *Prune) Reset() {
 	*x = Prune{}
-	mi := &file_fsm_command_command_proto_msgTypes[50]
+	mi := &file_fsm_command_command_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5303,7 +5405,7 @@ func (x *Prune) String() string {
 func (*Prune) ProtoMessage() {}
 
 func (x *Prune) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[50]
+	mi := &file_fsm_command_command_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5316,7 +5418,7 @@ func (x *Prune) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Prune.ProtoReflect.Descriptor instead.
 func (*Prune) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{50}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *Prune) GetDeploymentId() []byte {
@@ -5389,7 +5491,7 @@ type CreateWebhook struct {
 
 func (x *CreateWebhook) Reset() {
 	*x = CreateWebhook{}
-	mi := &file_fsm_command_command_proto_msgTypes[51]
+	mi := &file_fsm_command_command_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5401,7 +5503,7 @@ func (x *CreateWebhook) String() string {
 func (*CreateWebhook) ProtoMessage() {}
 
 func (x *CreateWebhook) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[51]
+	mi := &file_fsm_command_command_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5414,7 +5516,7 @@ func (x *CreateWebhook) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateWebhook.ProtoReflect.Descriptor instead.
 func (*CreateWebhook) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{51}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *CreateWebhook) GetId() []byte {
@@ -5473,7 +5575,7 @@ type UpdateWebhook struct {
 
 func (x *UpdateWebhook) Reset() {
 	*x = UpdateWebhook{}
-	mi := &file_fsm_command_command_proto_msgTypes[52]
+	mi := &file_fsm_command_command_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5485,7 +5587,7 @@ func (x *UpdateWebhook) String() string {
 func (*UpdateWebhook) ProtoMessage() {}
 
 func (x *UpdateWebhook) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[52]
+	mi := &file_fsm_command_command_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5498,7 +5600,7 @@ func (x *UpdateWebhook) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateWebhook.ProtoReflect.Descriptor instead.
 func (*UpdateWebhook) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{52}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *UpdateWebhook) GetId() []byte {
@@ -5554,7 +5656,7 @@ type TestWebhook struct {
 
 func (x *TestWebhook) Reset() {
 	*x = TestWebhook{}
-	mi := &file_fsm_command_command_proto_msgTypes[53]
+	mi := &file_fsm_command_command_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5566,7 +5668,7 @@ func (x *TestWebhook) String() string {
 func (*TestWebhook) ProtoMessage() {}
 
 func (x *TestWebhook) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[53]
+	mi := &file_fsm_command_command_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5579,7 +5681,7 @@ func (x *TestWebhook) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestWebhook.ProtoReflect.Descriptor instead.
 func (*TestWebhook) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{53}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *TestWebhook) GetId() []byte {
@@ -5607,7 +5709,7 @@ type Redeliver struct {
 
 func (x *Redeliver) Reset() {
 	*x = Redeliver{}
-	mi := &file_fsm_command_command_proto_msgTypes[54]
+	mi := &file_fsm_command_command_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5619,7 +5721,7 @@ func (x *Redeliver) String() string {
 func (*Redeliver) ProtoMessage() {}
 
 func (x *Redeliver) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[54]
+	mi := &file_fsm_command_command_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5632,7 +5734,7 @@ func (x *Redeliver) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Redeliver.ProtoReflect.Descriptor instead.
 func (*Redeliver) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{54}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *Redeliver) GetWebhookId() []byte {
@@ -5659,7 +5761,7 @@ type SettleDeliveries struct {
 
 func (x *SettleDeliveries) Reset() {
 	*x = SettleDeliveries{}
-	mi := &file_fsm_command_command_proto_msgTypes[55]
+	mi := &file_fsm_command_command_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5671,7 +5773,7 @@ func (x *SettleDeliveries) String() string {
 func (*SettleDeliveries) ProtoMessage() {}
 
 func (x *SettleDeliveries) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[55]
+	mi := &file_fsm_command_command_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5684,7 +5786,7 @@ func (x *SettleDeliveries) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SettleDeliveries.ProtoReflect.Descriptor instead.
 func (*SettleDeliveries) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{55}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *SettleDeliveries) GetOutcomes() []*SettleDeliveries_Outcome {
@@ -5705,7 +5807,7 @@ type PruneCache struct {
 
 func (x *PruneCache) Reset() {
 	*x = PruneCache{}
-	mi := &file_fsm_command_command_proto_msgTypes[56]
+	mi := &file_fsm_command_command_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5717,7 +5819,7 @@ func (x *PruneCache) String() string {
 func (*PruneCache) ProtoMessage() {}
 
 func (x *PruneCache) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[56]
+	mi := &file_fsm_command_command_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5730,7 +5832,7 @@ func (x *PruneCache) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PruneCache.ProtoReflect.Descriptor instead.
 func (*PruneCache) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{56}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *PruneCache) GetBefore() int64 {
@@ -5759,7 +5861,7 @@ type PutSavedSearch struct {
 
 func (x *PutSavedSearch) Reset() {
 	*x = PutSavedSearch{}
-	mi := &file_fsm_command_command_proto_msgTypes[57]
+	mi := &file_fsm_command_command_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5771,7 +5873,7 @@ func (x *PutSavedSearch) String() string {
 func (*PutSavedSearch) ProtoMessage() {}
 
 func (x *PutSavedSearch) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[57]
+	mi := &file_fsm_command_command_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5784,7 +5886,7 @@ func (x *PutSavedSearch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutSavedSearch.ProtoReflect.Descriptor instead.
 func (*PutSavedSearch) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{57}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *PutSavedSearch) GetId() []byte {
@@ -5826,7 +5928,7 @@ type Result struct {
 
 func (x *Result) Reset() {
 	*x = Result{}
-	mi := &file_fsm_command_command_proto_msgTypes[58]
+	mi := &file_fsm_command_command_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5838,7 +5940,7 @@ func (x *Result) String() string {
 func (*Result) ProtoMessage() {}
 
 func (x *Result) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[58]
+	mi := &file_fsm_command_command_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5851,7 +5953,7 @@ func (x *Result) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Result.ProtoReflect.Descriptor instead.
 func (*Result) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{58}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *Result) GetCode() Result_Code {
@@ -5931,7 +6033,7 @@ type Pruned struct {
 
 func (x *Pruned) Reset() {
 	*x = Pruned{}
-	mi := &file_fsm_command_command_proto_msgTypes[59]
+	mi := &file_fsm_command_command_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5943,7 +6045,7 @@ func (x *Pruned) String() string {
 func (*Pruned) ProtoMessage() {}
 
 func (x *Pruned) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[59]
+	mi := &file_fsm_command_command_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5956,7 +6058,7 @@ func (x *Pruned) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pruned.ProtoReflect.Descriptor instead.
 func (*Pruned) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{59}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *Pruned) GetRemoved() []*Pruned_Removed {
@@ -6007,7 +6109,7 @@ type StateResult struct {
 
 func (x *StateResult) Reset() {
 	*x = StateResult{}
-	mi := &file_fsm_command_command_proto_msgTypes[60]
+	mi := &file_fsm_command_command_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6019,7 +6121,7 @@ func (x *StateResult) String() string {
 func (*StateResult) ProtoMessage() {}
 
 func (x *StateResult) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[60]
+	mi := &file_fsm_command_command_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6032,7 +6134,7 @@ func (x *StateResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateResult.ProtoReflect.Descriptor instead.
 func (*StateResult) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{60}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *StateResult) GetStatus() StateResult_Status {
@@ -6088,7 +6190,7 @@ type CreateToken struct {
 
 func (x *CreateToken) Reset() {
 	*x = CreateToken{}
-	mi := &file_fsm_command_command_proto_msgTypes[61]
+	mi := &file_fsm_command_command_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6100,7 +6202,7 @@ func (x *CreateToken) String() string {
 func (*CreateToken) ProtoMessage() {}
 
 func (x *CreateToken) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[61]
+	mi := &file_fsm_command_command_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6113,7 +6215,7 @@ func (x *CreateToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateToken.ProtoReflect.Descriptor instead.
 func (*CreateToken) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{61}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *CreateToken) GetId() []byte {
@@ -6182,7 +6284,7 @@ type RevokeToken struct {
 
 func (x *RevokeToken) Reset() {
 	*x = RevokeToken{}
-	mi := &file_fsm_command_command_proto_msgTypes[62]
+	mi := &file_fsm_command_command_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6194,7 +6296,7 @@ func (x *RevokeToken) String() string {
 func (*RevokeToken) ProtoMessage() {}
 
 func (x *RevokeToken) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[62]
+	mi := &file_fsm_command_command_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6207,7 +6309,7 @@ func (x *RevokeToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeToken.ProtoReflect.Descriptor instead.
 func (*RevokeToken) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{62}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *RevokeToken) GetId() []byte {
@@ -6226,7 +6328,7 @@ type RecordAudit struct {
 
 func (x *RecordAudit) Reset() {
 	*x = RecordAudit{}
-	mi := &file_fsm_command_command_proto_msgTypes[63]
+	mi := &file_fsm_command_command_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6238,7 +6340,7 @@ func (x *RecordAudit) String() string {
 func (*RecordAudit) ProtoMessage() {}
 
 func (x *RecordAudit) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[63]
+	mi := &file_fsm_command_command_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6251,7 +6353,7 @@ func (x *RecordAudit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordAudit.ProtoReflect.Descriptor instead.
 func (*RecordAudit) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{63}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{64}
 }
 
 // TidyAccess removes up to `limit` of the oldest audit records that are older than audit_before or beyond the newest audit_keep, and
@@ -6268,7 +6370,7 @@ type TidyAccess struct {
 
 func (x *TidyAccess) Reset() {
 	*x = TidyAccess{}
-	mi := &file_fsm_command_command_proto_msgTypes[64]
+	mi := &file_fsm_command_command_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6280,7 +6382,7 @@ func (x *TidyAccess) String() string {
 func (*TidyAccess) ProtoMessage() {}
 
 func (x *TidyAccess) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[64]
+	mi := &file_fsm_command_command_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6293,7 +6395,7 @@ func (x *TidyAccess) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TidyAccess.ProtoReflect.Descriptor instead.
 func (*TidyAccess) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{64}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *TidyAccess) GetAuditBefore() int64 {
@@ -6334,7 +6436,7 @@ type UseTokens struct {
 
 func (x *UseTokens) Reset() {
 	*x = UseTokens{}
-	mi := &file_fsm_command_command_proto_msgTypes[65]
+	mi := &file_fsm_command_command_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6346,7 +6448,7 @@ func (x *UseTokens) String() string {
 func (*UseTokens) ProtoMessage() {}
 
 func (x *UseTokens) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[65]
+	mi := &file_fsm_command_command_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6359,7 +6461,7 @@ func (x *UseTokens) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UseTokens.ProtoReflect.Descriptor instead.
 func (*UseTokens) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{65}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *UseTokens) GetUses() []*UseTokens_Use {
@@ -6381,7 +6483,7 @@ type ScheduleRuns_Fire struct {
 
 func (x *ScheduleRuns_Fire) Reset() {
 	*x = ScheduleRuns_Fire{}
-	mi := &file_fsm_command_command_proto_msgTypes[66]
+	mi := &file_fsm_command_command_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6393,7 +6495,7 @@ func (x *ScheduleRuns_Fire) String() string {
 func (*ScheduleRuns_Fire) ProtoMessage() {}
 
 func (x *ScheduleRuns_Fire) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[66]
+	mi := &file_fsm_command_command_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6406,7 +6508,7 @@ func (x *ScheduleRuns_Fire) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScheduleRuns_Fire.ProtoReflect.Descriptor instead.
 func (*ScheduleRuns_Fire) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{25, 0}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{26, 0}
 }
 
 func (x *ScheduleRuns_Fire) GetTime() int64 {
@@ -6448,7 +6550,7 @@ type ClaimRuns_Wish struct {
 
 func (x *ClaimRuns_Wish) Reset() {
 	*x = ClaimRuns_Wish{}
-	mi := &file_fsm_command_command_proto_msgTypes[67]
+	mi := &file_fsm_command_command_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6460,7 +6562,7 @@ func (x *ClaimRuns_Wish) String() string {
 func (*ClaimRuns_Wish) ProtoMessage() {}
 
 func (x *ClaimRuns_Wish) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[67]
+	mi := &file_fsm_command_command_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6473,7 +6575,7 @@ func (x *ClaimRuns_Wish) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClaimRuns_Wish.ProtoReflect.Descriptor instead.
 func (*ClaimRuns_Wish) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{30, 0}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{31, 0}
 }
 
 func (x *ClaimRuns_Wish) GetClaimId() []byte {
@@ -6507,7 +6609,7 @@ type ClaimRuns_Pick struct {
 
 func (x *ClaimRuns_Pick) Reset() {
 	*x = ClaimRuns_Pick{}
-	mi := &file_fsm_command_command_proto_msgTypes[68]
+	mi := &file_fsm_command_command_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6519,7 +6621,7 @@ func (x *ClaimRuns_Pick) String() string {
 func (*ClaimRuns_Pick) ProtoMessage() {}
 
 func (x *ClaimRuns_Pick) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[68]
+	mi := &file_fsm_command_command_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6532,7 +6634,7 @@ func (x *ClaimRuns_Pick) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClaimRuns_Pick.ProtoReflect.Descriptor instead.
 func (*ClaimRuns_Pick) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{30, 1}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{31, 1}
 }
 
 func (x *ClaimRuns_Pick) GetFlowRunId() []byte {
@@ -6561,7 +6663,7 @@ type ExpireLeases_Expired struct {
 
 func (x *ExpireLeases_Expired) Reset() {
 	*x = ExpireLeases_Expired{}
-	mi := &file_fsm_command_command_proto_msgTypes[69]
+	mi := &file_fsm_command_command_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6573,7 +6675,7 @@ func (x *ExpireLeases_Expired) String() string {
 func (*ExpireLeases_Expired) ProtoMessage() {}
 
 func (x *ExpireLeases_Expired) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[69]
+	mi := &file_fsm_command_command_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6586,7 +6688,7 @@ func (x *ExpireLeases_Expired) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExpireLeases_Expired.ProtoReflect.Descriptor instead.
 func (*ExpireLeases_Expired) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{31, 0}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{32, 0}
 }
 
 func (x *ExpireLeases_Expired) GetFlowRunId() []byte {
@@ -6628,7 +6730,7 @@ type ResealSecrets_One struct {
 
 func (x *ResealSecrets_One) Reset() {
 	*x = ResealSecrets_One{}
-	mi := &file_fsm_command_command_proto_msgTypes[70]
+	mi := &file_fsm_command_command_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6640,7 +6742,7 @@ func (x *ResealSecrets_One) String() string {
 func (*ResealSecrets_One) ProtoMessage() {}
 
 func (x *ResealSecrets_One) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[70]
+	mi := &file_fsm_command_command_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6653,7 +6755,7 @@ func (x *ResealSecrets_One) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResealSecrets_One.ProtoReflect.Descriptor instead.
 func (*ResealSecrets_One) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{37, 0}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{38, 0}
 }
 
 func (x *ResealSecrets_One) GetId() []byte {
@@ -6687,7 +6789,7 @@ type WriteLogs_Run struct {
 
 func (x *WriteLogs_Run) Reset() {
 	*x = WriteLogs_Run{}
-	mi := &file_fsm_command_command_proto_msgTypes[71]
+	mi := &file_fsm_command_command_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6699,7 +6801,7 @@ func (x *WriteLogs_Run) String() string {
 func (*WriteLogs_Run) ProtoMessage() {}
 
 func (x *WriteLogs_Run) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[71]
+	mi := &file_fsm_command_command_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6712,7 +6814,7 @@ func (x *WriteLogs_Run) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WriteLogs_Run.ProtoReflect.Descriptor instead.
 func (*WriteLogs_Run) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{40, 0}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{41, 0}
 }
 
 func (x *WriteLogs_Run) GetFlowRunId() []byte {
@@ -6739,7 +6841,7 @@ type AdvanceJob_Target struct {
 
 func (x *AdvanceJob_Target) Reset() {
 	*x = AdvanceJob_Target{}
-	mi := &file_fsm_command_command_proto_msgTypes[72]
+	mi := &file_fsm_command_command_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6751,7 +6853,7 @@ func (x *AdvanceJob_Target) String() string {
 func (*AdvanceJob_Target) ProtoMessage() {}
 
 func (x *AdvanceJob_Target) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[72]
+	mi := &file_fsm_command_command_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6764,7 +6866,7 @@ func (x *AdvanceJob_Target) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdvanceJob_Target.ProtoReflect.Descriptor instead.
 func (*AdvanceJob_Target) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{46, 0}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{47, 0}
 }
 
 func (x *AdvanceJob_Target) GetFlowRunId() []byte {
@@ -6800,7 +6902,7 @@ type SettleDeliveries_Outcome struct {
 
 func (x *SettleDeliveries_Outcome) Reset() {
 	*x = SettleDeliveries_Outcome{}
-	mi := &file_fsm_command_command_proto_msgTypes[73]
+	mi := &file_fsm_command_command_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6812,7 +6914,7 @@ func (x *SettleDeliveries_Outcome) String() string {
 func (*SettleDeliveries_Outcome) ProtoMessage() {}
 
 func (x *SettleDeliveries_Outcome) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[73]
+	mi := &file_fsm_command_command_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6825,7 +6927,7 @@ func (x *SettleDeliveries_Outcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SettleDeliveries_Outcome.ProtoReflect.Descriptor instead.
 func (*SettleDeliveries_Outcome) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{55, 0}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{56, 0}
 }
 
 func (x *SettleDeliveries_Outcome) GetWebhookId() []byte {
@@ -6916,7 +7018,7 @@ type Pruned_Removed struct {
 
 func (x *Pruned_Removed) Reset() {
 	*x = Pruned_Removed{}
-	mi := &file_fsm_command_command_proto_msgTypes[74]
+	mi := &file_fsm_command_command_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6928,7 +7030,7 @@ func (x *Pruned_Removed) String() string {
 func (*Pruned_Removed) ProtoMessage() {}
 
 func (x *Pruned_Removed) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[74]
+	mi := &file_fsm_command_command_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6941,7 +7043,7 @@ func (x *Pruned_Removed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pruned_Removed.ProtoReflect.Descriptor instead.
 func (*Pruned_Removed) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{59, 0}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{60, 0}
 }
 
 func (x *Pruned_Removed) GetTable() string {
@@ -6975,7 +7077,7 @@ type UseTokens_Use struct {
 
 func (x *UseTokens_Use) Reset() {
 	*x = UseTokens_Use{}
-	mi := &file_fsm_command_command_proto_msgTypes[75]
+	mi := &file_fsm_command_command_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6987,7 +7089,7 @@ func (x *UseTokens_Use) String() string {
 func (*UseTokens_Use) ProtoMessage() {}
 
 func (x *UseTokens_Use) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[75]
+	mi := &file_fsm_command_command_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7000,7 +7102,7 @@ func (x *UseTokens_Use) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UseTokens_Use.ProtoReflect.Descriptor instead.
 func (*UseTokens_Use) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{65, 0}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{66, 0}
 }
 
 func (x *UseTokens_Use) GetId() []byte {
@@ -7236,7 +7338,7 @@ const file_fsm_command_command_proto_rawDesc = "" +
 	"\x05state\x18\r \x01(\v2 .sluice.command.v1.ProposedStateR\x05stateB\f\n" +
 	"\n" +
 	"_cache_keyB\x0f\n" +
-	"\r_task_version\"\xad\x06\n" +
+	"\r_task_version\"\x92\a\n" +
 	"\rPutDeployment\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x17\n" +
@@ -7263,8 +7365,16 @@ const file_fsm_command_command_proto_rawDesc = "" +
 	"has_policy\x18< \x01(\bR\thasPolicy\x12-\n" +
 	"\x06policy\x18= \x01(\v2\x15.sluice.row.v1.PolicyR\x06policy\x12$\n" +
 	"\vif_revision\x18> \x01(\x04H\x00R\n" +
-	"ifRevision\x88\x01\x01B\x0e\n" +
-	"\f_if_revision\"\xca\b\n" +
+	"ifRevision\x88\x01\x01\x12#\n" +
+	"\rhas_schedules\x18d \x01(\bR\fhasSchedules\x12>\n" +
+	"\tschedules\x18e \x03(\v2 .sluice.command.v1.NamedScheduleR\tschedulesB\x0e\n" +
+	"\f_if_revision\"\x80\x01\n" +
+	"\rNamedSchedule\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\fR\x02id\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12#\n" +
+	"\rschedule_json\x18\x03 \x01(\fR\fscheduleJson\x12\x1b\n" +
+	"\x06active\x18\x04 \x01(\bH\x00R\x06active\x88\x01\x01B\t\n" +
+	"\a_active\"\xca\b\n" +
 	"\x0fPatchDeployment\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12$\n" +
 	"\vif_revision\x18\x02 \x01(\x04H\x00R\n" +
@@ -7305,7 +7415,7 @@ const file_fsm_command_command_proto_rawDesc = "" +
 	"\x10EnforceDeadlines\x12 \n" +
 	"\fflow_run_ids\x18\x01 \x03(\fR\n" +
 	"flowRunIds\x12\x16\n" +
-	"\x06before\x18\x02 \x01(\x03R\x06before\"\xea\x01\n" +
+	"\x06before\x18\x02 \x01(\x03R\x06before\"\x99\x02\n" +
 	"\vPutSchedule\x12#\n" +
 	"\rdeployment_id\x18\x01 \x01(\fR\fdeploymentId\x12\x1f\n" +
 	"\vschedule_id\x18\x02 \x01(\fR\n" +
@@ -7315,7 +7425,9 @@ const file_fsm_command_command_proto_rawDesc = "" +
 	"\rschedule_json\x18\x05 \x01(\fR\fscheduleJson\x12\x1d\n" +
 	"\n" +
 	"has_active\x18\x06 \x01(\bR\thasActive\x12\x16\n" +
-	"\x06active\x18\a \x01(\bR\x06active\"V\n" +
+	"\x06active\x18\a \x01(\bR\x06active\x12\x19\n" +
+	"\bhas_name\x18d \x01(\bR\ahasName\x12\x12\n" +
+	"\x04name\x18e \x01(\tR\x04name\"V\n" +
 	"\x0eDeleteSchedule\x12#\n" +
 	"\rdeployment_id\x18\x01 \x01(\fR\fdeploymentId\x12\x1f\n" +
 	"\vschedule_id\x18\x02 \x01(\fR\n" +
@@ -7667,7 +7779,7 @@ func file_fsm_command_command_proto_rawDescGZIP() []byte {
 }
 
 var file_fsm_command_command_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_fsm_command_command_proto_msgTypes = make([]protoimpl.MessageInfo, 76)
+var file_fsm_command_command_proto_msgTypes = make([]protoimpl.MessageInfo, 77)
 var file_fsm_command_command_proto_goTypes = []any{
 	(Prune_What)(0),                  // 0: sluice.command.v1.Prune.What
 	(Prune_Reason)(0),                // 1: sluice.command.v1.Prune.Reason
@@ -7691,78 +7803,79 @@ var file_fsm_command_command_proto_goTypes = []any{
 	(*StartLease)(nil),               // 19: sluice.command.v1.StartLease
 	(*CreateTaskRun)(nil),            // 20: sluice.command.v1.CreateTaskRun
 	(*PutDeployment)(nil),            // 21: sluice.command.v1.PutDeployment
-	(*PatchDeployment)(nil),          // 22: sluice.command.v1.PatchDeployment
-	(*ResolveConflicts)(nil),         // 23: sluice.command.v1.ResolveConflicts
-	(*EnforceDeadlines)(nil),         // 24: sluice.command.v1.EnforceDeadlines
-	(*PutSchedule)(nil),              // 25: sluice.command.v1.PutSchedule
-	(*DeleteSchedule)(nil),           // 26: sluice.command.v1.DeleteSchedule
-	(*BackfillRuns)(nil),             // 27: sluice.command.v1.BackfillRuns
-	(*SetScheduleActive)(nil),        // 28: sluice.command.v1.SetScheduleActive
-	(*ScheduleRuns)(nil),             // 29: sluice.command.v1.ScheduleRuns
-	(*CreateWorkQueue)(nil),          // 30: sluice.command.v1.CreateWorkQueue
-	(*UpdateWorkQueue)(nil),          // 31: sluice.command.v1.UpdateWorkQueue
-	(*RegisterAgent)(nil),            // 32: sluice.command.v1.RegisterAgent
-	(*DrainAgent)(nil),               // 33: sluice.command.v1.DrainAgent
-	(*ClaimRuns)(nil),                // 34: sluice.command.v1.ClaimRuns
-	(*ExpireLeases)(nil),             // 35: sluice.command.v1.ExpireLeases
-	(*MarkLate)(nil),                 // 36: sluice.command.v1.MarkLate
-	(*PurgeClaims)(nil),              // 37: sluice.command.v1.PurgeClaims
-	(*CreateBlockSpec)(nil),          // 38: sluice.command.v1.CreateBlockSpec
-	(*CreateBlock)(nil),              // 39: sluice.command.v1.CreateBlock
-	(*UpdateBlock)(nil),              // 40: sluice.command.v1.UpdateBlock
-	(*ResealSecrets)(nil),            // 41: sluice.command.v1.ResealSecrets
-	(*SetDefaultStorage)(nil),        // 42: sluice.command.v1.SetDefaultStorage
-	(*PutConcurrencyLimit)(nil),      // 43: sluice.command.v1.PutConcurrencyLimit
-	(*WriteLogs)(nil),                // 44: sluice.command.v1.WriteLogs
-	(*PutBlobChunk)(nil),             // 45: sluice.command.v1.PutBlobChunk
-	(*DeleteBlob)(nil),               // 46: sluice.command.v1.DeleteBlob
-	(*RetryFlowRun)(nil),             // 47: sluice.command.v1.RetryFlowRun
-	(*RerunFlowRun)(nil),             // 48: sluice.command.v1.RerunFlowRun
-	(*CreateJob)(nil),                // 49: sluice.command.v1.CreateJob
-	(*AdvanceJob)(nil),               // 50: sluice.command.v1.AdvanceJob
-	(*CancelJob)(nil),                // 51: sluice.command.v1.CancelJob
-	(*SetRetention)(nil),             // 52: sluice.command.v1.SetRetention
-	(*NoteRetentionTime)(nil),        // 53: sluice.command.v1.NoteRetentionTime
-	(*Prune)(nil),                    // 54: sluice.command.v1.Prune
-	(*CreateWebhook)(nil),            // 55: sluice.command.v1.CreateWebhook
-	(*UpdateWebhook)(nil),            // 56: sluice.command.v1.UpdateWebhook
-	(*TestWebhook)(nil),              // 57: sluice.command.v1.TestWebhook
-	(*Redeliver)(nil),                // 58: sluice.command.v1.Redeliver
-	(*SettleDeliveries)(nil),         // 59: sluice.command.v1.SettleDeliveries
-	(*PruneCache)(nil),               // 60: sluice.command.v1.PruneCache
-	(*PutSavedSearch)(nil),           // 61: sluice.command.v1.PutSavedSearch
-	(*Result)(nil),                   // 62: sluice.command.v1.Result
-	(*Pruned)(nil),                   // 63: sluice.command.v1.Pruned
-	(*StateResult)(nil),              // 64: sluice.command.v1.StateResult
-	(*CreateToken)(nil),              // 65: sluice.command.v1.CreateToken
-	(*RevokeToken)(nil),              // 66: sluice.command.v1.RevokeToken
-	(*RecordAudit)(nil),              // 67: sluice.command.v1.RecordAudit
-	(*TidyAccess)(nil),               // 68: sluice.command.v1.TidyAccess
-	(*UseTokens)(nil),                // 69: sluice.command.v1.UseTokens
-	(*ScheduleRuns_Fire)(nil),        // 70: sluice.command.v1.ScheduleRuns.Fire
-	(*ClaimRuns_Wish)(nil),           // 71: sluice.command.v1.ClaimRuns.Wish
-	(*ClaimRuns_Pick)(nil),           // 72: sluice.command.v1.ClaimRuns.Pick
-	(*ExpireLeases_Expired)(nil),     // 73: sluice.command.v1.ExpireLeases.Expired
-	(*ResealSecrets_One)(nil),        // 74: sluice.command.v1.ResealSecrets.One
-	(*WriteLogs_Run)(nil),            // 75: sluice.command.v1.WriteLogs.Run
-	(*AdvanceJob_Target)(nil),        // 76: sluice.command.v1.AdvanceJob.Target
-	(*SettleDeliveries_Outcome)(nil), // 77: sluice.command.v1.SettleDeliveries.Outcome
-	(*Pruned_Removed)(nil),           // 78: sluice.command.v1.Pruned.Removed
-	(*UseTokens_Use)(nil),            // 79: sluice.command.v1.UseTokens.Use
-	(row.StateType)(0),               // 80: sluice.row.v1.StateType
-	(*row.Data)(nil),                 // 81: sluice.row.v1.Data
-	(*row.StateDetails)(nil),         // 82: sluice.row.v1.StateDetails
-	(*row.FlowRunner)(nil),           // 83: sluice.row.v1.FlowRunner
-	(*row.RunPolicy)(nil),            // 84: sluice.row.v1.RunPolicy
-	(row.Deployment_Catchup)(0),      // 85: sluice.row.v1.Deployment.Catchup
-	(*row.Retention)(nil),            // 86: sluice.row.v1.Retention
-	(*row.Policy)(nil),               // 87: sluice.row.v1.Policy
-	(*row.QueueFilter)(nil),          // 88: sluice.row.v1.QueueFilter
-	(row.Job_Action)(0),              // 89: sluice.row.v1.Job.Action
-	(*row.WebhookFilter)(nil),        // 90: sluice.row.v1.WebhookFilter
-	(*row.Grant)(nil),                // 91: sluice.row.v1.Grant
-	(row.TokenRole)(0),               // 92: sluice.row.v1.TokenRole
-	(*row.Log)(nil),                  // 93: sluice.row.v1.Log
+	(*NamedSchedule)(nil),            // 22: sluice.command.v1.NamedSchedule
+	(*PatchDeployment)(nil),          // 23: sluice.command.v1.PatchDeployment
+	(*ResolveConflicts)(nil),         // 24: sluice.command.v1.ResolveConflicts
+	(*EnforceDeadlines)(nil),         // 25: sluice.command.v1.EnforceDeadlines
+	(*PutSchedule)(nil),              // 26: sluice.command.v1.PutSchedule
+	(*DeleteSchedule)(nil),           // 27: sluice.command.v1.DeleteSchedule
+	(*BackfillRuns)(nil),             // 28: sluice.command.v1.BackfillRuns
+	(*SetScheduleActive)(nil),        // 29: sluice.command.v1.SetScheduleActive
+	(*ScheduleRuns)(nil),             // 30: sluice.command.v1.ScheduleRuns
+	(*CreateWorkQueue)(nil),          // 31: sluice.command.v1.CreateWorkQueue
+	(*UpdateWorkQueue)(nil),          // 32: sluice.command.v1.UpdateWorkQueue
+	(*RegisterAgent)(nil),            // 33: sluice.command.v1.RegisterAgent
+	(*DrainAgent)(nil),               // 34: sluice.command.v1.DrainAgent
+	(*ClaimRuns)(nil),                // 35: sluice.command.v1.ClaimRuns
+	(*ExpireLeases)(nil),             // 36: sluice.command.v1.ExpireLeases
+	(*MarkLate)(nil),                 // 37: sluice.command.v1.MarkLate
+	(*PurgeClaims)(nil),              // 38: sluice.command.v1.PurgeClaims
+	(*CreateBlockSpec)(nil),          // 39: sluice.command.v1.CreateBlockSpec
+	(*CreateBlock)(nil),              // 40: sluice.command.v1.CreateBlock
+	(*UpdateBlock)(nil),              // 41: sluice.command.v1.UpdateBlock
+	(*ResealSecrets)(nil),            // 42: sluice.command.v1.ResealSecrets
+	(*SetDefaultStorage)(nil),        // 43: sluice.command.v1.SetDefaultStorage
+	(*PutConcurrencyLimit)(nil),      // 44: sluice.command.v1.PutConcurrencyLimit
+	(*WriteLogs)(nil),                // 45: sluice.command.v1.WriteLogs
+	(*PutBlobChunk)(nil),             // 46: sluice.command.v1.PutBlobChunk
+	(*DeleteBlob)(nil),               // 47: sluice.command.v1.DeleteBlob
+	(*RetryFlowRun)(nil),             // 48: sluice.command.v1.RetryFlowRun
+	(*RerunFlowRun)(nil),             // 49: sluice.command.v1.RerunFlowRun
+	(*CreateJob)(nil),                // 50: sluice.command.v1.CreateJob
+	(*AdvanceJob)(nil),               // 51: sluice.command.v1.AdvanceJob
+	(*CancelJob)(nil),                // 52: sluice.command.v1.CancelJob
+	(*SetRetention)(nil),             // 53: sluice.command.v1.SetRetention
+	(*NoteRetentionTime)(nil),        // 54: sluice.command.v1.NoteRetentionTime
+	(*Prune)(nil),                    // 55: sluice.command.v1.Prune
+	(*CreateWebhook)(nil),            // 56: sluice.command.v1.CreateWebhook
+	(*UpdateWebhook)(nil),            // 57: sluice.command.v1.UpdateWebhook
+	(*TestWebhook)(nil),              // 58: sluice.command.v1.TestWebhook
+	(*Redeliver)(nil),                // 59: sluice.command.v1.Redeliver
+	(*SettleDeliveries)(nil),         // 60: sluice.command.v1.SettleDeliveries
+	(*PruneCache)(nil),               // 61: sluice.command.v1.PruneCache
+	(*PutSavedSearch)(nil),           // 62: sluice.command.v1.PutSavedSearch
+	(*Result)(nil),                   // 63: sluice.command.v1.Result
+	(*Pruned)(nil),                   // 64: sluice.command.v1.Pruned
+	(*StateResult)(nil),              // 65: sluice.command.v1.StateResult
+	(*CreateToken)(nil),              // 66: sluice.command.v1.CreateToken
+	(*RevokeToken)(nil),              // 67: sluice.command.v1.RevokeToken
+	(*RecordAudit)(nil),              // 68: sluice.command.v1.RecordAudit
+	(*TidyAccess)(nil),               // 69: sluice.command.v1.TidyAccess
+	(*UseTokens)(nil),                // 70: sluice.command.v1.UseTokens
+	(*ScheduleRuns_Fire)(nil),        // 71: sluice.command.v1.ScheduleRuns.Fire
+	(*ClaimRuns_Wish)(nil),           // 72: sluice.command.v1.ClaimRuns.Wish
+	(*ClaimRuns_Pick)(nil),           // 73: sluice.command.v1.ClaimRuns.Pick
+	(*ExpireLeases_Expired)(nil),     // 74: sluice.command.v1.ExpireLeases.Expired
+	(*ResealSecrets_One)(nil),        // 75: sluice.command.v1.ResealSecrets.One
+	(*WriteLogs_Run)(nil),            // 76: sluice.command.v1.WriteLogs.Run
+	(*AdvanceJob_Target)(nil),        // 77: sluice.command.v1.AdvanceJob.Target
+	(*SettleDeliveries_Outcome)(nil), // 78: sluice.command.v1.SettleDeliveries.Outcome
+	(*Pruned_Removed)(nil),           // 79: sluice.command.v1.Pruned.Removed
+	(*UseTokens_Use)(nil),            // 80: sluice.command.v1.UseTokens.Use
+	(row.StateType)(0),               // 81: sluice.row.v1.StateType
+	(*row.Data)(nil),                 // 82: sluice.row.v1.Data
+	(*row.StateDetails)(nil),         // 83: sluice.row.v1.StateDetails
+	(*row.FlowRunner)(nil),           // 84: sluice.row.v1.FlowRunner
+	(*row.RunPolicy)(nil),            // 85: sluice.row.v1.RunPolicy
+	(row.Deployment_Catchup)(0),      // 86: sluice.row.v1.Deployment.Catchup
+	(*row.Retention)(nil),            // 87: sluice.row.v1.Retention
+	(*row.Policy)(nil),               // 88: sluice.row.v1.Policy
+	(*row.QueueFilter)(nil),          // 89: sluice.row.v1.QueueFilter
+	(row.Job_Action)(0),              // 90: sluice.row.v1.Job.Action
+	(*row.WebhookFilter)(nil),        // 91: sluice.row.v1.WebhookFilter
+	(*row.Grant)(nil),                // 92: sluice.row.v1.Grant
+	(row.TokenRole)(0),               // 93: sluice.row.v1.TokenRole
+	(*row.Log)(nil),                  // 94: sluice.row.v1.Log
 }
 var file_fsm_command_command_proto_depIdxs = []int32{
 	6,   // 0: sluice.command.v1.Envelope.idempotency:type_name -> sluice.command.v1.Idempotency
@@ -7784,109 +7897,110 @@ var file_fsm_command_command_proto_depIdxs = []int32{
 	11,  // 16: sluice.command.v1.Envelope.delete_task_run:type_name -> sluice.command.v1.Delete
 	21,  // 17: sluice.command.v1.Envelope.put_deployment:type_name -> sluice.command.v1.PutDeployment
 	11,  // 18: sluice.command.v1.Envelope.delete_deployment:type_name -> sluice.command.v1.Delete
-	28,  // 19: sluice.command.v1.Envelope.set_schedule_active:type_name -> sluice.command.v1.SetScheduleActive
-	29,  // 20: sluice.command.v1.Envelope.schedule_runs:type_name -> sluice.command.v1.ScheduleRuns
-	30,  // 21: sluice.command.v1.Envelope.create_work_queue:type_name -> sluice.command.v1.CreateWorkQueue
-	31,  // 22: sluice.command.v1.Envelope.update_work_queue:type_name -> sluice.command.v1.UpdateWorkQueue
+	29,  // 19: sluice.command.v1.Envelope.set_schedule_active:type_name -> sluice.command.v1.SetScheduleActive
+	30,  // 20: sluice.command.v1.Envelope.schedule_runs:type_name -> sluice.command.v1.ScheduleRuns
+	31,  // 21: sluice.command.v1.Envelope.create_work_queue:type_name -> sluice.command.v1.CreateWorkQueue
+	32,  // 22: sluice.command.v1.Envelope.update_work_queue:type_name -> sluice.command.v1.UpdateWorkQueue
 	11,  // 23: sluice.command.v1.Envelope.delete_work_queue:type_name -> sluice.command.v1.Delete
-	32,  // 24: sluice.command.v1.Envelope.register_agent:type_name -> sluice.command.v1.RegisterAgent
+	33,  // 24: sluice.command.v1.Envelope.register_agent:type_name -> sluice.command.v1.RegisterAgent
 	11,  // 25: sluice.command.v1.Envelope.delete_agent:type_name -> sluice.command.v1.Delete
-	34,  // 26: sluice.command.v1.Envelope.claim_runs:type_name -> sluice.command.v1.ClaimRuns
-	35,  // 27: sluice.command.v1.Envelope.expire_leases:type_name -> sluice.command.v1.ExpireLeases
-	36,  // 28: sluice.command.v1.Envelope.mark_late:type_name -> sluice.command.v1.MarkLate
-	37,  // 29: sluice.command.v1.Envelope.purge_claims:type_name -> sluice.command.v1.PurgeClaims
-	38,  // 30: sluice.command.v1.Envelope.create_block_spec:type_name -> sluice.command.v1.CreateBlockSpec
+	35,  // 26: sluice.command.v1.Envelope.claim_runs:type_name -> sluice.command.v1.ClaimRuns
+	36,  // 27: sluice.command.v1.Envelope.expire_leases:type_name -> sluice.command.v1.ExpireLeases
+	37,  // 28: sluice.command.v1.Envelope.mark_late:type_name -> sluice.command.v1.MarkLate
+	38,  // 29: sluice.command.v1.Envelope.purge_claims:type_name -> sluice.command.v1.PurgeClaims
+	39,  // 30: sluice.command.v1.Envelope.create_block_spec:type_name -> sluice.command.v1.CreateBlockSpec
 	11,  // 31: sluice.command.v1.Envelope.delete_block_spec:type_name -> sluice.command.v1.Delete
-	39,  // 32: sluice.command.v1.Envelope.create_block:type_name -> sluice.command.v1.CreateBlock
-	40,  // 33: sluice.command.v1.Envelope.update_block:type_name -> sluice.command.v1.UpdateBlock
+	40,  // 32: sluice.command.v1.Envelope.create_block:type_name -> sluice.command.v1.CreateBlock
+	41,  // 33: sluice.command.v1.Envelope.update_block:type_name -> sluice.command.v1.UpdateBlock
 	11,  // 34: sluice.command.v1.Envelope.delete_block:type_name -> sluice.command.v1.Delete
-	42,  // 35: sluice.command.v1.Envelope.set_default_storage:type_name -> sluice.command.v1.SetDefaultStorage
-	43,  // 36: sluice.command.v1.Envelope.put_concurrency_limit:type_name -> sluice.command.v1.PutConcurrencyLimit
+	43,  // 35: sluice.command.v1.Envelope.set_default_storage:type_name -> sluice.command.v1.SetDefaultStorage
+	44,  // 36: sluice.command.v1.Envelope.put_concurrency_limit:type_name -> sluice.command.v1.PutConcurrencyLimit
 	11,  // 37: sluice.command.v1.Envelope.delete_concurrency_limit:type_name -> sluice.command.v1.Delete
-	44,  // 38: sluice.command.v1.Envelope.write_logs:type_name -> sluice.command.v1.WriteLogs
-	45,  // 39: sluice.command.v1.Envelope.put_blob_chunk:type_name -> sluice.command.v1.PutBlobChunk
-	46,  // 40: sluice.command.v1.Envelope.delete_blob:type_name -> sluice.command.v1.DeleteBlob
-	47,  // 41: sluice.command.v1.Envelope.retry_flow_run:type_name -> sluice.command.v1.RetryFlowRun
-	48,  // 42: sluice.command.v1.Envelope.rerun_flow_run:type_name -> sluice.command.v1.RerunFlowRun
-	49,  // 43: sluice.command.v1.Envelope.create_job:type_name -> sluice.command.v1.CreateJob
-	50,  // 44: sluice.command.v1.Envelope.advance_job:type_name -> sluice.command.v1.AdvanceJob
-	51,  // 45: sluice.command.v1.Envelope.cancel_job:type_name -> sluice.command.v1.CancelJob
-	22,  // 46: sluice.command.v1.Envelope.patch_deployment:type_name -> sluice.command.v1.PatchDeployment
-	23,  // 47: sluice.command.v1.Envelope.resolve_conflicts:type_name -> sluice.command.v1.ResolveConflicts
-	24,  // 48: sluice.command.v1.Envelope.enforce_deadlines:type_name -> sluice.command.v1.EnforceDeadlines
-	25,  // 49: sluice.command.v1.Envelope.put_schedule:type_name -> sluice.command.v1.PutSchedule
-	26,  // 50: sluice.command.v1.Envelope.delete_schedule:type_name -> sluice.command.v1.DeleteSchedule
-	27,  // 51: sluice.command.v1.Envelope.backfill_runs:type_name -> sluice.command.v1.BackfillRuns
-	65,  // 52: sluice.command.v1.Envelope.create_token:type_name -> sluice.command.v1.CreateToken
-	66,  // 53: sluice.command.v1.Envelope.revoke_token:type_name -> sluice.command.v1.RevokeToken
-	67,  // 54: sluice.command.v1.Envelope.record_audit:type_name -> sluice.command.v1.RecordAudit
-	68,  // 55: sluice.command.v1.Envelope.tidy_access:type_name -> sluice.command.v1.TidyAccess
-	69,  // 56: sluice.command.v1.Envelope.use_tokens:type_name -> sluice.command.v1.UseTokens
-	61,  // 57: sluice.command.v1.Envelope.put_saved_search:type_name -> sluice.command.v1.PutSavedSearch
+	45,  // 38: sluice.command.v1.Envelope.write_logs:type_name -> sluice.command.v1.WriteLogs
+	46,  // 39: sluice.command.v1.Envelope.put_blob_chunk:type_name -> sluice.command.v1.PutBlobChunk
+	47,  // 40: sluice.command.v1.Envelope.delete_blob:type_name -> sluice.command.v1.DeleteBlob
+	48,  // 41: sluice.command.v1.Envelope.retry_flow_run:type_name -> sluice.command.v1.RetryFlowRun
+	49,  // 42: sluice.command.v1.Envelope.rerun_flow_run:type_name -> sluice.command.v1.RerunFlowRun
+	50,  // 43: sluice.command.v1.Envelope.create_job:type_name -> sluice.command.v1.CreateJob
+	51,  // 44: sluice.command.v1.Envelope.advance_job:type_name -> sluice.command.v1.AdvanceJob
+	52,  // 45: sluice.command.v1.Envelope.cancel_job:type_name -> sluice.command.v1.CancelJob
+	23,  // 46: sluice.command.v1.Envelope.patch_deployment:type_name -> sluice.command.v1.PatchDeployment
+	24,  // 47: sluice.command.v1.Envelope.resolve_conflicts:type_name -> sluice.command.v1.ResolveConflicts
+	25,  // 48: sluice.command.v1.Envelope.enforce_deadlines:type_name -> sluice.command.v1.EnforceDeadlines
+	26,  // 49: sluice.command.v1.Envelope.put_schedule:type_name -> sluice.command.v1.PutSchedule
+	27,  // 50: sluice.command.v1.Envelope.delete_schedule:type_name -> sluice.command.v1.DeleteSchedule
+	28,  // 51: sluice.command.v1.Envelope.backfill_runs:type_name -> sluice.command.v1.BackfillRuns
+	66,  // 52: sluice.command.v1.Envelope.create_token:type_name -> sluice.command.v1.CreateToken
+	67,  // 53: sluice.command.v1.Envelope.revoke_token:type_name -> sluice.command.v1.RevokeToken
+	68,  // 54: sluice.command.v1.Envelope.record_audit:type_name -> sluice.command.v1.RecordAudit
+	69,  // 55: sluice.command.v1.Envelope.tidy_access:type_name -> sluice.command.v1.TidyAccess
+	70,  // 56: sluice.command.v1.Envelope.use_tokens:type_name -> sluice.command.v1.UseTokens
+	62,  // 57: sluice.command.v1.Envelope.put_saved_search:type_name -> sluice.command.v1.PutSavedSearch
 	11,  // 58: sluice.command.v1.Envelope.delete_saved_search:type_name -> sluice.command.v1.Delete
-	41,  // 59: sluice.command.v1.Envelope.reseal_secrets:type_name -> sluice.command.v1.ResealSecrets
-	52,  // 60: sluice.command.v1.Envelope.set_retention:type_name -> sluice.command.v1.SetRetention
-	53,  // 61: sluice.command.v1.Envelope.note_retention_time:type_name -> sluice.command.v1.NoteRetentionTime
-	54,  // 62: sluice.command.v1.Envelope.prune:type_name -> sluice.command.v1.Prune
-	60,  // 63: sluice.command.v1.Envelope.prune_cache:type_name -> sluice.command.v1.PruneCache
-	55,  // 64: sluice.command.v1.Envelope.create_webhook:type_name -> sluice.command.v1.CreateWebhook
-	56,  // 65: sluice.command.v1.Envelope.update_webhook:type_name -> sluice.command.v1.UpdateWebhook
+	42,  // 59: sluice.command.v1.Envelope.reseal_secrets:type_name -> sluice.command.v1.ResealSecrets
+	53,  // 60: sluice.command.v1.Envelope.set_retention:type_name -> sluice.command.v1.SetRetention
+	54,  // 61: sluice.command.v1.Envelope.note_retention_time:type_name -> sluice.command.v1.NoteRetentionTime
+	55,  // 62: sluice.command.v1.Envelope.prune:type_name -> sluice.command.v1.Prune
+	61,  // 63: sluice.command.v1.Envelope.prune_cache:type_name -> sluice.command.v1.PruneCache
+	56,  // 64: sluice.command.v1.Envelope.create_webhook:type_name -> sluice.command.v1.CreateWebhook
+	57,  // 65: sluice.command.v1.Envelope.update_webhook:type_name -> sluice.command.v1.UpdateWebhook
 	11,  // 66: sluice.command.v1.Envelope.delete_webhook:type_name -> sluice.command.v1.Delete
-	57,  // 67: sluice.command.v1.Envelope.test_webhook:type_name -> sluice.command.v1.TestWebhook
-	58,  // 68: sluice.command.v1.Envelope.redeliver:type_name -> sluice.command.v1.Redeliver
-	59,  // 69: sluice.command.v1.Envelope.settle_deliveries:type_name -> sluice.command.v1.SettleDeliveries
-	33,  // 70: sluice.command.v1.Envelope.drain_agent:type_name -> sluice.command.v1.DrainAgent
+	58,  // 67: sluice.command.v1.Envelope.test_webhook:type_name -> sluice.command.v1.TestWebhook
+	59,  // 68: sluice.command.v1.Envelope.redeliver:type_name -> sluice.command.v1.Redeliver
+	60,  // 69: sluice.command.v1.Envelope.settle_deliveries:type_name -> sluice.command.v1.SettleDeliveries
+	34,  // 70: sluice.command.v1.Envelope.drain_agent:type_name -> sluice.command.v1.DrainAgent
 	5,   // 71: sluice.command.v1.Envelope.audit:type_name -> sluice.command.v1.Audit
-	80,  // 72: sluice.command.v1.ProposedState.type:type_name -> sluice.row.v1.StateType
-	81,  // 73: sluice.command.v1.ProposedState.data:type_name -> sluice.row.v1.Data
-	82,  // 74: sluice.command.v1.ProposedState.details:type_name -> sluice.row.v1.StateDetails
-	83,  // 75: sluice.command.v1.CreateFlowRun.flow_runner:type_name -> sluice.row.v1.FlowRunner
+	81,  // 72: sluice.command.v1.ProposedState.type:type_name -> sluice.row.v1.StateType
+	82,  // 73: sluice.command.v1.ProposedState.data:type_name -> sluice.row.v1.Data
+	83,  // 74: sluice.command.v1.ProposedState.details:type_name -> sluice.row.v1.StateDetails
+	84,  // 75: sluice.command.v1.CreateFlowRun.flow_runner:type_name -> sluice.row.v1.FlowRunner
 	14,  // 76: sluice.command.v1.CreateFlowRun.state:type_name -> sluice.command.v1.ProposedState
-	84,  // 77: sluice.command.v1.CreateFlowRun.policy:type_name -> sluice.row.v1.RunPolicy
-	83,  // 78: sluice.command.v1.UpdateFlowRun.flow_runner:type_name -> sluice.row.v1.FlowRunner
+	85,  // 77: sluice.command.v1.CreateFlowRun.policy:type_name -> sluice.row.v1.RunPolicy
+	84,  // 78: sluice.command.v1.UpdateFlowRun.flow_runner:type_name -> sluice.row.v1.FlowRunner
 	14,  // 79: sluice.command.v1.SetState.state:type_name -> sluice.command.v1.ProposedState
 	14,  // 80: sluice.command.v1.CreateTaskRun.state:type_name -> sluice.command.v1.ProposedState
-	81,  // 81: sluice.command.v1.PutDeployment.flow_data:type_name -> sluice.row.v1.Data
-	83,  // 82: sluice.command.v1.PutDeployment.flow_runner:type_name -> sluice.row.v1.FlowRunner
-	85,  // 83: sluice.command.v1.PutDeployment.catchup:type_name -> sluice.row.v1.Deployment.Catchup
-	86,  // 84: sluice.command.v1.PutDeployment.retention:type_name -> sluice.row.v1.Retention
-	87,  // 85: sluice.command.v1.PutDeployment.policy:type_name -> sluice.row.v1.Policy
-	83,  // 86: sluice.command.v1.PatchDeployment.flow_runner:type_name -> sluice.row.v1.FlowRunner
-	85,  // 87: sluice.command.v1.PatchDeployment.catchup:type_name -> sluice.row.v1.Deployment.Catchup
-	87,  // 88: sluice.command.v1.PatchDeployment.policy:type_name -> sluice.row.v1.Policy
-	86,  // 89: sluice.command.v1.PatchDeployment.retention:type_name -> sluice.row.v1.Retention
-	70,  // 90: sluice.command.v1.BackfillRuns.fires:type_name -> sluice.command.v1.ScheduleRuns.Fire
-	70,  // 91: sluice.command.v1.ScheduleRuns.fires:type_name -> sluice.command.v1.ScheduleRuns.Fire
-	88,  // 92: sluice.command.v1.CreateWorkQueue.filter:type_name -> sluice.row.v1.QueueFilter
-	88,  // 93: sluice.command.v1.UpdateWorkQueue.filter:type_name -> sluice.row.v1.QueueFilter
-	71,  // 94: sluice.command.v1.ClaimRuns.wishes:type_name -> sluice.command.v1.ClaimRuns.Wish
-	73,  // 95: sluice.command.v1.ExpireLeases.expired:type_name -> sluice.command.v1.ExpireLeases.Expired
-	74,  // 96: sluice.command.v1.ResealSecrets.blocks:type_name -> sluice.command.v1.ResealSecrets.One
-	74,  // 97: sluice.command.v1.ResealSecrets.webhooks:type_name -> sluice.command.v1.ResealSecrets.One
-	75,  // 98: sluice.command.v1.WriteLogs.runs:type_name -> sluice.command.v1.WriteLogs.Run
-	89,  // 99: sluice.command.v1.CreateJob.action:type_name -> sluice.row.v1.Job.Action
-	80,  // 100: sluice.command.v1.CreateJob.state_type:type_name -> sluice.row.v1.StateType
-	76,  // 101: sluice.command.v1.AdvanceJob.targets:type_name -> sluice.command.v1.AdvanceJob.Target
-	0,   // 102: sluice.command.v1.Prune.what:type_name -> sluice.command.v1.Prune.What
-	1,   // 103: sluice.command.v1.Prune.reason:type_name -> sluice.command.v1.Prune.Reason
-	90,  // 104: sluice.command.v1.CreateWebhook.filter:type_name -> sluice.row.v1.WebhookFilter
-	90,  // 105: sluice.command.v1.UpdateWebhook.filter:type_name -> sluice.row.v1.WebhookFilter
-	77,  // 106: sluice.command.v1.SettleDeliveries.outcomes:type_name -> sluice.command.v1.SettleDeliveries.Outcome
-	2,   // 107: sluice.command.v1.Result.code:type_name -> sluice.command.v1.Result.Code
-	64,  // 108: sluice.command.v1.Result.state:type_name -> sluice.command.v1.StateResult
-	91,  // 109: sluice.command.v1.Result.grants:type_name -> sluice.row.v1.Grant
-	63,  // 110: sluice.command.v1.Result.pruned:type_name -> sluice.command.v1.Pruned
-	78,  // 111: sluice.command.v1.Pruned.removed:type_name -> sluice.command.v1.Pruned.Removed
-	3,   // 112: sluice.command.v1.StateResult.status:type_name -> sluice.command.v1.StateResult.Status
-	92,  // 113: sluice.command.v1.CreateToken.role:type_name -> sluice.row.v1.TokenRole
-	79,  // 114: sluice.command.v1.UseTokens.uses:type_name -> sluice.command.v1.UseTokens.Use
-	72,  // 115: sluice.command.v1.ClaimRuns.Wish.picks:type_name -> sluice.command.v1.ClaimRuns.Pick
-	93,  // 116: sluice.command.v1.WriteLogs.Run.logs:type_name -> sluice.row.v1.Log
-	117, // [117:117] is the sub-list for method output_type
-	117, // [117:117] is the sub-list for method input_type
-	117, // [117:117] is the sub-list for extension type_name
-	117, // [117:117] is the sub-list for extension extendee
-	0,   // [0:117] is the sub-list for field type_name
+	82,  // 81: sluice.command.v1.PutDeployment.flow_data:type_name -> sluice.row.v1.Data
+	84,  // 82: sluice.command.v1.PutDeployment.flow_runner:type_name -> sluice.row.v1.FlowRunner
+	86,  // 83: sluice.command.v1.PutDeployment.catchup:type_name -> sluice.row.v1.Deployment.Catchup
+	87,  // 84: sluice.command.v1.PutDeployment.retention:type_name -> sluice.row.v1.Retention
+	88,  // 85: sluice.command.v1.PutDeployment.policy:type_name -> sluice.row.v1.Policy
+	22,  // 86: sluice.command.v1.PutDeployment.schedules:type_name -> sluice.command.v1.NamedSchedule
+	84,  // 87: sluice.command.v1.PatchDeployment.flow_runner:type_name -> sluice.row.v1.FlowRunner
+	86,  // 88: sluice.command.v1.PatchDeployment.catchup:type_name -> sluice.row.v1.Deployment.Catchup
+	88,  // 89: sluice.command.v1.PatchDeployment.policy:type_name -> sluice.row.v1.Policy
+	87,  // 90: sluice.command.v1.PatchDeployment.retention:type_name -> sluice.row.v1.Retention
+	71,  // 91: sluice.command.v1.BackfillRuns.fires:type_name -> sluice.command.v1.ScheduleRuns.Fire
+	71,  // 92: sluice.command.v1.ScheduleRuns.fires:type_name -> sluice.command.v1.ScheduleRuns.Fire
+	89,  // 93: sluice.command.v1.CreateWorkQueue.filter:type_name -> sluice.row.v1.QueueFilter
+	89,  // 94: sluice.command.v1.UpdateWorkQueue.filter:type_name -> sluice.row.v1.QueueFilter
+	72,  // 95: sluice.command.v1.ClaimRuns.wishes:type_name -> sluice.command.v1.ClaimRuns.Wish
+	74,  // 96: sluice.command.v1.ExpireLeases.expired:type_name -> sluice.command.v1.ExpireLeases.Expired
+	75,  // 97: sluice.command.v1.ResealSecrets.blocks:type_name -> sluice.command.v1.ResealSecrets.One
+	75,  // 98: sluice.command.v1.ResealSecrets.webhooks:type_name -> sluice.command.v1.ResealSecrets.One
+	76,  // 99: sluice.command.v1.WriteLogs.runs:type_name -> sluice.command.v1.WriteLogs.Run
+	90,  // 100: sluice.command.v1.CreateJob.action:type_name -> sluice.row.v1.Job.Action
+	81,  // 101: sluice.command.v1.CreateJob.state_type:type_name -> sluice.row.v1.StateType
+	77,  // 102: sluice.command.v1.AdvanceJob.targets:type_name -> sluice.command.v1.AdvanceJob.Target
+	0,   // 103: sluice.command.v1.Prune.what:type_name -> sluice.command.v1.Prune.What
+	1,   // 104: sluice.command.v1.Prune.reason:type_name -> sluice.command.v1.Prune.Reason
+	91,  // 105: sluice.command.v1.CreateWebhook.filter:type_name -> sluice.row.v1.WebhookFilter
+	91,  // 106: sluice.command.v1.UpdateWebhook.filter:type_name -> sluice.row.v1.WebhookFilter
+	78,  // 107: sluice.command.v1.SettleDeliveries.outcomes:type_name -> sluice.command.v1.SettleDeliveries.Outcome
+	2,   // 108: sluice.command.v1.Result.code:type_name -> sluice.command.v1.Result.Code
+	65,  // 109: sluice.command.v1.Result.state:type_name -> sluice.command.v1.StateResult
+	92,  // 110: sluice.command.v1.Result.grants:type_name -> sluice.row.v1.Grant
+	64,  // 111: sluice.command.v1.Result.pruned:type_name -> sluice.command.v1.Pruned
+	79,  // 112: sluice.command.v1.Pruned.removed:type_name -> sluice.command.v1.Pruned.Removed
+	3,   // 113: sluice.command.v1.StateResult.status:type_name -> sluice.command.v1.StateResult.Status
+	93,  // 114: sluice.command.v1.CreateToken.role:type_name -> sluice.row.v1.TokenRole
+	80,  // 115: sluice.command.v1.UseTokens.uses:type_name -> sluice.command.v1.UseTokens.Use
+	73,  // 116: sluice.command.v1.ClaimRuns.Wish.picks:type_name -> sluice.command.v1.ClaimRuns.Pick
+	94,  // 117: sluice.command.v1.WriteLogs.Run.logs:type_name -> sluice.row.v1.Log
+	118, // [118:118] is the sub-list for method output_type
+	118, // [118:118] is the sub-list for method input_type
+	118, // [118:118] is the sub-list for extension type_name
+	118, // [118:118] is the sub-list for extension extendee
+	0,   // [0:118] is the sub-list for field type_name
 }
 
 func init() { file_fsm_command_command_proto_init() }
@@ -7972,19 +8086,20 @@ func file_fsm_command_command_proto_init() {
 	file_fsm_command_command_proto_msgTypes[16].OneofWrappers = []any{}
 	file_fsm_command_command_proto_msgTypes[17].OneofWrappers = []any{}
 	file_fsm_command_command_proto_msgTypes[18].OneofWrappers = []any{}
-	file_fsm_command_command_proto_msgTypes[26].OneofWrappers = []any{}
+	file_fsm_command_command_proto_msgTypes[19].OneofWrappers = []any{}
 	file_fsm_command_command_proto_msgTypes[27].OneofWrappers = []any{}
-	file_fsm_command_command_proto_msgTypes[34].OneofWrappers = []any{}
-	file_fsm_command_command_proto_msgTypes[44].OneofWrappers = []any{}
-	file_fsm_command_command_proto_msgTypes[48].OneofWrappers = []any{}
-	file_fsm_command_command_proto_msgTypes[52].OneofWrappers = []any{}
+	file_fsm_command_command_proto_msgTypes[28].OneofWrappers = []any{}
+	file_fsm_command_command_proto_msgTypes[35].OneofWrappers = []any{}
+	file_fsm_command_command_proto_msgTypes[45].OneofWrappers = []any{}
+	file_fsm_command_command_proto_msgTypes[49].OneofWrappers = []any{}
+	file_fsm_command_command_proto_msgTypes[53].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fsm_command_command_proto_rawDesc), len(file_fsm_command_command_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   76,
+			NumMessages:   77,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

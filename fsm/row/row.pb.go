@@ -1570,6 +1570,7 @@ type DeploymentSchedule struct {
 	NextFire      int64                  `protobuf:"varint,6,opt,name=next_fire,json=nextFire,proto3" json:"next_fire,omitempty"`
 	Anchor        int64                  `protobuf:"varint,7,opt,name=anchor,proto3" json:"anchor,omitempty"`
 	Since         int64                  `protobuf:"varint,8,opt,name=since,proto3" json:"since,omitempty"` // when the revision began
+	Name          string                 `protobuf:"bytes,100,opt,name=name,proto3" json:"name,omitempty"`  // of people's choosing, unique in the deployment; "": none
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1658,6 +1659,13 @@ func (x *DeploymentSchedule) GetSince() int64 {
 		return x.Since
 	}
 	return 0
+}
+
+func (x *DeploymentSchedule) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
 }
 
 type TaskRun struct {
@@ -1900,6 +1908,7 @@ type Deployment struct {
 	SchedulePaused   bool                  `protobuf:"varint,63,opt,name=schedule_paused,json=schedulePaused,proto3" json:"schedule_paused,omitempty"` // the first schedule alone; is_schedule_active is for all of them
 	ScheduleSince    int64                 `protobuf:"varint,64,opt,name=schedule_since,json=scheduleSince,proto3" json:"schedule_since,omitempty"`    // when the first schedule's revision began; 0: at updated
 	Retention        *Retention            `protobuf:"bytes,90,opt,name=retention,proto3" json:"retention,omitempty"`
+	ScheduleName     string                `protobuf:"bytes,100,opt,name=schedule_name,json=scheduleName,proto3" json:"schedule_name,omitempty"` // of the first schedule
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
@@ -2100,6 +2109,13 @@ func (x *Deployment) GetRetention() *Retention {
 		return x.Retention
 	}
 	return nil
+}
+
+func (x *Deployment) GetScheduleName() string {
+	if x != nil {
+		return x.ScheduleName
+	}
+	return ""
 }
 
 // RetentionRule bounds what is kept of something: 0 is no bound. In a deployment an absent one is the cluster's.
@@ -4759,7 +4775,7 @@ const file_fsm_row_row_proto_rawDesc = "" +
 	"\x04LAST\x10\x00\x12\t\n" +
 	"\x05FIRST\x10\x01\x12\b\n" +
 	"\x04BOTH\x10\x02B\x14\n" +
-	"\x12_concurrency_limit\"\xe2\x01\n" +
+	"\x12_concurrency_limit\"\xf6\x01\n" +
 	"\x12DeploymentSchedule\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x18\n" +
 	"\acreated\x18\x02 \x01(\x03R\acreated\x12#\n" +
@@ -4768,7 +4784,8 @@ const file_fsm_row_row_proto_rawDesc = "" +
 	"\brevision\x18\x05 \x01(\x04R\brevision\x12\x1b\n" +
 	"\tnext_fire\x18\x06 \x01(\x03R\bnextFire\x12\x16\n" +
 	"\x06anchor\x18\a \x01(\x03R\x06anchor\x12\x14\n" +
-	"\x05since\x18\b \x01(\x03R\x05since\"\x95\x06\n" +
+	"\x05since\x18\b \x01(\x03R\x05since\x12\x12\n" +
+	"\x04name\x18d \x01(\tR\x04name\"\x95\x06\n" +
 	"\aTaskRun\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x18\n" +
 	"\acreated\x18\x02 \x01(\x03R\acreated\x12\x18\n" +
@@ -4799,7 +4816,7 @@ const file_fsm_row_row_proto_rawDesc = "" +
 	"runsBeforeB\f\n" +
 	"\n" +
 	"_cache_keyB\x0f\n" +
-	"\r_task_version\"\xe2\a\n" +
+	"\r_task_version\"\x87\b\n" +
 	"\n" +
 	"Deployment\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x18\n" +
@@ -4829,7 +4846,8 @@ const file_fsm_row_row_proto_rawDesc = "" +
 	"\brevision\x18> \x01(\x04R\brevision\x12'\n" +
 	"\x0fschedule_paused\x18? \x01(\bR\x0eschedulePaused\x12%\n" +
 	"\x0eschedule_since\x18@ \x01(\x03R\rscheduleSince\x126\n" +
-	"\tretention\x18Z \x01(\v2\x18.sluice.row.v1.RetentionR\tretention\"(\n" +
+	"\tretention\x18Z \x01(\v2\x18.sluice.row.v1.RetentionR\tretention\x12#\n" +
+	"\rschedule_name\x18d \x01(\tR\fscheduleName\"(\n" +
 	"\aCatchup\x12\b\n" +
 	"\x04SKIP\x10\x00\x12\n" +
 	"\n" +

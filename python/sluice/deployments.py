@@ -41,6 +41,8 @@ class DeploymentSpec:
         queue_timeout_seconds: Any = None,
         run_timeout_seconds: Any = None,
         priority: Optional[int] = None,
+        schedules: Optional[Iterable[Any]] = None,
+        retention: Optional[Mapping[str, Any]] = None,
     ) -> None:
         self.name = name
         self.flow = flow
@@ -53,6 +55,8 @@ class DeploymentSpec:
         self.flow_runner = flow_runner
         self.catchup = catchup
         self.catchup_limit = catchup_limit
+        self.schedules = schedules
+        self.retention = retention
         self.policy = {
             "concurrency_limit": concurrency_limit,
             "on_conflict": on_conflict,
@@ -178,6 +182,41 @@ def _tags(value: Any) -> List[str]:
     return list(dict.fromkeys(tags))
 
 
+def _schedules(schedule: Any, several: Any) -> Optional[List[Dict[str, Any]]]:
+    """All schedules of a deployment, None when only `schedule` says anything. Raises ValueError."""
+    from sluice import schedules
+
+    if several is None:
+        return None
+    if schedule is not None:
+        raise ValueError("both schedule and schedules are given; schedules alone are all that the deployment will have")
+    if isinstance(several, (str, dict)) or not hasattr(several, "__iter__"):
+        raise ValueError(f"schedules must be a list of schedules, not {several!r}")
+    found: List[Dict[str, Any]] = []
+    for item in several:
+        entry: Dict[str, Any] = {}
+        if isinstance(item, dict):
+            item = dict(item)
+            name, active = item.pop("name", None), item.pop("active", None)
+            if name is not None:
+                entry["name"] = _text(name, "the name of a schedule")
+            if active is not None and not isinstance(active, bool):
+                raise ValueError(f"active of a schedule must be True or False, not {active!r}")
+            if active is not None:
+                entry["active"] = active
+        entry["schedule"] = schedules.from_json(item).to_json()
+        if entry.get("name") and any(entry["name"] == other.get("name") for other in found):
+            raise ValueError(f"two schedules are called {entry['name']!r}")
+        found.append(entry)
+    return found
+
+
+def _text(value: Any, what: str) -> str:
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"{what} must be a text, not {value!r}")
+    return value
+
+
 def _name(value: Any, what: str) -> str:
     if not isinstance(value, str) or not value:
         raise SpecError(f"{what} must be a text, not {value!r}")
@@ -225,7 +264,9 @@ def describe(spec: DeploymentSpec, base: str, loader: _Loader) -> Dict[str, Any]
     try:
         schedule = None if spec.schedule is None else schedules.from_json(spec.schedule).to_json()
         runner = flow_runners.from_json(spec.flow_runner if spec.flow_runner is not None else "universal").to_json()
+        several = _schedules(spec.schedule, spec.schedules)
         policy = policies.to_json(spec.policy)
+        retention = policies.retention_to_json(spec.retention)
     except (TypeError, ValueError) as error:
         raise SpecError(str(error)) from None
     if spec.catchup not in (None, "skip", "latest", "all"):
@@ -240,10 +281,12 @@ def describe(spec: DeploymentSpec, base: str, loader: _Loader) -> Dict[str, Any]
         "parameters": given,
         "tags": _tags(spec.tags),
         "schedule": schedule,
+        **({} if several is None else {"schedules": several}),
         "flow_runner": runner,
         "catchup": spec.catchup or "skip",
         "catchup_limit": spec.catchup_limit,
         "policy": policy,
+        "retention": retention,
         # What the flow does not check, the server does not check either.
         "parameter_schema": parameters.schema(flow.fn) if flow.should_validate_parameters else None,
     }

@@ -34,6 +34,30 @@ def to_json(given: Mapping[str, Any]) -> Optional[Dict[str, Any]]:
     return policy or None
 
 
+def retention_to_json(given: Any) -> Optional[Dict[str, Any]]:
+    """How long finished runs and their logs are kept, as the API takes it; None when nothing is said. Raises ValueError.
+
+    `{"runs": {"max_age": "30d", "max_count": 1000}, "logs": {"max_age": timedelta(days=7)}}`; what is missing is as the cluster
+    says, an age may be "forever", a count of None is no bound.
+    """
+    if given is None:
+        return None
+    retention: Dict[str, Any] = {}
+    for what, rule in _members("retention", given, ("runs", "logs")).items():
+        if rule is None:
+            continue
+        entry: Dict[str, Any] = {}
+        for bound, value in _members(f"retention.{what}", rule, ("max_age", "max_count")).items():
+            if bound == "max_count":
+                entry[bound] = 0 if value is None else _whole(f"retention.{what}.max_count", value, 0, 2**31 - 1)
+            elif isinstance(value, str):
+                entry[bound] = value
+            else:
+                entry[bound] = int(_seconds(f"retention.{what}.max_age", value, above_zero=True))
+        retention[what] = entry
+    return retention
+
+
 def _whole(name: str, value: Any, low: int, high: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
         raise ValueError(f"{name} must be a whole number from {low} to {high}, not {value!r}")

@@ -97,6 +97,23 @@ class Describing(unittest.TestCase):
             ("'d', flow_location='greet.py', schedule={'interval': 5, 'cron': '* * * * *'}", "exactly one of"),
             ("'d', flow_location='greet.py', schedule={'cron': '* * * * *', 'timezone': 'Mars/Olympus'}", "Mars/Olympus"),
             ("'d', flow_location='greet.py', catchup='sometimes'", "skip, latest or all"),
+            ("'d', flow_location='greet.py', concurrency_limit=-1", "concurrency_limit must be a whole number from 0"),
+            ("'d', flow_location='greet.py', concurrency_limit=True", "concurrency_limit must be a whole number"),
+            ("'d', flow_location='greet.py', on_conflict='wait'", "on_conflict must be one of queue, skip, cancel-running"),
+            ("'d', flow_location='greet.py', overlap='never'", "overlap must be one of allow, queue, skip, cancel-running"),
+            ("'d', flow_location='greet.py', dst={'summer': 1}", "dst must be a mapping with skipped and repeated"),
+            ("'d', flow_location='greet.py', on_crash='twice'", "on_crash must be a mapping with retries and delay_seconds"),
+            ("'d', flow_location='greet.py', on_crash={'retries': 101}", "on_crash.retries must be a whole number from 0 to 100"),
+            ("'d', flow_location='greet.py', queue_timeout_seconds=0", "queue_timeout_seconds must be a timedelta or a number of seconds above zero"),
+            ("'d', flow_location='greet.py', run_timeout_seconds='2h'", "run_timeout_seconds must be a timedelta"),
+            ("'d', flow_location='greet.py', priority=0", "priority must be a whole number from 1 to 1000"),
+            ("'d', flow_location='greet.py', retention={'all': {}}", "retention must be a mapping with runs and logs"),
+            ("'d', flow_location='greet.py', retention={'runs': {'max_count': -1}}", "retention.runs.max_count must be a whole number"),
+            ("'d', flow_location='greet.py', schedules={'cron': '@daily'}", "schedules must be a list"),
+            ("'d', flow_location='greet.py', schedules=[{'name': 'n'}]", "exactly one of interval, cron and rrule"),
+            ("'d', flow_location='greet.py', schedules=[{'interval': 1, 'active': 'no'}]", "active of a schedule must be True or False"),
+            ("'d', flow_location='greet.py', schedules=[{'interval': 1, 'name': 'n'}, {'interval': 2, 'name': 'n'}]", "two schedules are called 'n'"),
+            ("'d', flow_location='greet.py', schedule={'interval': 1}, schedules=[]", "both schedule and schedules"),
         ):  # fmt: skip
             with self.subTest(body):
                 self.assertIn(words, self.error_of(f"DeploymentSpec({body})\n")["message"])
@@ -143,6 +160,33 @@ class Describing(unittest.TestCase):
             with self.subTest(code):
                 answer = self.describe(f"DeploymentSpec('d', flow_location='greet.py', schedule={code})\n", head=head)
                 self.assertEqual(answer["specs"][0]["schedule"], expected)
+
+    def test_policies_retention_and_schedules_are_described_as_the_api_takes_them(self):
+        head = "from datetime import timedelta\nfrom sluice.deployments import DeploymentSpec\nfrom sluice.orion.schemas.schedules import *\n"
+        answer = self.describe(
+            "DeploymentSpec('d', flow_location='greet.py', concurrency_limit=1, on_conflict='skip', overlap='queue', dst={'repeated': 'both'}, on_crash=2,\n"
+            "  queue_timeout_seconds=timedelta(minutes=5), run_timeout_seconds=60, priority=3,\n"
+            "  retention={'runs': {'max_age': timedelta(days=7), 'max_count': None}, 'logs': {'max_age': '36h'}},\n"
+            "  schedules=[CronSchedule('0 3 * * *'), {'interval': 60, 'name': 'often', 'active': False}])\n",
+            head=head,
+        )
+        (spec,) = answer["specs"]
+        self.assertIsNone(spec["error"])
+        self.assertEqual(
+            spec["policy"],
+            {
+                "concurrency_limit": 1, "on_conflict": "skip", "overlap": "queue", "dst": {"skipped": "shift", "repeated": "both"},
+                "on_crash": {"retries": 2, "delay_seconds": 0.0}, "queue_timeout_seconds": 300.0, "run_timeout_seconds": 60.0, "priority": 3,
+            },
+        )  # fmt: skip
+        self.assertEqual(spec["retention"], {"runs": {"max_age": 604800, "max_count": 0}, "logs": {"max_age": "36h"}})
+        self.assertEqual(
+            spec["schedules"],
+            [
+                {"schedule": {"cron": "0 3 * * *", "timezone": None, "day_or": True}},
+                {"name": "often", "active": False, "schedule": {"interval": 60.0, "timezone": None}},
+            ],
+        )
 
     def test_specifications_come_as_json_too(self):
         specs = [
