@@ -45,7 +45,7 @@ export default function Palette({ onClose }: { onClose: () => void }) {
       <Command label="Search and commands" loop className="-m-5">
         <div className="flex items-center gap-2 border-b border-line px-4">
           <Search size={16} aria-hidden className="text-muted" />
-          <Command.Input autoFocus value={text} onValueChange={setText} placeholder="A page, deployment, flow, queue, or the name or id of a run" className="h-11 flex-1 bg-transparent outline-none" />
+          <Command.Input data-autofocus value={text} onValueChange={setText} placeholder="A page, deployment, flow, queue, or the name or id of a run" className="h-11 flex-1 bg-transparent outline-none" />
         </div>
         <Command.List className="max-h-[min(420px,60vh)] overflow-y-auto p-2">
           <Command.Empty className="px-3 py-6 text-center text-muted">Nothing has that name. Runs are found by their whole name or id.</Command.Empty>

@@ -10,6 +10,7 @@ export function Dialog({ title, onClose, children, wide }: { title: string; onCl
     const dialog = ref.current
     const before = document.activeElement as HTMLElement | null
     if (dialog && !dialog.open) dialog.showModal()
+    dialog?.querySelector<HTMLElement>('[data-autofocus]')?.focus()
     return () => {
       dialog?.close()
       before?.focus?.()
@@ -46,8 +47,8 @@ export function Confirm({ title, children, action, onConfirm, onClose, busy, err
       <div className="flex flex-col gap-3">{children}</div>
       {error && <div className="mt-3">{error}</div>}
       <div className="mt-5 flex justify-end gap-2">
-        <Button onClick={onClose}>Cancel</Button>
-        <Button kind="danger" onClick={onConfirm} disabled={busy} autoFocus>
+        <Button onClick={onClose} data-autofocus>Cancel</Button>
+        <Button kind="danger" onClick={onConfirm} disabled={busy}>
           {action}
         </Button>
       </div>

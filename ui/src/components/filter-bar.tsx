@@ -160,7 +160,7 @@ function SaveSearch({ text, onClose }: { text: string; onClose: () => void }) {
         }}
       >
         <p><code>{text}</code></p>
-        <Field label="Name" hint="Everybody who uses this cluster sees it. The same name replaces it.">{(a) => <Input {...a} autoFocus required value={name} onChange={(e) => setName(e.target.value)} />}</Field>
+        <Field label="Name" hint="Everybody who uses this cluster sees it. The same name replaces it.">{(a) => <Input {...a} data-autofocus required value={name} onChange={(e) => setName(e.target.value)} />}</Field>
         {error ? <Failure error={error} /> : null}
         <div className="flex justify-end gap-2"><Button onClick={onClose}>Cancel</Button><Button kind="primary" type="submit" disabled={!name.trim()}>Save</Button></div>
       </form>

@@ -1,3 +1,6 @@
+import { useQuery } from '@tanstack/react-query'
+import { exchange } from '../api/fetch'
+import { Loaded } from './feedback'
 import { printJSON } from '../core/json'
 import { CopyButton } from './copy'
 
@@ -9,4 +12,10 @@ export function JSONView({ value, label }: { value: unknown; label: string }) {
       <span className="absolute top-1.5 right-1.5"><CopyButton text={text} label={`Copy ${label}`} /></span>
     </div>
   )
+}
+
+/** RawJSON is an object as the API gives it, with the API's names. */
+export function RawJSON({ path, label }: { path: string; label: string }) {
+  const query = useQuery({ queryKey: ['raw', path], queryFn: async ({ signal }) => (await exchange('GET', path, { reads: true, signal })).value })
+  return <Loaded query={query}>{(value) => <JSONView value={value} label={label} />}</Loaded>
 }

@@ -96,7 +96,7 @@ export function LogView({ runId, runName, following, level, find, taskId, taskNa
           <div
             ref={box} role="log" aria-label="Log" aria-live="off" tabIndex={0} data-lines={state.lines.length}
             onScroll={(e) => setStick(e.currentTarget.scrollHeight - e.currentTarget.scrollTop - e.currentTarget.clientHeight < 40)}
-            className="h-[min(62vh,640px)] overflow-auto bg-sunken py-2"
+            className="max-h-[min(62vh,640px)] min-h-40 overflow-auto bg-sunken py-2"
           >
             <div className="relative font-mono text-[12.5px] leading-[21px]" style={{ height: rows.getTotalSize() }}>
               {rows.getVirtualItems().map((item) => {

@@ -54,7 +54,7 @@ export function QueueForm({ queue, onClose, onDone }: { queue?: WorkQueue; onClo
     <Dialog title={queue ? `Edit ${queue.name}` : 'Create a work queue'} onClose={onClose} wide>
       <form onSubmit={(e) => void save(e)} className="flex flex-col gap-4" noValidate>
         <div className="grid gap-4 sm:grid-cols-2">
-          <Field label="Name" required error={wrongName} hint={queue ? 'Agents keep serving it under the new name.' : undefined}>{(a) => <Input {...a} autoFocus value={name} onChange={(e) => setName(e.target.value)} />}</Field>
+          <Field label="Name" required error={wrongName} hint={queue ? 'Agents keep serving it under the new name.' : undefined}>{(a) => <Input {...a} data-autofocus value={name} onChange={(e) => setName(e.target.value)} />}</Field>
           <Field label="Concurrency limit" error={wrongLimit} hint="How many of its runs may be executed at once; nothing is no limit.">{(a) => <Input {...a} inputMode="numeric" value={limit} onChange={(e) => setLimit(e.target.value)} />}</Field>
         </div>
         <Field label="Description">{(a) => <Input {...a} value={description} onChange={(e) => setDescription(e.target.value)} />}</Field>

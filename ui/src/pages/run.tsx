@@ -8,7 +8,7 @@ import { Id } from '../components/copy'
 import { Confirm } from '../components/dialog'
 import { Explain } from '../components/explain'
 import { Empty, Failure, Loaded, Skeleton } from '../components/feedback'
-import { JSONView } from '../components/json-view'
+import { JSONView, RawJSON } from '../components/json-view'
 import { LogView } from '../components/log-view'
 import { Menu } from '../components/menu'
 import { DeploymentLink, FlowLink, QueueLink, useNames } from '../components/names'
@@ -170,7 +170,7 @@ export function Run() {
                     ['Crash retries', `${run.crashRetries ?? 0} of ${run.crashRetriesMax ?? 0}`], ['Idempotency key', run.idempotencyKey ?? '–'],
                   ]}
                 />
-                <JSONView value={run} label="the run as JSON" />
+                <RawJSON path={`/flow_runs/${id}`} label="the run as JSON" />
               </div>
             )}
           </Card>

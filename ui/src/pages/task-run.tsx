@@ -4,7 +4,7 @@ import { useState } from 'react'
 import { flowRun, taskRun, taskRunStates } from '../api/runs'
 import { Id } from '../components/copy'
 import { Failure, Loaded, Skeleton } from '../components/feedback'
-import { JSONView } from '../components/json-view'
+import { RawJSON } from '../components/json-view'
 import { LogView } from '../components/log-view'
 import { Card, Facts, Page, Tags } from '../components/page'
 import { StateBadge } from '../components/state-badge'
@@ -77,7 +77,7 @@ export function TaskRunPage() {
             <LogView runId={id} runName={t.name} following={!isTerminal(t.stateType)} level={level} find={find} taskId={taskId} taskName={() => t.name}
               onChange={(c) => { if ('level' in c) setLevel(c.level ?? 0); if ('find' in c) setFind(c.find ?? ''); if ('task' in c && !c.task) void navigate({ to: '/runs/$id', params: { id } }) }} />
           </Card>
-          <Card title="As JSON"><JSONView value={t} label="the task run as JSON" /></Card>
+          <Card title="As JSON"><RawJSON path={`/task_runs/${taskId}`} label="the task run as JSON" /></Card>
         </div>
       )}
     </Page>
