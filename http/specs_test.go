@@ -39,6 +39,30 @@ var decoders = map[string]func([]byte) []body.Error{
 	"heartbeat":             decoder(heartbeatSpec),
 	"lease":                 decoder(leaseSpec),
 	"cancel":                decoder(cancelSpec),
+	"patch deployment":      decoder(patchDeploymentSpec),
+	"Orion run":             decoder(orionDeploymentFlowRunSpec),
+	"create schedule":       decoder(createScheduleSpec),
+	"update schedule":       decoder(updateScheduleSpec),
+	"backfill":              decoder(backfillSpec),
+	"job":                   decoder(jobSpec),
+	"job filter":            decoder(jobFilterSpec),
+	"retry":                 decoder(retrySpec),
+	"rerun":                 decoder(rerunSpec),
+	"retention":             decoder(retentionUpdateSpec),
+	"create webhook":        decoder(createWebhookSpec),
+	"update webhook":        decoder(updateWebhookSpec),
+	"create token":          decoder(createTokenSpec),
+	"tokens":                decoder(tokenFilterSpec),
+	"audit":                 decoder(auditSpec),
+	"history":               decoder(historySpec),
+	"dots":                  decoder(dotsSpec),
+	"saved search":          decoder(putSearchSpec),
+	"blocks":                decoder(blockFilterSpec),
+	"block specs":           decoder(blockSpecFilterSpec),
+	"page":                  decoder(pageSpec),
+	"transfer leadership":   decoder(transferSpec),
+	"restore":               decoder(restoreSpec),
+	"confirm":               decoder(confirmSpec),
 	"log lines": func(data []byte) []body.Error {
 		_, errs := body.DecodeList(logKind, data)
 		return errs
@@ -46,7 +70,10 @@ var decoders = map[string]func([]byte) []body.Error{
 }
 
 func decoder[T any](spec *body.Object[T]) func([]byte) []body.Error {
-	return func(data []byte) []body.Error { return spec.Decode(data, new(T)) }
+	return func(data []byte) []body.Error {
+		spec.DecodeOrion(data, new(T))
+		return spec.Decode(data, new(T))
+	}
 }
 
 func TestBodies(t *testing.T) {
@@ -132,6 +159,10 @@ func FuzzBodies(f *testing.F) {
 		`{"name":"d","flow_id":"00000000-0000-0000-0000-000000000001","flow_data":{"encoding":"x","blob":"y"},"schedule":{"cron":"*/5 1-3 L * mon#2"}}`,
 		`{"name":"d","flow_id":"00000000-0000-0000-0000-000000000001","flow_data":{"encoding":"x","blob":"y"},"schedule":{"rrule":"DTSTART:20260101T000000\nRRULE:FREQ=YEARLY;BYDAY=5MO;BYMONTH=2"}}`,
 		`{"flow_runs":{"state":{"type":{"any_":["RUNNING"]},"name":{"any_":["Late"]}},"id":{"not_any_":[]}},"sort":"ID_DESC","limit":5}`,
+		`{"name":"w","url":"https://example.com/x","filter":{"state_types":["FAILED"],"tags":["a"]},"secret":"s"}`,
+		`{"action":"set_state","filter":{"flow_runs":{"tags":{"all_":["a"]}}},"state":{"type":"FAILED"},"dry_run":true}`,
+		`{"start_time":"2026-01-01T00:00:00Z","end_time":"2026-02-01T00:00:00Z","limit":3,"parameters":{"a":"\u0000"}}`,
+		`{"priority":3,"on_crash":{"retries":2,"delay_seconds":1.5},"dst":{"gap":"skip"},"concurrency_limit":null}`,
 		`[{"name":"a","level":"20","message":"m","timestamp":1e9,"flow_run_id":"00000000000000000000000000000001"}]`,
 	} {
 		f.Add([]byte(seed))
