@@ -15,21 +15,21 @@ import (
 	"github.com/sluice-dev/sluice/http/internal/body"
 )
 
-// Lists by cursor go by id, which is by when objects were made, the newest first: an order that no change of an object and no new object
-// disturbs, and in which every index has its runs. A page says where it ends, also when it is empty because its rows were looked at in
-// vain.
+// Lists by cursor go by id unless they are asked for another order, which is by when objects were made, the newest first: an order that
+// no change of an object and no new object disturbs, and in which every index has its runs. A page says where it ends, also when it is
+// empty because its rows were looked at in vain.
 
 // cursor is where a list goes on: behind an object. It belongs to one list with one filter.
 type cursor struct {
 	list byte
 	// filter is a hash of what was asked for, page and cursor aside.
 	filter uint32
-	after  api.ID
+	key    string // the id of the object, or a sortPlace
 }
 
 const (
-	cursorVersion = 1
-	cursorBytes   = 1 + 1 + 4 + 16
+	cursorVersion = 2
+	cursorBytes   = 1 + 1 + 4 // before the key
 )
 
 // The lists that have cursors; the numbers are in cursors that clients hold.
@@ -41,22 +41,22 @@ const (
 	listWorkQueues  = 5
 	listAgents      = 6
 	listJobs        = 7
+	listLogs        = 8
 )
 
 func (c cursor) String() string {
-	b := append(make([]byte, 0, cursorBytes), cursorVersion, c.list)
+	b := append(make([]byte, 0, cursorBytes+len(c.key)), cursorVersion, c.list)
 	b = binary.BigEndian.AppendUint32(b, c.filter)
-	return base64.RawURLEncoding.EncodeToString(append(b, c.after[:]...))
+	return base64.RawURLEncoding.EncodeToString(append(b, c.key...))
 }
 
 // parseCursor reads what String wrote.
 func parseCursor(text string) (c cursor, ok bool) {
 	b, err := base64.RawURLEncoding.Strict().DecodeString(text)
-	if err != nil || len(b) != cursorBytes || b[0] != cursorVersion {
+	if err != nil || len(b) < cursorBytes || b[0] != cursorVersion {
 		return c, false
 	}
-	c.list, c.filter = b[1], binary.BigEndian.Uint32(b[2:])
-	copy(c.after[:], b[6:])
+	c.list, c.filter, c.key = b[1], binary.BigEndian.Uint32(b[2:]), string(b[cursorBytes:])
 	return c, true
 }
 
@@ -65,8 +65,21 @@ func (x *exchange) byCursor() bool {
 	return x.r.URL.RawQuery != "" && x.r.URL.Query().Has("cursor")
 }
 
-// cursorOf reads the client's cursor for a list: after is nil at the beginning.
-func (x *exchange) cursorOf(list byte, p *page) (c cursor, after *api.ID, err error) {
+// idCursor reads the client's cursor for a list in the order of ids: after is nil at the beginning.
+func (x *exchange) idCursor(list byte, p *page) (c cursor, after *api.ID, err error) {
+	c, key, err := x.cursorOf(list, p)
+	if err != nil || key == nil {
+		return c, nil, err
+	}
+	if len(key) != 16 {
+		return c, nil, badCursor()
+	}
+	id := api.ID(key)
+	return c, &id, nil
+}
+
+// cursorOf reads the key in the client's cursor for a list: nil at the beginning.
+func (x *exchange) cursorOf(list byte, p *page) (c cursor, key []byte, err error) {
 	if p.offset != 0 {
 		return c, nil, unprocessable([]body.Error{{Loc: []any{"body", "offset"}, Msg: "a page is found by its offset or by a cursor, not by both", Type: "value_error"}})
 	}
@@ -82,7 +95,7 @@ func (x *exchange) cursorOf(list byte, p *page) (c cursor, after *api.ID, err er
 	if given.filter != c.filter {
 		return c, nil, unprocessable([]body.Error{{Loc: []any{"query", "cursor"}, Msg: "the cursor belongs to another filter; begin anew without one", Type: "value_error"}})
 	}
-	return c, &given.after, nil
+	return c, []byte(given.key), nil
 }
 
 // filterHash is a hash of a body without what may differ from page to page. Members may stand in any order.
@@ -105,27 +118,29 @@ func filterHash(data []byte) uint32 {
 
 // nextCursor tells the client where the list goes on.
 func (x *exchange) nextCursor(c cursor, after api.ID) {
-	c.after = after
+	c.key = string(after[:])
+	x.setCursor(c)
+}
+
+// nextSorted tells the client where a sorted list goes on.
+func (x *exchange) nextSorted(c cursor, p sortPlace) {
+	c.key = string(p.append(nil))
+	x.setCursor(c)
+}
+
+func (x *exchange) setCursor(c cursor) {
 	x.Header()[http.CanonicalHeaderKey(api.HeaderNextCursor)] = []string{c.String()}
 }
 
 // cursorRows is how many rows a page looks at.
 const cursorRows = 20_000
 
-// onlyByID refuses orders that a cursor does not know.
-func (q *query) onlyByID(natural string) error {
-	if q.sort == natural || q.sort == "ID_DESC" {
-		return nil
-	}
-	return unprocessable([]body.Error{{Loc: []any{"body", "sort"}, Msg: "a list by cursor is in the order of ids, the newest first; leave the sort out, or page by offset", Type: "value_error"}})
-}
-
 // flowRunsByCursor answers a page of flow runs.
 func (x *exchange) flowRunsByCursor(q *query) error {
-	if err := q.onlyByID("ID_DESC"); err != nil {
-		return err
+	if q.sort != "ID_DESC" {
+		return x.sortedRunsByCursor(q)
 	}
-	c, after, err := x.cursorOf(listFlowRuns, &q.page)
+	c, after, err := x.idCursor(listFlowRuns, &q.page)
 	if err != nil {
 		return err
 	}
@@ -152,10 +167,10 @@ func (x *exchange) flowRunsByCursor(q *query) error {
 
 // taskRunsByCursor answers a page of task runs: of the flow run that the filter names, or of all.
 func (x *exchange) taskRunsByCursor(q *query) error {
-	if err := q.onlyByID("ID_DESC"); err != nil {
-		return err
+	if q.sort != "ID_DESC" {
+		return x.sortedTaskRunsByCursor(q)
 	}
-	c, after, err := x.cursorOf(listTaskRuns, &q.page)
+	c, after, err := x.idCursor(listTaskRuns, &q.page)
 	if err != nil {
 		return err
 	}
@@ -199,7 +214,7 @@ func (x *exchange) taskRunsByCursor(q *query) error {
 
 // pageByCursor cuts the page behind the client's cursor out of a list of few objects, the newest first.
 func pageByCursor[R any](x *exchange, kind byte, p *page, rows []R, id func(R) api.ID) ([]R, error) {
-	c, after, err := x.cursorOf(kind, p)
+	c, after, err := x.idCursor(kind, p)
 	if err != nil {
 		return nil, err
 	}

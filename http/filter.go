@@ -142,23 +142,24 @@ func filterFields(more ...body.Field[query]) []body.Field[query] {
 }
 
 func pagedSpec(sorts ...string) *body.Object[query] {
-	fields := []body.Field[query]{
+	return body.Parameters(filterFields(pageFields(body.Optional("sort", body.Words(sorts...), func(v *query) *string { return &v.sort }))...)...)
+}
+
+func pageFields(sort body.Field[query]) []body.Field[query] {
+	return []body.Field[query]{
+		sort,
 		body.Optional("offset", offset, func(v *query) *int64 { return &v.offset }),
 		body.Optional("limit", body.Int, func(v *query) *int64 { return &v.limit }),
 	}
-	if len(sorts) > 0 {
-		sort := body.Optional("sort", body.Words(sorts...), func(v *query) *string { return &v.sort })
-		fields = append([]body.Field[query]{sort}, fields...)
-	}
-	return body.Parameters(filterFields(fields...)...)
 }
 
 var (
 	countSpec            = body.Parameters(filterFields()...)
 	flowsQuerySpec       = pagedSpec("CREATED_DESC", "UPDATED_DESC", "NAME_ASC", "NAME_DESC")
-	deploymentsQuerySpec = pagedSpec()
-	flowRunsQuerySpec    = pagedSpec(flowRunSorts...)
-	taskRunsQuerySpec    = pagedSpec("ID_DESC", "EXPECTED_START_TIME_ASC", "EXPECTED_START_TIME_DESC", "NEXT_SCHEDULED_START_TIME_ASC", "END_TIME_DESC")
+	deploymentsQuerySpec = body.Parameters(filterFields(pageFields(
+		body.Optional("sort", body.Words("NAME_ASC"), func(v *query) *string { return &v.sort }).Ours())...)...)
+	flowRunsQuerySpec = pagedSpec(flowRunSorts...)
+	taskRunsQuerySpec = pagedSpec("ID_DESC", "EXPECTED_START_TIME_ASC", "EXPECTED_START_TIME_DESC", "NEXT_SCHEDULED_START_TIME_ASC", "END_TIME_DESC")
 )
 
 var flowRunSorts = []string{

@@ -7,10 +7,11 @@ import (
 
 	"github.com/sluice-dev/sluice/api"
 	"github.com/sluice-dev/sluice/fsm/row"
+	"github.com/sluice-dev/sluice/fsm/state"
 )
 
 func filterFlows(_ *Server, x *exchange) error {
-	q, err := x.query(flowsQuerySpec, "NAME_ASC")
+	q, err := x.query(flowsQuerySpec, x.naturalOrder("NAME_ASC"))
 	if err != nil {
 		return err
 	}
@@ -24,18 +25,21 @@ func filterFlows(_ *Server, x *exchange) error {
 		return err
 	}
 	if x.byCursor() {
-		page, err := pageByCursor(x, listFlows, &q.page, flows, func(f *row.Flow) api.ID { return idOf(f.Id) })
-		if err == nil {
-			err = q.onlyByID("NAME_ASC")
-		}
+		page, err := x.flowsByCursor(view, q, flows)
 		if err != nil {
 			return err
 		}
 		return list(x, page, func(b []byte, f *row.Flow) ([]byte, error) { return flowObject(f).AppendJSON(b), nil })
 	}
-	slices.SortFunc(flows, func(a, b *row.Flow) int {
+	slices.SortFunc(flows, flowOrder(q.sort))
+	return list(x, cut(&q.page, flows), func(b []byte, f *row.Flow) ([]byte, error) { return flowObject(f).AppendJSON(b), nil })
+}
+
+// flowOrder compares flows; no two have one name.
+func flowOrder(sort string) func(a, b *row.Flow) int {
+	return func(a, b *row.Flow) int {
 		c := 0
-		switch q.sort {
+		switch sort {
 		case "CREATED_DESC":
 			c = byTime(b.Created, a.Created)
 		case "UPDATED_DESC":
@@ -44,8 +48,38 @@ func filterFlows(_ *Server, x *exchange) error {
 			c = cmp.Compare(b.Name, a.Name)
 		}
 		return cmp.Or(c, cmp.Compare(a.Name, b.Name))
+	}
+}
+
+// naturalOrder is how a list is sorted that is not asked for an order: by cursor "", which is by id.
+func (x *exchange) naturalOrder(sort string) string {
+	if x.byCursor() {
+		return ""
+	}
+	return sort
+}
+
+func (x *exchange) flowsByCursor(view *state.View, q *query, flows []*row.Flow) ([]*row.Flow, error) {
+	if q.sort == "" {
+		return pageByCursor(x, listFlows, &q.page, flows, func(f *row.Flow) api.ID { return idOf(f.Id) })
+	}
+	return sortedPage(x, listFlows, &q.page, flows, listOrder[*row.Flow]{
+		compare: flowOrder(q.sort),
+		placeOf: func(f *row.Flow) sortPlace {
+			p := sortPlace{id: idOf(f.Id), name: f.Name}
+			switch q.sort {
+			case "CREATED_DESC":
+				p.at = f.Created
+			case "UPDATED_DESC":
+				p.at = f.Updated
+			}
+			return p
+		},
+		at: func(p sortPlace) *row.Flow { return &row.Flow{Id: p.id[:], Name: p.name, Created: p.at, Updated: p.at} },
+	}, func(id api.ID) (string, error) {
+		f, err := view.Flow(id)
+		return f.GetName(), err
 	})
-	return list(x, cut(&q.page, flows), func(b []byte, f *row.Flow) ([]byte, error) { return flowObject(f).AppendJSON(b), nil })
 }
 
 // matchingFlows looks at the flows named by id or name, or at all: there are few.
@@ -121,7 +155,7 @@ func (x *exchange) count(n int64) error {
 }
 
 func filterDeployments(_ *Server, x *exchange) error {
-	q, err := x.query(deploymentsQuerySpec, "")
+	q, err := x.query(deploymentsQuerySpec, x.naturalOrder("NAME_ASC"))
 	if err != nil {
 		return err
 	}
@@ -136,13 +170,11 @@ func filterDeployments(_ *Server, x *exchange) error {
 	}
 	var page []*row.Deployment
 	if x.byCursor() {
-		if page, err = pageByCursor(x, listDeployments, &q.page, deployments, func(d *row.Deployment) api.ID { return idOf(d.Id) }); err != nil {
+		if page, err = x.deploymentsByCursor(view, q, deployments); err != nil {
 			return err
 		}
 	} else {
-		slices.SortFunc(deployments, func(a, b *row.Deployment) int {
-			return cmp.Or(cmp.Compare(a.Name, b.Name), slices.Compare(a.Id, b.Id))
-		})
+		slices.SortFunc(deployments, deploymentsByName)
 		page = cut(&q.page, deployments)
 	}
 	return list(x, page, func(b []byte, d *row.Deployment) ([]byte, error) {
@@ -151,6 +183,24 @@ func filterDeployments(_ *Server, x *exchange) error {
 			return b, err
 		}
 		return object.AppendJSON(b), nil
+	})
+}
+
+func deploymentsByName(a, b *row.Deployment) int {
+	return cmp.Or(cmp.Compare(a.Name, b.Name), slices.Compare(a.Id, b.Id))
+}
+
+func (x *exchange) deploymentsByCursor(view *state.View, q *query, deployments []*row.Deployment) ([]*row.Deployment, error) {
+	if q.sort == "" {
+		return pageByCursor(x, listDeployments, &q.page, deployments, func(d *row.Deployment) api.ID { return idOf(d.Id) })
+	}
+	return sortedPage(x, listDeployments, &q.page, deployments, listOrder[*row.Deployment]{
+		compare: deploymentsByName,
+		placeOf: func(d *row.Deployment) sortPlace { return sortPlace{id: idOf(d.Id), name: d.Name} },
+		at:      func(p sortPlace) *row.Deployment { return &row.Deployment{Id: p.id[:], Name: p.name} },
+	}, func(id api.ID) (string, error) {
+		d, err := view.Deployment(id)
+		return d.GetName(), err
 	})
 }
 

@@ -107,6 +107,8 @@ type runSource struct {
 	order  order
 	// ids hands out what the index holds: the id, and the time it is sorted by.
 	ids func(reverse bool, fn func(at int64, id api.ID) (bool, error)) error
+	// beyond is ids behind a place; nil without an order.
+	beyond func(p sortPlace, reverse bool, fn func(at int64, id api.ID) (bool, error)) error
 	// count counts them.
 	count func() (int64, error)
 }
@@ -201,8 +203,15 @@ func (p *sources) idRanges(s runSource, ranges []state.IDRange) {
 	s.ids = func(reverse bool, fn func(int64, api.ID) (bool, error)) error {
 		return view.EachRunID(ranges, reverse, func(id api.ID) (bool, error) { return fn(0, id) })
 	}
+	s.beyond = func(p sortPlace, reverse bool, fn func(int64, api.ID) (bool, error)) error {
+		rest := make([]state.IDRange, len(ranges))
+		for i, r := range ranges {
+			rest[i] = r.Beyond(p.id, reverse)
+		}
+		return view.EachRunID(rest, reverse, func(id api.ID) (bool, error) { return fn(0, id) })
+	}
 	if len(ranges) > mergeable {
-		s.order = unordered
+		s.order, s.beyond = unordered, nil
 		s.ids = func(reverse bool, fn func(int64, api.ID) (bool, error)) error {
 			return oneByOne(ranges, func(r state.IDRange, fn func(int64, api.ID) (bool, error)) error {
 				return view.EachRunID([]state.IDRange{r}, reverse, func(id api.ID) (bool, error) { return fn(0, id) })
@@ -220,8 +229,11 @@ func (p *sources) timeRanges(s runSource, by order, ranges []state.TimeRange) {
 	s.ids = func(reverse bool, fn func(int64, api.ID) (bool, error)) error {
 		return view.EachRunTime(ranges, reverse, fn)
 	}
+	s.beyond = func(p sortPlace, reverse bool, fn func(int64, api.ID) (bool, error)) error {
+		return view.EachRunTime(timesBeyond(ranges, p, reverse), reverse, fn)
+	}
 	if len(ranges) > mergeable {
-		s.order = unordered
+		s.order, s.beyond = unordered, nil
 		s.ids = func(reverse bool, fn func(int64, api.ID) (bool, error)) error {
 			return oneByOne(ranges, func(r state.TimeRange, fn func(int64, api.ID) (bool, error)) error {
 				return view.EachRunTime([]state.TimeRange{r}, reverse, fn)
@@ -230,6 +242,14 @@ func (p *sources) timeRanges(s runSource, by order, ranges []state.TimeRange) {
 	}
 	s.count = func() (int64, error) { return view.CountRunTimes(ranges, math.MaxInt64) }
 	p.all = append(p.all, s)
+}
+
+func timesBeyond(ranges []state.TimeRange, p sortPlace, reverse bool) []state.TimeRange {
+	rest := make([]state.TimeRange, len(ranges))
+	for i, r := range ranges {
+		rest[i] = r.Beyond(p.at, p.id, reverse)
+	}
+	return rest
 }
 
 // oneByOne walks one part after the other.
@@ -309,6 +329,8 @@ func (p *sources) everything(*flowRunFilter) error {
 	view := p.m.view
 	p.all = append(p.all, runSource{name: "name", cost: p.total, exact: true, order: byName, ids: func(reverse bool, fn func(int64, api.ID) (bool, error)) error {
 		return view.EachRunByName(reverse, func(id api.ID) (bool, error) { return fn(0, id) })
+	}, beyond: func(p sortPlace, reverse bool, fn func(int64, api.ID) (bool, error)) error {
+		return view.EachRunByNameBeyond(p.name, p.id, reverse, func(id api.ID) (bool, error) { return fn(0, id) })
 	}})
 	p.timeRanges(runSource{name: "end_time", cost: p.total, exact: true}, byEnd, []state.TimeRange{state.RunsEnded(state.Always())})
 	p.nextScheduled()
@@ -328,7 +350,7 @@ func (p *sources) nextScheduled() {
 			others = append(others, state.RunsOfType(t))
 		}
 	}
-	p.all = append(p.all, runSource{name: "state_type, due", covers: askType, cost: p.total, order: byNext, ids: func(_ bool, fn func(int64, api.ID) (bool, error)) error {
+	walk := func(others []state.IDRange, scheduled []state.TimeRange, fn func(int64, api.ID) (bool, error)) error {
 		stopped := false
 		err := view.EachRunID(others, false, func(id api.ID) (bool, error) {
 			more, err := fn(0, id)
@@ -339,6 +361,18 @@ func (p *sources) nextScheduled() {
 			return err
 		}
 		return view.EachRunTime(scheduled, false, fn)
+	}
+	p.all = append(p.all, runSource{name: "state_type, due", covers: askType, cost: p.total, order: byNext, ids: func(_ bool, fn func(int64, api.ID) (bool, error)) error {
+		return walk(others, scheduled, fn)
+	}, beyond: func(p sortPlace, _ bool, fn func(int64, api.ID) (bool, error)) error {
+		if p.at != 0 {
+			return walk(nil, timesBeyond(scheduled, p, false), fn)
+		}
+		rest := make([]state.IDRange, len(others))
+		for i, r := range others {
+			rest[i] = r.Beyond(p.id, false)
+		}
+		return walk(rest, scheduled, fn)
 	}})
 }
 

@@ -556,6 +556,9 @@ func (w *world) checkPlans(body string, want []object, plans map[string]int) {
 		}
 		for _, p := range ways {
 			plans[s.name]++
+			if o.by != byID && w.r.IntN(4) == 0 {
+				w.checkCursors(m, decoded(), p, want)
+			}
 			got, err := m.executeRuns(decoded(), p)
 			if err != nil {
 				w.t.Fatal(err)
@@ -573,6 +576,40 @@ func (w *world) checkPlans(body string, want []object, plans map[string]int) {
 				w.t.Fatalf("flow_runs/filter %s: %s has %d keys, %v; the counters say %d", body, s.name, n, err, s.cost)
 			}
 		}
+	}
+}
+
+// checkCursors turns the pages of a list that is made in one way; want is a part of it.
+func (w *world) checkCursors(m *matcher, q *query, p plan, want []object) {
+	w.t.Helper()
+	from, size := int(q.offset), int(q.limit)
+	var ids []string
+	var behind *sortPlace
+	q.offset, q.limit = 0, int64(1+w.r.IntN(9))
+	for pages := 0; ; pages++ {
+		runs, next, err := m.executeSorted(q, p, behind)
+		if err != nil || len(runs) > int(q.limit) || pages > 1000 {
+			w.t.Fatalf("page %d of %d has %d runs: %v", pages, q.limit, len(runs), err)
+		}
+		for _, r := range runs {
+			ids = append(ids, idOf(r.Id).String())
+		}
+		if next == nil {
+			break
+		}
+		again, _, ok := parseSortPlace(next.append(nil))
+		if !ok || again != *next {
+			w.t.Fatalf("the place %v is written and read as %v", *next, again)
+		}
+		behind = &again
+	}
+	part := ids[min(from, len(ids)):min(from+size, len(ids))]
+	same := len(part) == len(want)
+	for i := range part {
+		same = same && part[i] == want[i]["id"]
+	}
+	if !same {
+		w.t.Fatalf("%s by cursor, by %s (walked %t, covered %t), pages of %d: %d runs, %d of them from %d on, want %d", q.sort, p.source.name, p.walked, p.covered, q.limit, len(ids), len(part), from, len(want))
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"encoding/binary"
 	"net/http"
 	"slices"
 	"strconv"
@@ -201,7 +202,12 @@ func filterLogs(_ *Server, x *exchange) error {
 		return err
 	}
 	defer view.Close()
-	logs, err := q.find(x.ctx, view)
+	var logs []foundLog
+	if x.byCursor() {
+		logs, err = x.logsByCursor(view, q)
+	} else {
+		logs, err = q.find(x.ctx, view)
+	}
 	if err != nil {
 		return err
 	}
@@ -214,27 +220,82 @@ func (q *logQuery) find(ctx context.Context, view *state.View) ([]foundLog, erro
 		return nil, nil
 	}
 	t := top[foundLog]{want: q.want(), order: logOrder(q.sort)}
+	if err := q.each(ctx, view, t.add); err != nil {
+		return nil, err
+	}
+	t.trim()
+	return cut(&q.page, t.rows), nil
+}
+
+// each hands out the lines that match.
+func (q *logQuery) each(ctx context.Context, view *state.View, found func(foundLog)) error {
 	take := func(segment *row.LogSegment) (bool, error) {
 		for i, l := range segment.Logs {
 			if q.filter.matches(segment, l) {
-				t.add(foundLog{l, segment, i})
+				found(foundLog{l, segment, i})
 			}
 		}
 		return true, ctx.Err()
 	}
 	if q.filter == nil || q.filter.run.any == nil {
-		if err := view.EachLogSegment(take); err != nil {
-			return nil, err
-		}
-	} else {
-		for _, id := range q.filter.run.any.list {
-			if err := view.LogSegments(id, take); err != nil {
-				return nil, err
-			}
+		return view.EachLogSegment(take)
+	}
+	for _, id := range q.filter.run.any.list {
+		if err := view.LogSegments(id, take); err != nil {
+			return err
 		}
 	}
+	return nil
+}
+
+// logsByCursor answers a page behind a line: what it is sorted by, then the place that makes its id.
+func (x *exchange) logsByCursor(view *state.View, q *logQuery) ([]foundLog, error) {
+	c, behind, err := x.sortedCursor(listLogs, &q.page, noNames)
+	if err != nil || q.limit == 0 {
+		return nil, err
+	}
+	order := logOrder(q.sort)
+	t := top[foundLog]{want: int(q.limit) + 1, order: order}
+	err = q.each(x.ctx, view, func(l foundLog) {
+		if behind == nil || order(l, q.lineAt(*behind)) > 0 {
+			t.add(l)
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
 	t.trim()
-	return cut(&q.page, t.rows), nil
+	if next := endOf(t.rows, q.limit, q.placeOf); next != nil {
+		x.nextSorted(c, *next)
+	}
+	return pageOf(t.rows, q.limit), nil
+}
+
+func (q *logQuery) placeOf(l foundLog) sortPlace {
+	p := sortPlace{}
+	binary.BigEndian.PutUint64(p.id[:], l.segment.Index)
+	binary.BigEndian.PutUint32(p.id[8:], l.segment.Ordinal)
+	binary.BigEndian.PutUint32(p.id[12:], uint32(l.at))
+	switch q.sort {
+	case "TIMESTAMP_ASC", "TIMESTAMP_DESC":
+		p.at = l.Timestamp
+	case "LEVEL_ASC", "LEVEL_DESC":
+		p.at = int64(l.Level)
+	case "FLOW_RUN_ID_ASC", "FLOW_RUN_ID_DESC":
+		p.name = string(l.segment.FlowRunId)
+	case "TASK_RUN_ID_ASC", "TASK_RUN_ID_DESC":
+		p.name = string(l.TaskRunId)
+	}
+	return p
+}
+
+// lineAt is a line that lies at a place.
+func (q *logQuery) lineAt(p sortPlace) foundLog {
+	return foundLog{
+		&row.Log{Timestamp: p.at, Level: int32(p.at), TaskRunId: []byte(p.name)},
+		&row.LogSegment{FlowRunId: []byte(p.name), Index: binary.BigEndian.Uint64(p.id[:]), Ordinal: binary.BigEndian.Uint32(p.id[8:])},
+		int(binary.BigEndian.Uint32(p.id[12:])),
+	}
 }
 
 // logOrder keeps lines of equal rank in the order they were accepted.

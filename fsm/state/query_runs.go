@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/sluice-dev/sluice/api"
 	"github.com/sluice-dev/sluice/fsm/kv"
@@ -98,6 +99,36 @@ func TaskRunsTaggedExpected(tag string, t row.StateType) TimeRange {
 	return timesUnder(append(appendText(indexKey(idxTaskRunTagTime), tag), byte(t)), math.MinInt64, math.MaxInt64)
 }
 
+// Beyond is what lies beyond id, in the direction of the walk.
+func (r IDRange) Beyond(id api.ID, reverse bool) IDRange {
+	return IDRange{r.keys.beyond(appendID(slices.Clip(r.keys.lower), id[:]), reverse)}
+}
+
+// Beyond is what lies beyond (at, id), in the direction of the walk. It may be asked of a whole range only, not of what Beyond returned.
+func (r TimeRange) Beyond(at int64, id api.ID, reverse bool) TimeRange {
+	under := slices.Clip(r.keys.lower[:len(r.keys.lower)-8])
+	return TimeRange{r.keys.beyond(appendID(appendTime(under, at), id[:]), reverse)}
+}
+
+func (r keyRange) beyond(key []byte, reverse bool) keyRange {
+	if reverse {
+		if r.upper == nil || bytes.Compare(key, r.upper) < 0 {
+			r.upper = key
+		}
+		if bytes.Compare(r.upper, r.lower) < 0 {
+			r.upper = r.lower
+		}
+		return r
+	}
+	if key = after(key); key != nil && bytes.Compare(key, r.lower) > 0 {
+		r.lower = key
+	}
+	if r.upper != nil && bytes.Compare(r.lower, r.upper) > 0 {
+		r.lower = r.upper
+	}
+	return r
+}
+
 // EachRunID walks the ids in ranges, in the order of the ids; the ranges must have none in common.
 func (v *View) EachRunID(ranges []IDRange, reverse bool, fn func(id api.ID) (bool, error)) error {
 	keys := make([]keyRange, len(ranges))
@@ -118,8 +149,18 @@ func (v *View) EachRunTime(ranges []TimeRange, reverse bool, fn func(at int64, i
 
 // EachRunByName walks the ids of all flow runs by name, then id.
 func (v *View) EachRunByName(reverse bool, fn func(id api.ID) (bool, error)) error {
+	return v.eachRunByName(func(all keyRange) keyRange { return all }, reverse, fn)
+}
+
+// EachRunByNameBeyond is EachRunByName of what lies beyond (name, id), in the direction of the walk.
+func (v *View) EachRunByNameBeyond(name string, id api.ID, reverse bool, fn func(id api.ID) (bool, error)) error {
+	place := appendID(appendText(indexKey(idxRunName), name), id[:])
+	return v.eachRunByName(func(all keyRange) keyRange { return all.beyond(place, reverse) }, reverse, fn)
+}
+
+func (v *View) eachRunByName(part func(keyRange) keyRange, reverse bool, fn func(id api.ID) (bool, error)) error {
 	under := indexKey(idxRunName)
-	return v.merge([]keyRange{{under, after(under)}}, 16, reverse, func(end []byte) (bool, error) { return fn(api.ID(end)) })
+	return v.merge([]keyRange{part(keyRange{under, after(under)})}, 16, reverse, func(end []byte) (bool, error) { return fn(api.ID(end)) })
 }
 
 func timeOf(b []byte) int64 { return int64(binary.BigEndian.Uint64(b) ^ 1<<63) }
