@@ -66,6 +66,43 @@ func TestTokens(t *testing.T) {
 	}
 }
 
+func TestACommandOfARevokedTokenIsRefusedWhereverItWasTaken(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	m.do(leaderEpoch(1))
+	m.do(tokenCommand("admin", "s1", true))
+	token := m.do(tokenCommand("ci", "s2", false))[0].Id
+	flow := func(name string) *command.Envelope {
+		id := api.NewID()
+		return &command.Envelope{Actor: "ci", Audit: &command.Audit{TokenId: token, Action: "POST /flows"},
+			Idempotency: &command.Idempotency{Key: []byte("0123456789abcdef"), Request: []byte("0123456789abcdef")},
+			Command:     &command.Envelope_CreateFlow{CreateFlow: &command.CreateFlow{Id: id[:], Name: name}}}
+	}
+	if r := m.do(flow("before"))[0]; r.Code != command.Result_OK {
+		t.Fatal(r)
+	}
+	revoke := &command.Envelope{Actor: "tester", Command: &command.Envelope_RevokeToken{RevokeToken: &command.RevokeToken{Id: token}}}
+	// In the entry of the revocation, too; and what was answered before is not answered again.
+	r := m.do(revoke, flow("before"), flow("after"))
+	for _, refused := range append(r[1:], m.do(flow("later"))...) {
+		if refused.Code != command.Result_REVOKED || refused.Message != "The token 'ci' was revoked." {
+			t.Errorf("got %v", refused)
+		}
+	}
+	done := &command.Envelope{Actor: "ci", Audit: &command.Audit{TokenId: token, Action: "POST /cluster/leave", Outcome: "ok"}, Command: &command.Envelope_RecordAudit{RecordAudit: &command.RecordAudit{}}}
+	if r := m.do(done)[0]; r.Code != command.Result_OK {
+		t.Errorf("the record of what was done: %v", r)
+	}
+	var outcomes []string
+	v := m.view()
+	if err := v.AuditsBefore(0, 0, func(r *row.Audit) (bool, error) { outcomes = append(outcomes, r.Outcome); return true, nil }); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := v.FlowByName("after"); n != nil || err != nil || !slices.Equal(outcomes, []string{"ok", "revoked", "revoked", "revoked", "ok"}) {
+		t.Errorf("a flow %v, %v; outcomes %v", n, err, outcomes)
+	}
+}
+
 func TestEveryCommandThatSaysSoLeavesOneAuditRecord(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t)

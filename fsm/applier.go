@@ -63,6 +63,9 @@ func (a *applier) dispatch() (*command.Result, error) {
 			return failed(command.Result_STALE_EPOCH, fmt.Sprintf("epoch %d is over, the current one is %d", a.env.Epoch, epoch)), nil
 		}
 	}
+	if refused, err := a.refuseRevoked(); refused != nil || err != nil {
+		return refused, err
+	}
 	version, err := a.tx.ClusterVersion()
 	if err != nil {
 		return nil, err

@@ -54,6 +54,19 @@ func (a *applier) revokeToken(id []byte) (*command.Result, error) {
 	return ok(id), e.Save()
 }
 
+// refuseRevoked refuses what was asked for with a token that is revoked by now: the node that took the request may not have known yet.
+// What was done already is recorded nevertheless.
+func (a *applier) refuseRevoked() (*command.Result, error) {
+	if _, record := a.env.Command.(*command.Envelope_RecordAudit); record || len(a.env.Audit.GetTokenId()) != 16 {
+		return nil, nil
+	}
+	t, err := a.tx.Token(id16(a.env.Audit.TokenId))
+	if err != nil || t == nil || t.Revoked == 0 {
+		return nil, err
+	}
+	return failed(command.Result_REVOKED, "The token '"+t.Name+"' was revoked."), nil
+}
+
 // useTokens notes uses. Times only grow: nodes tell them independently.
 func (a *applier) useTokens(c *command.UseTokens) (*command.Result, error) {
 	result := &command.Result{}

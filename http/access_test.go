@@ -85,6 +85,35 @@ func anID(t testing.TB, text string) api.ID {
 	return id
 }
 
+func TestAStreamEndsWithItsToken(t *testing.T) {
+	t.Parallel()
+	s := newStack(t, oneNode, withTokens)
+	s.token("admin", row.TokenRole_ADMIN)
+	admin := s.token("another", row.TokenRole_ADMIN)
+	viewer := s.token("viewer", row.TokenRole_VIEWER)
+	before := s.listen(t, "/api/events?topic=flow_run,deployment", bearer(viewer)...)
+	s.aRun(bearer(admin)...)
+	if e := before.next(); e.kind != "flow_run" {
+		t.Fatalf("got %v", e)
+	}
+	known, err := s.server.tokens.Tokens()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.must(204, "DELETE", "/api/tokens/"+idOf(known.ByHash[api.TokenHash(viewer)].Id).String(), nil, bearer(admin)...)
+	flow := s.must(201, "POST", "/api/flows/", object{"name": "f"}, bearer(admin)...)["id"]
+	s.must(201, "POST", "/api/deployments/", object{"name": "d", "flow_id": flow, "flow_data": object{"encoding": "text", "blob": "x"}}, bearer(admin)...)
+	for { // what was before the revocation may come
+		e, more := before.nextOrEnd()
+		if !more {
+			break
+		}
+		if e.kind == "deployment" {
+			t.Errorf("it was told %v", e)
+		}
+	}
+}
+
 // TestEveryRouteAsksForItsRole walks the table with every kind of credentials.
 func TestEveryRouteAsksForItsRole(t *testing.T) { everywhere(t, checkRoles) }
 

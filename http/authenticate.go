@@ -107,16 +107,35 @@ func (s *Server) token(x *exchange, hash [sha256.Size]byte) (*row.Token, error) 
 	if err != nil {
 		return nil, err
 	}
-	switch {
-	case token == nil:
-		return nil, s.unauthenticated(x, refusedUnknown, "The token is not known.")
-	case token.Revoked != 0:
-		return nil, s.unauthenticated(x, refusedRevoked, "The token '"+token.Name+"' was revoked.")
-	case token.Expires != 0 && x.now() >= token.Expires:
-		return nil, s.unauthenticated(x, refusedExpired, "The token '"+token.Name+"' expired at "+timeOf(token.Expires).Format(time.RFC3339)+".")
+	if err := s.good(x, token); err != nil {
+		return nil, err
 	}
 	s.used.note(token, x.now())
 	return token, nil
+}
+
+// recheck refuses a caller whose token is not good any more, as this node knows it now: it has applied more than when the request came.
+func (x *exchange) recheck() error {
+	if x.who.token == nil {
+		return nil
+	}
+	known, err := x.server.tokens.Tokens()
+	if err != nil {
+		return err
+	}
+	return x.server.good(x, known.ByID[idOf(x.who.token.Id)])
+}
+
+func (s *Server) good(x *exchange, token *row.Token) error {
+	switch {
+	case token == nil:
+		return s.unauthenticated(x, refusedUnknown, "The token is not known.")
+	case token.Revoked != 0:
+		return s.unauthenticated(x, refusedRevoked, "The token '"+token.Name+"' was revoked.")
+	case token.Expires != 0 && x.now() >= token.Expires:
+		return s.unauthenticated(x, refusedExpired, "The token '"+token.Name+"' expired at "+timeOf(token.Expires).Format(time.RFC3339)+".")
+	}
+	return nil
 }
 
 // findToken looks among what this node has applied. A token that it does not know may be new: then it makes sure that it has
@@ -283,10 +302,12 @@ func (s *Server) unauthenticated(x *exchange, reason, detail string) error {
 	x.Header()["Www-Authenticate"] = []string{`Bearer realm="sluice"`}
 	return &failure{
 		status: http.StatusUnauthorized, kind: api.KindUnauthenticated, detail: detail,
-		hint: "Set one with: sluice config set SLUICE_API_KEY=TOKEN (Prefect's clients: PREFECT_API_KEY). An admin makes tokens with: sluice token create. " +
-			"The first one is in the file admin-token in the data directory of the node that made it; without any: sluice token recover, on a node.",
+		hint: tokenHint,
 	}
 }
+
+const tokenHint = "Set one with: sluice config set SLUICE_API_KEY=TOKEN (Prefect's clients: PREFECT_API_KEY). An admin makes tokens with: sluice token create. " +
+	"The first one is in the file admin-token in the data directory of the node that made it; without any: sluice token recover, on a node."
 
 // address is whence the request came, without the port.
 func (x *exchange) address() string {

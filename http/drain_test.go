@@ -90,13 +90,16 @@ func (s *stack) get(t *testing.T, path string) *http.Response {
 // openStream is a stream of events from which the first line has come.
 type openStream struct{ lines *bufio.Scanner }
 
-func (s *stack) open(t *testing.T, path string) openStream {
+func (s *stack) open(t *testing.T, path string, headers ...string) openStream {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	t.Cleanup(cancel)
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, s.http.URL+path, nil)
 	if err != nil {
 		t.Fatal(err)
+	}
+	for i := 0; i < len(headers); i += 2 {
+		r.Header.Set(headers[i], headers[i+1])
 	}
 	response, err := http.DefaultTransport.RoundTrip(r)
 	if err != nil {

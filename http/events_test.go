@@ -75,14 +75,23 @@ type eventStream struct {
 	stream openStream
 }
 
-func (s *stack) listen(t *testing.T, path string) *eventStream {
+func (s *stack) listen(t *testing.T, path string, headers ...string) *eventStream {
 	t.Helper()
-	return &eventStream{t, s.open(t, path)}
+	return &eventStream{t, s.open(t, path, headers...)}
 }
 
 // next waits for the next event that says something.
 func (l *eventStream) next() (e seenEvent) {
 	l.t.Helper()
+	e, more := l.nextOrEnd()
+	if !more {
+		l.t.Fatalf("the stream has ended: %v", l.stream.lines.Err())
+	}
+	return e
+}
+
+// nextOrEnd is next, or that the stream has ended.
+func (l *eventStream) nextOrEnd() (e seenEvent, more bool) {
 	for l.stream.lines.Scan() {
 		line := l.stream.lines.Text()
 		if kind, is := strings.CutPrefix(line, "event: "); is {
@@ -92,9 +101,8 @@ func (l *eventStream) next() (e seenEvent) {
 			e.id = id
 		}
 		if line == "" && e.kind != "" {
-			return e
+			return e, true
 		}
 	}
-	l.t.Fatalf("the stream has ended: %v", l.stream.lines.Err())
-	return e
+	return e, false
 }

@@ -315,6 +315,10 @@ func (x *exchange) view() (*state.View, error) {
 	if err != nil {
 		return nil, err
 	}
+	// A view that waited for what others have acknowledged may know of a revocation that the request did not meet.
+	if err := x.recheck(); err != nil {
+		return nil, errors.Join(err, view.Close())
+	}
 	x.at(index)
 	return view, nil
 }

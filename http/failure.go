@@ -144,6 +144,8 @@ func outcome(r *command.Result, notFoundText, conflictText string) error {
 		return conflict(or(r.Message, "This run has already terminated."), "")
 	case command.Result_KEY_REUSED:
 		return invalid("This Idempotency-Key was used for another request within the last 24 hours.", "Use a new key for a new request, such as a random UUID.")
+	case command.Result_REVOKED:
+		return &failure{status: http.StatusUnauthorized, kind: api.KindUnauthenticated, detail: r.Message, hint: tokenHint}
 	case command.Result_UNSUPPORTED:
 		return conflict(r.Message, "Upgrade every node first; `sluice cluster status` shows which one holds the cluster's version back.")
 	case command.Result_NO_SPACE:

@@ -110,6 +110,9 @@ func (x *exchange) next(ctx context.Context, subscription *watch.Subscription, o
 		wait, cancel := context.WithTimeout(ctx, x.server.streamPing)
 		e, err := subscription.Next(wait)
 		cancel()
+		if err := x.recheck(); err != nil {
+			return e, err // it shows nothing more to somebody whose token is over
+		}
 		if !errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil {
 			return e, err
 		}

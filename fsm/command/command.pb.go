@@ -133,6 +133,7 @@ const (
 	Result_TERMINAL    Result_Code = 7   // the run has ended
 	Result_UNSUPPORTED Result_Code = 8   // the cluster version is too low for the command
 	Result_KEY_REUSED  Result_Code = 20  // the idempotency key belongs to another request
+	Result_REVOKED     Result_Code = 190 // the token that the command was made with is revoked
 	Result_UNCHECKED   Result_Code = 110 // the parameters were checked against another revision of the deployment
 )
 
@@ -149,6 +150,7 @@ var (
 		7:   "TERMINAL",
 		8:   "UNSUPPORTED",
 		20:  "KEY_REUSED",
+		190: "REVOKED",
 		110: "UNCHECKED",
 	}
 	Result_Code_value = map[string]int32{
@@ -162,6 +164,7 @@ var (
 		"TERMINAL":    7,
 		"UNSUPPORTED": 8,
 		"KEY_REUSED":  20,
+		"REVOKED":     190,
 		"UNCHECKED":   110,
 	}
 )
@@ -7691,7 +7694,7 @@ const file_fsm_command_command_proto_rawDesc = "" +
 	"\x0ePutSavedSearch\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12!\n" +
-	"\ffilters_json\x18\x03 \x01(\fR\vfiltersJson\"\xee\x03\n" +
+	"\ffilters_json\x18\x03 \x01(\fR\vfiltersJson\"\xfc\x03\n" +
 	"\x06Result\x122\n" +
 	"\x04code\x18\x01 \x01(\x0e2\x1e.sluice.command.v1.Result.CodeR\x04code\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12\x0e\n" +
@@ -7701,7 +7704,7 @@ const file_fsm_command_command_proto_rawDesc = "" +
 	"\x06grants\x18\x06 \x03(\v2\x14.sluice.row.v1.GrantR\x06grants\x12\x14\n" +
 	"\x05count\x18\a \x01(\x05R\x05count\x12\x1a\n" +
 	"\breplayed\x18U \x01(\bR\breplayed\x122\n" +
-	"\x06pruned\x18\xa0\x01 \x01(\v2\x19.sluice.command.v1.PrunedR\x06pruned\"\xa1\x01\n" +
+	"\x06pruned\x18\xa0\x01 \x01(\v2\x19.sluice.command.v1.PrunedR\x06pruned\"\xaf\x01\n" +
 	"\x04Code\x12\x06\n" +
 	"\x02OK\x10\x00\x12\r\n" +
 	"\tNOT_FOUND\x10\x01\x12\f\n" +
@@ -7714,7 +7717,8 @@ const file_fsm_command_command_proto_rawDesc = "" +
 	"\bTERMINAL\x10\a\x12\x0f\n" +
 	"\vUNSUPPORTED\x10\b\x12\x0e\n" +
 	"\n" +
-	"KEY_REUSED\x10\x14\x12\r\n" +
+	"KEY_REUSED\x10\x14\x12\f\n" +
+	"\aREVOKED\x10\xbe\x01\x12\r\n" +
 	"\tUNCHECKED\x10n\"\xf2\x01\n" +
 	"\x06Pruned\x12;\n" +
 	"\aremoved\x18\x01 \x03(\v2!.sluice.command.v1.Pruned.RemovedR\aremoved\x12\x12\n" +
