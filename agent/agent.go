@@ -352,4 +352,34 @@ func (a *Agent) shipLeftovers() {
 		s := &shipper{api: a.config.API, clock: a.config.Clock, log: a.log, file: file, finished: finished, done: make(chan struct{})}
 		s.run(a.reporting)
 	}
+	a.shipSDKLines(nil)
+}
+
+// shipSDKLines sends the log lines that ended flow processes had not delivered themselves: those of one flow run, or all.
+func (a *Agent) shipSDKLines(flowRun *api.ID) {
+	files, err := a.spools.AdoptSDK(flowRun)
+	if err != nil {
+		a.log.Error("Cannot read the log lines that a flow process left", "error", err)
+	}
+	for _, file := range files {
+		if err := a.shipSDKFile(file); err != nil {
+			a.log.Error("Cannot deliver the log lines that a flow process left; they stay on disk", "file", file.Path(), "error", err)
+		}
+		_ = file.Close() // what was to be removed is
+	}
+}
+
+func (a *Agent) shipSDKFile(file *spool.SDKFile) error {
+	for {
+		batch, err := file.Next()
+		if errors.Is(err, io.EOF) {
+			return file.Remove()
+		}
+		if err != nil {
+			return err
+		}
+		if !sendLogs(a.reporting, a.config.API, a.config.Clock, a.log, batch.Producer, batch.Sequence, batch.Logs) {
+			return a.reporting.Err()
+		}
+	}
 }

@@ -180,6 +180,7 @@ func (e *execution) run() {
 	e.ended.Store(true)
 	output.finish()
 	shipped()
+	e.shipSDKLines()
 	switch cause := context.Cause(e.stop); {
 	case errors.Is(cause, ErrLost):
 		e.log.Info(fmt.Sprintf("Dropped flow run '%s'", e.id))
@@ -304,6 +305,20 @@ func (e *execution) output() (*output, func()) {
 		case <-e.agent.config.Clock.After(flushTimeout):
 		case <-e.reports.Done():
 		}
+	}
+}
+
+// shipSDKLines has the log lines delivered that the process could not deliver itself, and waits for that, but not for long.
+func (e *execution) shipSDKLines() {
+	done := make(chan struct{})
+	e.agent.shippers.Go(func() {
+		defer close(done)
+		e.agent.shipSDKLines(&e.id)
+	})
+	select {
+	case <-done:
+	case <-e.agent.config.Clock.After(flushTimeout):
+	case <-e.reports.Done():
 	}
 }
 

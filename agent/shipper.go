@@ -73,9 +73,14 @@ func (s *shipper) send(ctx context.Context, batch spool.Batch) bool {
 		logs = append(logs, api.LogCreate{Name: logName, Level: logLevel, Message: line.Text,
 			Timestamp: api.At(line.Time), FlowRunID: s.file.FlowRun()})
 	}
-	pauses := backoff{clock: s.clock}
+	return sendLogs(ctx, s.api, s.clock, s.log, batch.Producer, batch.Sequence, logs)
+}
+
+// sendLogs repeats a batch of lines until the server has decided about it. It answers false when ctx ended first.
+func sendLogs(ctx context.Context, to API, clock Clock, log *slog.Logger, producer api.ID, sequence uint64, logs []api.LogCreate) bool {
+	pauses := backoff{clock: clock}
 	for {
-		err := s.api.CreateLogs(ctx, batch.Producer, batch.Sequence, logs)
+		err := to.CreateLogs(ctx, producer, sequence, logs)
 		switch {
 		case err == nil:
 			return true
@@ -83,8 +88,7 @@ func (s *shipper) send(ctx context.Context, batch spool.Batch) bool {
 			return false
 		case !passing(err) && api.KindOf(err) != api.KindUnauthenticated && api.KindOf(err) != api.KindForbidden:
 			// A token can be mended; lines that are refused for themselves cannot.
-			s.log.Error("The server refuses output of a flow run; these lines are dropped",
-				"flow_run_id", s.file.FlowRun(), "lines", len(logs), "error", err)
+			log.Error("The server refuses log lines of a flow run; they are dropped", "flow_run_id", logs[0].FlowRunID, "lines", len(logs), "error", err)
 			return true
 		}
 		if pauses.pause(ctx) != nil {

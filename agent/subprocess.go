@@ -15,6 +15,7 @@ import (
 	"github.com/sluice-dev/sluice/agent/console"
 	"github.com/sluice-dev/sluice/agent/process"
 	"github.com/sluice-dev/sluice/agent/program"
+	"github.com/sluice-dev/sluice/agent/spool"
 	"github.com/sluice-dev/sluice/api"
 	"github.com/sluice-dev/sluice/storage"
 )
@@ -133,6 +134,12 @@ func (s *subprocess) spec(ctx context.Context, job Job) (process.Spec, error) {
 	env.set("PYTHONUNBUFFERED", "1")
 	// The SDK sends its log lines itself; printed as well they would come twice.
 	env.set("SLUICE_ENGINE_CONSOLE", "0")
+	sdkFolder, err := filepath.Abs(spool.SDKFolder(s.config.SpoolDir))
+	if err != nil {
+		return process.Spec{}, fmt.Errorf("find the spool directory: %w", err)
+	}
+	// Where it keeps them until they are delivered, so that a killed process loses none.
+	env.set("SLUICE_LOG_SPOOL", sdkFolder)
 	for name, value := range config.Env {
 		if value == nil {
 			delete(env.variables, name)

@@ -231,8 +231,8 @@ class Client:
 
     # Logs
 
-    def send_logs(self, logs: List[Dict[str, Any]], producer: str, sequence: int, retry_seconds: float) -> None:
-        """One batch. The same (producer, sequence) is stored once, however often it is sent."""
+    def send_logs(self, logs: bytes, producer: str, sequence: int, retry_seconds: float) -> None:
+        """One batch, a JSON array. The same (producer, sequence) is stored once, however often it is sent."""
         headers = {"X-Sluice-Log-Producer": producer, "X-Sluice-Log-Sequence": str(sequence)}
         self.transport.request("POST", "/logs/", logs, headers, retry_seconds)
 

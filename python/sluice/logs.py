@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 
-from sluice import context, names, timestamps, transport
+from sluice import context, log_spool, timestamps, transport
 from sluice.errors import ApiError, ServerUnavailable
 
 TYPE_CHECKING = False
@@ -29,7 +29,7 @@ MESSAGE_LIMIT = 1_000_000  # bytes of one message
 BATCH_BYTES = 1_000_000  # of one batch, unless a single line with its other fields is larger
 BATCH_LINES = 1000
 BATCH_SECONDS = 0.25  # a line is on its way to the server after at most this
-BUFFER_BYTES = 64_000_000  # lines beyond are dropped while the server cannot be reached
+BUFFER_BYTES = 256_000_000  # lines beyond are dropped while the server cannot be reached
 EXIT_SECONDS = 20.0  # how long a process that ends waits for its last lines to be delivered
 
 
@@ -75,43 +75,44 @@ class LogShipper:
     """Delivers lines in order, exactly once each, without ever making their writer wait.
 
     Batches carry (producer, sequence): one that was stored but whose answer was lost is not stored twice. A batch is
-    tried until it is stored, through outages of any length; the buffer is bounded by dropping new lines, with one
+    tried until it is stored, through outages of any length; lines wait on disk, bounded by dropping new ones, with one
     line that says how many. A batch that is too large for the server or something in front of it is sent in halves;
     other batches that are refused are dropped, and the console tells.
     """
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, spool: Optional[log_spool.Spool] = None) -> None:
         self._client = client
-        self._producer = names.uuid4()
-        self._sequence = 0
         self._changed = threading.Condition()  # guards all below
-        self._lines: List[Tuple[Dict[str, Any], int]] = []  # each with its size in bytes
-        self._bytes = 0  # of all lines
+        self._spool = log_spool.Spool(_place(client)) if spool is None else spool
         self._dropped = 0
         self._sending = False
         self._urgent = False
+        self._gave_up = False
         self._closing_at: Optional[float] = None  # after this (monotonic) undelivered lines are given up
         self._thread: Optional[threading.Thread] = None
+        # Of a dead process: the batch of which nobody knows whether it was stored.
+        self._unanswered = self._spool.unanswered()
+        if spool is not None:
+            with self._changed:
+                self._sending = bool(self._unanswered)
+                self._start()
 
     def add(self, line: Dict[str, Any]) -> None:
         """Queues a line."""
-        size = _encoded_size(line) + 1  # with its comma
+        encoded = transport.encode(line)
         with self._changed:
-            if self._bytes + size > BUFFER_BYTES:
+            if self._spool.waiting_bytes + len(encoded) > BUFFER_BYTES:
                 self._dropped += 1
                 return
             if self._dropped:
                 marker = {**line, "level": WARNING, "message": f"{self._dropped} log lines were dropped: the server could not be reached."}
-                marker_size = _encoded_size(marker) + 1
-                self._lines.append((marker, marker_size))
-                self._bytes += marker_size
+                self._spool.append(transport.encode(marker))
                 self._dropped = 0
-            self._lines.append((line, size))
-            self._bytes += size
+            first = not self._spool
+            self._spool.append(encoded)
             if self._thread is None and self._closing_at is None:
-                self._thread = threading.Thread(target=self._run, name="sluice-logs", daemon=True)
-                self._thread.start()
-            elif len(self._lines) == 1 or self._bytes >= BATCH_BYTES:
+                self._start()
+            elif first or self._spool.waiting_bytes >= BATCH_BYTES:
                 self._changed.notify_all()
 
     def flush(self, seconds: float) -> bool:
@@ -120,12 +121,12 @@ class LogShipper:
         with self._changed:
             self._urgent = True
             self._changed.notify_all()
-            while self._lines or self._sending:
+            while self._spool or self._sending:
                 left = deadline - time.monotonic()
                 if left <= 0 or self._thread is None:
                     return False
                 self._changed.wait(left)
-        return True
+            return not self._gave_up
 
     def close(self, seconds: float = EXIT_SECONDS) -> bool:
         """Delivers what is left, gives up after `seconds`, and ends the thread. Answers whether all was delivered."""
@@ -136,47 +137,54 @@ class LogShipper:
         delivered = self.flush(seconds)
         if thread is not None and delivered:
             thread.join(1.0)
+        with self._changed:
+            self._spool.close()
         return delivered
 
+    def _start(self) -> None:
+        self._thread = threading.Thread(target=self._run, name="sluice-logs", daemon=True)
+        self._thread.start()
+
     def _run(self) -> None:
+        if self._unanswered:
+            self._repeat(self._unanswered, self._spool.sequence)
         while True:
             with self._changed:
-                while not self._lines and self._closing_at is None:
+                self._sending = False
+                self._changed.notify_all()
+                while not self._spool and self._closing_at is None:
                     self._changed.wait()
                 # Company for the first line, unless somebody waits for it.
                 until = time.monotonic() + BATCH_SECONDS
-                while not self._urgent and self._closing_at is None and self._bytes < BATCH_BYTES:
+                while not self._urgent and self._closing_at is None and self._spool.waiting_bytes < BATCH_BYTES:
                     left = until - time.monotonic()
                     if left <= 0:
                         break
                     self._changed.wait(left)
                 self._urgent = False
-                batch, total = [], 0
-                for line, size in self._lines[:BATCH_LINES]:
-                    if batch and total + size > BATCH_BYTES:
-                        break
-                    batch.append(line)
-                    total += size
+                batch = self._spool.peek(BATCH_LINES, BATCH_BYTES)
                 if not batch:
                     return  # closing, and nothing left
                 self._sending = True
-            delivered = self._deliver(batch)
-            with self._changed:
-                del self._lines[: len(batch)]
-                self._bytes -= total
-                self._sending = False
-                if not delivered:
-                    self._lines.clear()
-                    self._bytes = 0
-                self._changed.notify_all()
+            if not self._deliver(batch):
+                with self._changed:
+                    self._spool.give_up()
+                    self._gave_up = True
+                    self._sending = False
+                    self._changed.notify_all()
+                return
 
-    def _deliver(self, batch: List[Dict[str, Any]]) -> bool:
+    def _deliver(self, batch: List[bytes]) -> bool:
         """Sends a batch until it is decided about. Answers False when the time for it is over."""
         parts = [batch]  # the next one last
+        announced = None
         while parts:
             part = parts.pop()
+            if announced is None:
+                with self._changed:
+                    announced = self._spool.announce(part)
             try:
-                if not self._send(part, self._sequence + 1):
+                if not self._send(part, announced):
                     return False
             except ApiError as error:
                 if error.status == 413 and len(part) > 1:
@@ -184,14 +192,26 @@ class LogShipper:
                     parts += [part[middle:], part[:middle]]
                     continue  # nothing was stored under the number
                 console("WARNING", "sluice.logs", f"The server refused {len(part)} log lines, which are lost: {error}")
-            self._sequence += 1
+            announced = None
+            with self._changed:
+                self._spool.done(part)
         return True
 
-    def _send(self, part: List[Dict[str, Any]], sequence: int) -> bool:
+    def _repeat(self, batch: List[bytes], sequence: int) -> None:
+        """Sends the last batch of a dead process again: the server knows its number if it has it."""
+        try:
+            self._send(batch, sequence)  # if its time is over, so is that of the others
+        except ApiError:
+            pass  # it was refused before, too
+
+    def _send(self, part: List[bytes], sequence: int) -> bool:
         """Sends lines until they are stored. Raises ApiError when they would be refused again."""
+        body = b"[" + b",".join(part) + b"]"
         while True:
+            with self._changed:
+                left = 5.0 if self._closing_at is None else self._closing_at - time.monotonic()
             try:
-                self._client.send_logs(part, self._producer, sequence, retry_seconds=5.0)
+                self._client.send_logs(body, self._spool.producer, sequence, retry_seconds=max(0.0, min(5.0, left)))
                 return True
             except ApiError as error:
                 if error.status < 500 and error.status != 429:
@@ -200,9 +220,22 @@ class LogShipper:
                 pass
             with self._changed:
                 if self._closing_at is not None and time.monotonic() >= self._closing_at:
-                    console("ERROR", "sluice.logs", f"{len(self._lines)} log lines could not be delivered.")
+                    console("ERROR", "sluice.logs", "Log lines could not be delivered now. They are kept, and delivered when a flow runs here again.")
                     return False
                 self._changed.wait(0.5)
+
+
+def _place(client: Client) -> str:
+    """What tells the lines for one server from those for another: its addresses, empty for the server that comes and goes."""
+    if client.transport.relocate is not None:
+        return ""
+    return ",".join(address.url for address in client.transport.addresses)
+
+
+def _deliver_leftovers(client: Client) -> None:
+    """Delivers what processes left that were killed."""
+    for spool in log_spool.leftovers(_place(client)):
+        LogShipper(client, spool).close(60.0)
 
 
 def _encoded_size(value: Any) -> int:
@@ -239,6 +272,8 @@ def shipper(client: Client) -> LogShipper:
             found = _shippers[id(client)] = LogShipper(client)
             # Daemon threads still run while atexit callbacks do.
             atexit.register(found.close)
+            if not os.environ.get("SLUICE_LOG_SPOOL"):  # an agent delivers what its processes leave
+                threading.Thread(target=_deliver_leftovers, args=(client,), name="sluice-leftover-logs", daemon=True).start()
         return found
 
 

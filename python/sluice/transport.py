@@ -276,12 +276,12 @@ class Transport:
         timeout: float = ANSWER_SECONDS,
         stop_when_unsure: bool = False,
     ) -> Reply:
-        """Sends a request until it is answered with something other than "not now".
+        """Sends a request until it is answered with something other than "not now". A body of bytes is JSON already.
 
         Raises ApiError for 4xx and 5xx answers, ServerUnavailable when nobody answered in `retry_seconds`, and with
         `stop_when_unsure` OutcomeUnknown as soon as a copy was sent that may have been applied but was not answered.
         """
-        payload = b"" if body is None else encode(body)
+        payload = b"" if body is None else body if isinstance(body, bytes) else encode(body)
         allowed = self.retry_seconds if retry_seconds is None else retry_seconds
         deadline = time.monotonic() + allowed
         delay, failures = 0.05, 0
