@@ -9,7 +9,7 @@ SEED ?=
 # Packages whose tests run the real binary as processes; they race-test nothing.
 PROCESS_TESTS := ./e2e/...
 
-.PHONY: help run ui cluster build test test-deps test-race test-moves test-e2e test-python test-long lint chaos generate bench fmt clean
+.PHONY: help run ui cluster build test test-deps test-race test-moves test-e2e test-python test-ui test-long lint chaos generate bench fmt clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,7 +35,7 @@ run: ## build the web interface (where npm is) and the binary, and start `sluice
 cluster: build ## build and start three nodes, two agents and HAProxy on this machine, at 127.0.0.1:4200
 	@CLUSTER_DIR=$(CLUSTER_DIR) CLUSTER_HOST=$(CLUSTER_HOST) CLUSTER_PORT=$(CLUSTER_PORT) ./tools/cluster
 
-test: lint test-race test-moves test-python test-e2e ## everything a change must pass (about 10 minutes on 2 cores)
+test: lint test-race test-moves test-python test-e2e test-ui ## everything a change must pass (about 10 minutes on 2 cores)
 
 test-deps: ## install the Debian packages the tests need (tools/test-packages); does nothing when all are there
 	./tools/test-deps
@@ -52,6 +52,12 @@ test-python: build ## the Python SDK's own tests (python3 >= 3.9, no packages)
 
 test-e2e: build ## the real binary: tutorial, kill -9, bad input
 	SLUICE_E2E_BINARY=$(CURDIR)/$(BIN) $(GO) test -count=1 -parallel 8 -timeout 20m $(PROCESS_TESTS)
+
+test-ui: ## the web interface: its logic, then Debian's chromium against the real binary (SLUICE_SCREENSHOTS=1 makes the pictures of docs/ui.md)
+	@$(MAKE) --no-print-directory ui
+	cd ui && npm run -s test
+	@$(MAKE) --no-print-directory build
+	cd ui && SLUICE_E2E_BINARY=$(CURDIR)/$(BIN) npm run -s browser
 
 test-long: build ## the same with many more seeds, and fuzzing (about an hour)
 	SLUICE_FILTER_CASES=20000 $(GO) test -count=1 -timeout 30m -v -run TestFiltersAgree ./http

@@ -10,6 +10,8 @@ interface Props {
   runs: FlowRun[]
   /** the runs have not begun */
   upcoming?: boolean
+  /** for a place beside others: only what matters most */
+  compact?: boolean
   /** what all of them have in common needs no column */
   without?: ('flow' | 'deployment')[]
   selected?: Set<string>
@@ -17,7 +19,7 @@ interface Props {
   onSelectAll?: (all: boolean) => void
 }
 
-export function RunTable({ runs, upcoming, without = [], ...selection }: Props) {
+export function RunTable({ runs, upcoming, compact, without = [], ...selection }: Props) {
   const columns: Column<FlowRun>[] = [
     {
       header: 'Flow run',
@@ -25,7 +27,7 @@ export function RunTable({ runs, upcoming, without = [], ...selection }: Props) 
         <div className="min-w-32">
           <Link to="/runs/$id" params={{ id: r.id }} className={rowLink}>{r.name}</Link>
           {!without.includes('flow') && <div className="text-[13px] text-muted"><FlowLink id={r.flowId} />{r.deploymentId && !without.includes('deployment') && <> / <DeploymentLink id={r.deploymentId} short /></>}</div>}
-          {r.tags.length > 0 && <div className="mt-0.5"><Tags tags={r.tags} /></div>}
+          {!compact && r.tags.length > 0 && <div className="mt-0.5"><Tags tags={r.tags} /></div>}
         </div>
       ),
     },
@@ -35,8 +37,10 @@ export function RunTable({ runs, upcoming, without = [], ...selection }: Props) 
       : [
           { header: 'Started', from: 'sm' as const, right: true, cell: (r: FlowRun) => <Ago at={r.startTime ?? r.expectedStartTime} /> },
           { header: 'Took', right: true, cell: (r: FlowRun) => <Took start={r.startTime} end={r.endTime} seconds={r.totalRunTime} /> },
+          ...(compact ? [] : [
           { header: 'Agent', from: 'xl' as const, cell: (r: FlowRun) => <span className="text-muted">{r.agentName ?? '–'}</span> },
           { header: 'Queue', from: 'lg' as const, cell: (r: FlowRun) => (r.workQueueId ? <QueueLink id={r.workQueueId} /> : <span className="text-muted">–</span>) },
+          ]),
         ]),
   ]
   return <Table label={upcoming ? 'Upcoming runs' : 'Flow runs'} columns={columns} rows={runs} id={(r) => r.id} {...selection} />

@@ -134,7 +134,7 @@ export function Dashboard() {
         <ClusterStrip />
         <div className="grid gap-4 xl:grid-cols-2">
           <Card title="Latest failures" flush aside={<Link to="/runs" search={{ q: `state:failed ${timeText}` }} className="inline-flex items-center gap-1 text-[13px] text-accent hover:underline">all <ArrowRight size={13} aria-hidden /></Link>}>
-            <Loaded query={failures} rows={4}>{(runs) => (runs.length === 0 ? <Empty title="No failures in this time" /> : <RunTable runs={runs} />)}</Loaded>
+            <Loaded query={failures} rows={4}>{(runs) => (runs.length === 0 ? <Empty title="No failures in this time" /> : <RunTable runs={runs} compact />)}</Loaded>
           </Card>
           <div className="flex flex-col gap-4">
             <Card title="Work queues" flush>
@@ -159,7 +159,7 @@ export function Dashboard() {
               </Loaded>
             </Card>
             <Card title="Next" flush aside={<Link to="/runs" search={{ tab: 'upcoming' }} className="inline-flex items-center gap-1 text-[13px] text-accent hover:underline">all <ArrowRight size={13} aria-hidden /></Link>}>
-              <Loaded query={next} rows={3}>{(runs) => (runs.length === 0 ? <Empty title="Nothing is scheduled" /> : <RunTable runs={runs} upcoming />)}</Loaded>
+              <Loaded query={next} rows={3}>{(runs) => (runs.length === 0 ? <Empty title="Nothing is scheduled" /> : <RunTable runs={runs} upcoming compact />)}</Loaded>
             </Card>
           </div>
         </div>
