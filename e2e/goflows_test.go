@@ -45,6 +45,10 @@ func TestGoFlows(t *testing.T) {
 		}
 		checkLife(t, conn, id)
 		checkCount(t, "talking", numbers(t, allLogs(t, conn, id), "Hello Leo! "), 12)
+		if shown := shell.ok("artifact", "inspect", "talk", "-o", "json"); !strings.Contains(shown, `"name": "`) {
+			t.Errorf("the artifact is %s", shown)
+		}
+		contains(t, shell.ok("artifact", "ls", "--run", id.String(), "-o", "json"), `"key": "talk"`, `"lines": 12`)
 		names := map[string]int{}
 		for _, r := range s.list("/task_runs/filter", object{"flow_runs": object{"id": object{"any_": []any{id}}}}) {
 			names[r["state"].(object)["name"].(string)]++

@@ -198,6 +198,39 @@ func TestAFlow(t *testing.T) {
 			t.Errorf("%d at once, %s in all", most.Load(), time.Since(began))
 		}
 	})
+	in(t, "shows tables, texts and links, of itself and of its tasks", func(t *testing.T) {
+		h := flowtest.New(t)
+		type page struct {
+			URL string `json:"url"`
+		}
+		task := flow.NewTask("t", func(ctx context.Context, _ none) (none, error) {
+			return none{}, flow.Artifact(ctx, "pages", flow.Table([]page{{"x"}}))
+		})
+		f := flow.New("f", func(ctx context.Context, _ none) (none, error) {
+			if _, err := task.Run(ctx, none{}); err != nil {
+				return none{}, err
+			}
+			return none{}, errors.Join(flow.Artifact(ctx, "report", flow.Markdown("# done").Described("the end")), flow.Artifact(ctx, "home", flow.Link("https://x.example", "")))
+		})
+		if _, err := f.Run(h.Context(), none{}); err != nil {
+			t.Fatal(err)
+		}
+		if a := h.Artifacts("pages"); len(a) != 1 || string(a[0].Data) != `[{"url":"x"}]` || a[0].TaskRunID == nil {
+			t.Errorf("pages: %+v", a)
+		}
+		if a := h.Artifacts("report"); len(a) != 1 || string(a[0].Data) != `"# done"` || a[0].TaskRunID != nil || a[0].Description != "the end" {
+			t.Errorf("report: %+v", a)
+		}
+		if a := h.Artifacts("home"); len(a) != 1 || string(a[0].Data) != `{"text":"https://x.example","url":"https://x.example"}` {
+			t.Errorf("home: %+v", a)
+		}
+		if err := flow.Artifact(t.Context(), "x", flow.Markdown("outside of a run")); err != nil {
+			t.Error(err)
+		}
+		if err := flow.Artifact(t.Context(), "x", flow.Markdown(strings.Repeat("x", 300_000))); err == nil || !strings.Contains(err.Error(), "limit") {
+			t.Error(err)
+		}
+	})
 	in(t, "called within a task is refused", func(t *testing.T) {
 		h := flowtest.New(t)
 		inner := flow.New("inner", add)

@@ -196,6 +196,8 @@ func (a *applier) perform() (*command.Result, error) {
 		return a.tidyAccess(c.TidyAccess)
 	case *command.Envelope_UseTokens:
 		return a.useTokens(c.UseTokens)
+	case *command.Envelope_CreateArtifact:
+		return a.createArtifact(c.CreateArtifact)
 	case *command.Envelope_PutSavedSearch:
 		return a.putSavedSearch(c.PutSavedSearch)
 	case *command.Envelope_DeleteSavedSearch:

@@ -346,6 +346,9 @@ func (a *applier) removeFlowRun(id []byte) error {
 	if err := a.tx.DeleteLogProducers(id); err != nil {
 		return err
 	}
+	if err := a.tx.DeleteArtifactsOfRun(id); err != nil {
+		return err
+	}
 	var tasks [][]byte
 	err = a.tx.TaskRunsOfFlowRun(id16(id), false, func(t *row.TaskRun) (bool, error) {
 		tasks = append(tasks, t.Id)

@@ -54,6 +54,11 @@ func routes() []*route {
 		post("/logs", RoleFlowRun, createLogs).with(reporting).with(inScope(flowRunsOfLogs)),
 		post("/logs/filter", RoleViewer, filterLogs),
 
+		post("/artifacts", RoleFlowRun, createArtifact).with(reporting).with(inScope(flowRunOfTaskBody)),
+		post("/artifacts/filter", RoleViewer, filterArtifacts),
+		get("/artifacts/key/{key}", RoleViewer, readLatestArtifact),
+		get("/artifacts/{id}", RoleViewer, readArtifact),
+
 		post("/flows", RoleFlowRun, createFlow).with(reporting),
 		post("/flows/filter", RoleViewer, filterFlows),
 		post("/flows/count", RoleViewer, countFlows),

@@ -78,6 +78,7 @@ func newRootCommand(a *app) *cobra.Command {
 		newEventCommand(a),
 		newFlowCommand(a),
 		newTaskRunCommand(a),
+		newArtifactCommand(a),
 		newLimitCommand(a),
 		newSearchCommand(a),
 		newRetentionCommand(a),

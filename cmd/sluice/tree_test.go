@@ -92,6 +92,7 @@ var dataArguments = map[string][]string{
 	"sluice flow-run set-state":               {"--to", "FAILED", "something"},
 	"sluice concurrency-limit create":         {"database", "2"},
 	"sluice token create":                     {"--role", "viewer", "something"},
+	"sluice artifact create":                  {"k", "--data", "x", "--run", "01a20ae9-5e6f-7eb8-a9fe-5e510e068989"},
 	"sluice retention set":                    {"--runs-max-age", "30d"},
 }
 

@@ -127,5 +127,8 @@ func (h *Harness) Attempts(task string) int {
 	return n
 }
 
+// Artifacts are what runs have shown under a key, oldest first.
+func (h *Harness) Artifacts(key string) []api.ArtifactCreate { return h.memory.artifacts(key) }
+
 // Logs are the messages that runs have logged, in their order.
 func (h *Harness) Logs() []string { return h.memory.messages() }

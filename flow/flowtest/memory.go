@@ -22,6 +22,7 @@ type memory struct {
 	cache  map[string]*row.State
 	values map[string][]byte
 	logged []string
+	shown  []api.ArtifactCreate
 }
 
 type recorded struct {
@@ -171,6 +172,25 @@ func (m *memory) Load(_ context.Context, document api.DataDocument) ([]byte, err
 		return nil, fmt.Errorf("there is no value %s", document.Blob)
 	}
 	return data, nil
+}
+
+func (m *memory) CreateArtifact(_ context.Context, artifact api.ArtifactCreate) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.shown = append(m.shown, artifact)
+	return nil
+}
+
+func (m *memory) artifacts(key string) []api.ArtifactCreate {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var found []api.ArtifactCreate
+	for _, a := range m.shown {
+		if a.Key == key {
+			found = append(found, a)
+		}
+	}
+	return found
 }
 
 func (m *memory) Log(line api.LogCreate) {

@@ -68,7 +68,7 @@ func (x Prune_What) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Prune_What.Descriptor instead.
 func (Prune_What) EnumDescriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{51, 0}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{52, 0}
 }
 
 type Prune_Reason int32
@@ -117,7 +117,7 @@ func (x Prune_Reason) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Prune_Reason.Descriptor instead.
 func (Prune_Reason) EnumDescriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{51, 1}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{52, 1}
 }
 
 type Result_Code int32
@@ -193,7 +193,7 @@ func (x Result_Code) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Result_Code.Descriptor instead.
 func (Result_Code) EnumDescriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{59, 0}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{60, 0}
 }
 
 type StateResult_Status int32
@@ -245,7 +245,7 @@ func (x StateResult_Status) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use StateResult_Status.Descriptor instead.
 func (StateResult_Status) EnumDescriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{61, 0}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{62, 0}
 }
 
 // Envelope is one command with what every command carries. Session, sequence and the leader's time stamp stand in the
@@ -330,6 +330,7 @@ type Envelope struct {
 	//	*Envelope_Redeliver
 	//	*Envelope_SettleDeliveries
 	//	*Envelope_DrainAgent
+	//	*Envelope_CreateArtifact
 	Command isEnvelope_Command `protobuf_oneof:"command"`
 	// What the record of this write says beside actor, time and outcome; absent: the write leaves none.
 	Audit         *Audit `protobuf:"bytes,129,opt,name=audit,proto3" json:"audit,omitempty"`
@@ -1046,6 +1047,15 @@ func (x *Envelope) GetDrainAgent() *DrainAgent {
 	return nil
 }
 
+func (x *Envelope) GetCreateArtifact() *CreateArtifact {
+	if x != nil {
+		if x, ok := x.Command.(*Envelope_CreateArtifact); ok {
+			return x.CreateArtifact
+		}
+	}
+	return nil
+}
+
 func (x *Envelope) GetAudit() *Audit {
 	if x != nil {
 		return x.Audit
@@ -1337,6 +1347,10 @@ type Envelope_DrainAgent struct {
 	DrainAgent *DrainAgent `protobuf:"bytes,180,opt,name=drain_agent,json=drainAgent,proto3,oneof"`
 }
 
+type Envelope_CreateArtifact struct {
+	CreateArtifact *CreateArtifact `protobuf:"bytes,195,opt,name=create_artifact,json=createArtifact,proto3,oneof"`
+}
+
 func (*Envelope_LeaderEpoch) isEnvelope_Command() {}
 
 func (*Envelope_BuildIndex) isEnvelope_Command() {}
@@ -1476,6 +1490,8 @@ func (*Envelope_Redeliver) isEnvelope_Command() {}
 func (*Envelope_SettleDeliveries) isEnvelope_Command() {}
 
 func (*Envelope_DrainAgent) isEnvelope_Command() {}
+
+func (*Envelope_CreateArtifact) isEnvelope_Command() {}
 
 // Audit is what a request tells of itself.
 type Audit struct {
@@ -1880,6 +1896,50 @@ func (x *Delete) GetId() []byte {
 	return nil
 }
 
+type CreateArtifact struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Artifact      *row.Artifact          `protobuf:"bytes,1,opt,name=artifact,proto3" json:"artifact,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateArtifact) Reset() {
+	*x = CreateArtifact{}
+	mi := &file_fsm_command_command_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateArtifact) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateArtifact) ProtoMessage() {}
+
+func (x *CreateArtifact) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_command_command_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateArtifact.ProtoReflect.Descriptor instead.
+func (*CreateArtifact) Descriptor() ([]byte, []int) {
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *CreateArtifact) GetArtifact() *row.Artifact {
+	if x != nil {
+		return x.Artifact
+	}
+	return nil
+}
+
 type CreateFlow struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -1891,7 +1951,7 @@ type CreateFlow struct {
 
 func (x *CreateFlow) Reset() {
 	*x = CreateFlow{}
-	mi := &file_fsm_command_command_proto_msgTypes[8]
+	mi := &file_fsm_command_command_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1903,7 +1963,7 @@ func (x *CreateFlow) String() string {
 func (*CreateFlow) ProtoMessage() {}
 
 func (x *CreateFlow) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[8]
+	mi := &file_fsm_command_command_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1916,7 +1976,7 @@ func (x *CreateFlow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateFlow.ProtoReflect.Descriptor instead.
 func (*CreateFlow) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{8}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *CreateFlow) GetId() []byte {
@@ -1951,7 +2011,7 @@ type UpdateFlow struct {
 
 func (x *UpdateFlow) Reset() {
 	*x = UpdateFlow{}
-	mi := &file_fsm_command_command_proto_msgTypes[9]
+	mi := &file_fsm_command_command_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1963,7 +2023,7 @@ func (x *UpdateFlow) String() string {
 func (*UpdateFlow) ProtoMessage() {}
 
 func (x *UpdateFlow) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[9]
+	mi := &file_fsm_command_command_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1976,7 +2036,7 @@ func (x *UpdateFlow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateFlow.ProtoReflect.Descriptor instead.
 func (*UpdateFlow) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{9}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *UpdateFlow) GetId() []byte {
@@ -2014,7 +2074,7 @@ type ProposedState struct {
 
 func (x *ProposedState) Reset() {
 	*x = ProposedState{}
-	mi := &file_fsm_command_command_proto_msgTypes[10]
+	mi := &file_fsm_command_command_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2026,7 +2086,7 @@ func (x *ProposedState) String() string {
 func (*ProposedState) ProtoMessage() {}
 
 func (x *ProposedState) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[10]
+	mi := &file_fsm_command_command_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2039,7 +2099,7 @@ func (x *ProposedState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProposedState.ProtoReflect.Descriptor instead.
 func (*ProposedState) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{10}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ProposedState) GetType() row.StateType {
@@ -2104,7 +2164,7 @@ type CreateFlowRun struct {
 
 func (x *CreateFlowRun) Reset() {
 	*x = CreateFlowRun{}
-	mi := &file_fsm_command_command_proto_msgTypes[11]
+	mi := &file_fsm_command_command_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2116,7 +2176,7 @@ func (x *CreateFlowRun) String() string {
 func (*CreateFlowRun) ProtoMessage() {}
 
 func (x *CreateFlowRun) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[11]
+	mi := &file_fsm_command_command_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2129,7 +2189,7 @@ func (x *CreateFlowRun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateFlowRun.ProtoReflect.Descriptor instead.
 func (*CreateFlowRun) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{11}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *CreateFlowRun) GetId() []byte {
@@ -2254,7 +2314,7 @@ type UpdateFlowRun struct {
 
 func (x *UpdateFlowRun) Reset() {
 	*x = UpdateFlowRun{}
-	mi := &file_fsm_command_command_proto_msgTypes[12]
+	mi := &file_fsm_command_command_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2266,7 +2326,7 @@ func (x *UpdateFlowRun) String() string {
 func (*UpdateFlowRun) ProtoMessage() {}
 
 func (x *UpdateFlowRun) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[12]
+	mi := &file_fsm_command_command_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2279,7 +2339,7 @@ func (x *UpdateFlowRun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateFlowRun.ProtoReflect.Descriptor instead.
 func (*UpdateFlowRun) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{12}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *UpdateFlowRun) GetId() []byte {
@@ -2361,7 +2421,7 @@ type SetState struct {
 
 func (x *SetState) Reset() {
 	*x = SetState{}
-	mi := &file_fsm_command_command_proto_msgTypes[13]
+	mi := &file_fsm_command_command_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2373,7 +2433,7 @@ func (x *SetState) String() string {
 func (*SetState) ProtoMessage() {}
 
 func (x *SetState) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[13]
+	mi := &file_fsm_command_command_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2386,7 +2446,7 @@ func (x *SetState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetState.ProtoReflect.Descriptor instead.
 func (*SetState) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{13}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *SetState) GetId() []byte {
@@ -2448,7 +2508,7 @@ type CancelFlowRun struct {
 
 func (x *CancelFlowRun) Reset() {
 	*x = CancelFlowRun{}
-	mi := &file_fsm_command_command_proto_msgTypes[14]
+	mi := &file_fsm_command_command_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2460,7 +2520,7 @@ func (x *CancelFlowRun) String() string {
 func (*CancelFlowRun) ProtoMessage() {}
 
 func (x *CancelFlowRun) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[14]
+	mi := &file_fsm_command_command_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2473,7 +2533,7 @@ func (x *CancelFlowRun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelFlowRun.ProtoReflect.Descriptor instead.
 func (*CancelFlowRun) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{14}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *CancelFlowRun) GetId() []byte {
@@ -2503,7 +2563,7 @@ type StartLease struct {
 
 func (x *StartLease) Reset() {
 	*x = StartLease{}
-	mi := &file_fsm_command_command_proto_msgTypes[15]
+	mi := &file_fsm_command_command_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2515,7 +2575,7 @@ func (x *StartLease) String() string {
 func (*StartLease) ProtoMessage() {}
 
 func (x *StartLease) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[15]
+	mi := &file_fsm_command_command_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2528,7 +2588,7 @@ func (x *StartLease) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartLease.ProtoReflect.Descriptor instead.
 func (*StartLease) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{15}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *StartLease) GetFlowRunId() []byte {
@@ -2580,7 +2640,7 @@ type CreateTaskRun struct {
 
 func (x *CreateTaskRun) Reset() {
 	*x = CreateTaskRun{}
-	mi := &file_fsm_command_command_proto_msgTypes[16]
+	mi := &file_fsm_command_command_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2592,7 +2652,7 @@ func (x *CreateTaskRun) String() string {
 func (*CreateTaskRun) ProtoMessage() {}
 
 func (x *CreateTaskRun) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[16]
+	mi := &file_fsm_command_command_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2605,7 +2665,7 @@ func (x *CreateTaskRun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTaskRun.ProtoReflect.Descriptor instead.
 func (*CreateTaskRun) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{16}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *CreateTaskRun) GetId() []byte {
@@ -2733,7 +2793,7 @@ type PutDeployment struct {
 
 func (x *PutDeployment) Reset() {
 	*x = PutDeployment{}
-	mi := &file_fsm_command_command_proto_msgTypes[17]
+	mi := &file_fsm_command_command_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2745,7 +2805,7 @@ func (x *PutDeployment) String() string {
 func (*PutDeployment) ProtoMessage() {}
 
 func (x *PutDeployment) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[17]
+	mi := &file_fsm_command_command_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2758,7 +2818,7 @@ func (x *PutDeployment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutDeployment.ProtoReflect.Descriptor instead.
 func (*PutDeployment) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{17}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *PutDeployment) GetId() []byte {
@@ -2928,7 +2988,7 @@ type NamedSchedule struct {
 
 func (x *NamedSchedule) Reset() {
 	*x = NamedSchedule{}
-	mi := &file_fsm_command_command_proto_msgTypes[18]
+	mi := &file_fsm_command_command_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2940,7 +3000,7 @@ func (x *NamedSchedule) String() string {
 func (*NamedSchedule) ProtoMessage() {}
 
 func (x *NamedSchedule) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[18]
+	mi := &file_fsm_command_command_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2953,7 +3013,7 @@ func (x *NamedSchedule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NamedSchedule.ProtoReflect.Descriptor instead.
 func (*NamedSchedule) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{18}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *NamedSchedule) GetId() []byte {
@@ -3020,7 +3080,7 @@ type PatchDeployment struct {
 
 func (x *PatchDeployment) Reset() {
 	*x = PatchDeployment{}
-	mi := &file_fsm_command_command_proto_msgTypes[19]
+	mi := &file_fsm_command_command_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3032,7 +3092,7 @@ func (x *PatchDeployment) String() string {
 func (*PatchDeployment) ProtoMessage() {}
 
 func (x *PatchDeployment) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[19]
+	mi := &file_fsm_command_command_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3045,7 +3105,7 @@ func (x *PatchDeployment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PatchDeployment.ProtoReflect.Descriptor instead.
 func (*PatchDeployment) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{19}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *PatchDeployment) GetId() []byte {
@@ -3247,7 +3307,7 @@ type ResolveConflicts struct {
 
 func (x *ResolveConflicts) Reset() {
 	*x = ResolveConflicts{}
-	mi := &file_fsm_command_command_proto_msgTypes[20]
+	mi := &file_fsm_command_command_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3259,7 +3319,7 @@ func (x *ResolveConflicts) String() string {
 func (*ResolveConflicts) ProtoMessage() {}
 
 func (x *ResolveConflicts) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[20]
+	mi := &file_fsm_command_command_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3272,7 +3332,7 @@ func (x *ResolveConflicts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResolveConflicts.ProtoReflect.Descriptor instead.
 func (*ResolveConflicts) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{20}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ResolveConflicts) GetDeploymentIds() [][]byte {
@@ -3293,7 +3353,7 @@ type EnforceDeadlines struct {
 
 func (x *EnforceDeadlines) Reset() {
 	*x = EnforceDeadlines{}
-	mi := &file_fsm_command_command_proto_msgTypes[21]
+	mi := &file_fsm_command_command_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3305,7 +3365,7 @@ func (x *EnforceDeadlines) String() string {
 func (*EnforceDeadlines) ProtoMessage() {}
 
 func (x *EnforceDeadlines) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[21]
+	mi := &file_fsm_command_command_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3318,7 +3378,7 @@ func (x *EnforceDeadlines) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EnforceDeadlines.ProtoReflect.Descriptor instead.
 func (*EnforceDeadlines) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{21}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *EnforceDeadlines) GetFlowRunIds() [][]byte {
@@ -3353,7 +3413,7 @@ type PutSchedule struct {
 
 func (x *PutSchedule) Reset() {
 	*x = PutSchedule{}
-	mi := &file_fsm_command_command_proto_msgTypes[22]
+	mi := &file_fsm_command_command_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3365,7 +3425,7 @@ func (x *PutSchedule) String() string {
 func (*PutSchedule) ProtoMessage() {}
 
 func (x *PutSchedule) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[22]
+	mi := &file_fsm_command_command_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3378,7 +3438,7 @@ func (x *PutSchedule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutSchedule.ProtoReflect.Descriptor instead.
 func (*PutSchedule) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{22}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *PutSchedule) GetDeploymentId() []byte {
@@ -3455,7 +3515,7 @@ type DeleteSchedule struct {
 
 func (x *DeleteSchedule) Reset() {
 	*x = DeleteSchedule{}
-	mi := &file_fsm_command_command_proto_msgTypes[23]
+	mi := &file_fsm_command_command_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3467,7 +3527,7 @@ func (x *DeleteSchedule) String() string {
 func (*DeleteSchedule) ProtoMessage() {}
 
 func (x *DeleteSchedule) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[23]
+	mi := &file_fsm_command_command_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3480,7 +3540,7 @@ func (x *DeleteSchedule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteSchedule.ProtoReflect.Descriptor instead.
 func (*DeleteSchedule) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{23}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *DeleteSchedule) GetDeploymentId() []byte {
@@ -3510,7 +3570,7 @@ type BackfillRuns struct {
 
 func (x *BackfillRuns) Reset() {
 	*x = BackfillRuns{}
-	mi := &file_fsm_command_command_proto_msgTypes[24]
+	mi := &file_fsm_command_command_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3522,7 +3582,7 @@ func (x *BackfillRuns) String() string {
 func (*BackfillRuns) ProtoMessage() {}
 
 func (x *BackfillRuns) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[24]
+	mi := &file_fsm_command_command_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3535,7 +3595,7 @@ func (x *BackfillRuns) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackfillRuns.ProtoReflect.Descriptor instead.
 func (*BackfillRuns) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{24}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *BackfillRuns) GetDeploymentId() []byte {
@@ -3576,7 +3636,7 @@ type SetScheduleActive struct {
 
 func (x *SetScheduleActive) Reset() {
 	*x = SetScheduleActive{}
-	mi := &file_fsm_command_command_proto_msgTypes[25]
+	mi := &file_fsm_command_command_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3588,7 +3648,7 @@ func (x *SetScheduleActive) String() string {
 func (*SetScheduleActive) ProtoMessage() {}
 
 func (x *SetScheduleActive) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[25]
+	mi := &file_fsm_command_command_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3601,7 +3661,7 @@ func (x *SetScheduleActive) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetScheduleActive.ProtoReflect.Descriptor instead.
 func (*SetScheduleActive) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{25}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *SetScheduleActive) GetId() []byte {
@@ -3633,7 +3693,7 @@ type ScheduleRuns struct {
 
 func (x *ScheduleRuns) Reset() {
 	*x = ScheduleRuns{}
-	mi := &file_fsm_command_command_proto_msgTypes[26]
+	mi := &file_fsm_command_command_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3645,7 +3705,7 @@ func (x *ScheduleRuns) String() string {
 func (*ScheduleRuns) ProtoMessage() {}
 
 func (x *ScheduleRuns) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[26]
+	mi := &file_fsm_command_command_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3658,7 +3718,7 @@ func (x *ScheduleRuns) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScheduleRuns.ProtoReflect.Descriptor instead.
 func (*ScheduleRuns) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{26}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ScheduleRuns) GetDeploymentId() []byte {
@@ -3717,7 +3777,7 @@ type CreateWorkQueue struct {
 
 func (x *CreateWorkQueue) Reset() {
 	*x = CreateWorkQueue{}
-	mi := &file_fsm_command_command_proto_msgTypes[27]
+	mi := &file_fsm_command_command_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3729,7 +3789,7 @@ func (x *CreateWorkQueue) String() string {
 func (*CreateWorkQueue) ProtoMessage() {}
 
 func (x *CreateWorkQueue) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[27]
+	mi := &file_fsm_command_command_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3742,7 +3802,7 @@ func (x *CreateWorkQueue) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateWorkQueue.ProtoReflect.Descriptor instead.
 func (*CreateWorkQueue) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{27}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *CreateWorkQueue) GetId() []byte {
@@ -3806,7 +3866,7 @@ type UpdateWorkQueue struct {
 
 func (x *UpdateWorkQueue) Reset() {
 	*x = UpdateWorkQueue{}
-	mi := &file_fsm_command_command_proto_msgTypes[28]
+	mi := &file_fsm_command_command_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3818,7 +3878,7 @@ func (x *UpdateWorkQueue) String() string {
 func (*UpdateWorkQueue) ProtoMessage() {}
 
 func (x *UpdateWorkQueue) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[28]
+	mi := &file_fsm_command_command_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3831,7 +3891,7 @@ func (x *UpdateWorkQueue) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateWorkQueue.ProtoReflect.Descriptor instead.
 func (*UpdateWorkQueue) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{28}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *UpdateWorkQueue) GetId() []byte {
@@ -3925,7 +3985,7 @@ type RegisterAgent struct {
 
 func (x *RegisterAgent) Reset() {
 	*x = RegisterAgent{}
-	mi := &file_fsm_command_command_proto_msgTypes[29]
+	mi := &file_fsm_command_command_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3937,7 +3997,7 @@ func (x *RegisterAgent) String() string {
 func (*RegisterAgent) ProtoMessage() {}
 
 func (x *RegisterAgent) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[29]
+	mi := &file_fsm_command_command_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3950,7 +4010,7 @@ func (x *RegisterAgent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegisterAgent.ProtoReflect.Descriptor instead.
 func (*RegisterAgent) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{29}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *RegisterAgent) GetId() []byte {
@@ -4006,7 +4066,7 @@ type DrainAgent struct {
 
 func (x *DrainAgent) Reset() {
 	*x = DrainAgent{}
-	mi := &file_fsm_command_command_proto_msgTypes[30]
+	mi := &file_fsm_command_command_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4018,7 +4078,7 @@ func (x *DrainAgent) String() string {
 func (*DrainAgent) ProtoMessage() {}
 
 func (x *DrainAgent) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[30]
+	mi := &file_fsm_command_command_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4031,7 +4091,7 @@ func (x *DrainAgent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainAgent.ProtoReflect.Descriptor instead.
 func (*DrainAgent) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{30}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *DrainAgent) GetId() []byte {
@@ -4060,7 +4120,7 @@ type ClaimRuns struct {
 
 func (x *ClaimRuns) Reset() {
 	*x = ClaimRuns{}
-	mi := &file_fsm_command_command_proto_msgTypes[31]
+	mi := &file_fsm_command_command_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4072,7 +4132,7 @@ func (x *ClaimRuns) String() string {
 func (*ClaimRuns) ProtoMessage() {}
 
 func (x *ClaimRuns) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[31]
+	mi := &file_fsm_command_command_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4085,7 +4145,7 @@ func (x *ClaimRuns) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClaimRuns.ProtoReflect.Descriptor instead.
 func (*ClaimRuns) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{31}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ClaimRuns) GetTtl() int64 {
@@ -4111,7 +4171,7 @@ type ExpireLeases struct {
 
 func (x *ExpireLeases) Reset() {
 	*x = ExpireLeases{}
-	mi := &file_fsm_command_command_proto_msgTypes[32]
+	mi := &file_fsm_command_command_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4123,7 +4183,7 @@ func (x *ExpireLeases) String() string {
 func (*ExpireLeases) ProtoMessage() {}
 
 func (x *ExpireLeases) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[32]
+	mi := &file_fsm_command_command_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4136,7 +4196,7 @@ func (x *ExpireLeases) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExpireLeases.ProtoReflect.Descriptor instead.
 func (*ExpireLeases) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{32}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ExpireLeases) GetExpired() []*ExpireLeases_Expired {
@@ -4157,7 +4217,7 @@ type MarkLate struct {
 
 func (x *MarkLate) Reset() {
 	*x = MarkLate{}
-	mi := &file_fsm_command_command_proto_msgTypes[33]
+	mi := &file_fsm_command_command_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4169,7 +4229,7 @@ func (x *MarkLate) String() string {
 func (*MarkLate) ProtoMessage() {}
 
 func (x *MarkLate) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[33]
+	mi := &file_fsm_command_command_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4182,7 +4242,7 @@ func (x *MarkLate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MarkLate.ProtoReflect.Descriptor instead.
 func (*MarkLate) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{33}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *MarkLate) GetFlowRunIds() [][]byte {
@@ -4210,7 +4270,7 @@ type PurgeClaims struct {
 
 func (x *PurgeClaims) Reset() {
 	*x = PurgeClaims{}
-	mi := &file_fsm_command_command_proto_msgTypes[34]
+	mi := &file_fsm_command_command_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4222,7 +4282,7 @@ func (x *PurgeClaims) String() string {
 func (*PurgeClaims) ProtoMessage() {}
 
 func (x *PurgeClaims) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[34]
+	mi := &file_fsm_command_command_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4235,7 +4295,7 @@ func (x *PurgeClaims) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PurgeClaims.ProtoReflect.Descriptor instead.
 func (*PurgeClaims) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{34}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *PurgeClaims) GetBefore() int64 {
@@ -4266,7 +4326,7 @@ type CreateBlockSpec struct {
 
 func (x *CreateBlockSpec) Reset() {
 	*x = CreateBlockSpec{}
-	mi := &file_fsm_command_command_proto_msgTypes[35]
+	mi := &file_fsm_command_command_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4278,7 +4338,7 @@ func (x *CreateBlockSpec) String() string {
 func (*CreateBlockSpec) ProtoMessage() {}
 
 func (x *CreateBlockSpec) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[35]
+	mi := &file_fsm_command_command_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4291,7 +4351,7 @@ func (x *CreateBlockSpec) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateBlockSpec.ProtoReflect.Descriptor instead.
 func (*CreateBlockSpec) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{35}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *CreateBlockSpec) GetId() []byte {
@@ -4350,7 +4410,7 @@ type CreateBlock struct {
 
 func (x *CreateBlock) Reset() {
 	*x = CreateBlock{}
-	mi := &file_fsm_command_command_proto_msgTypes[36]
+	mi := &file_fsm_command_command_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4362,7 +4422,7 @@ func (x *CreateBlock) String() string {
 func (*CreateBlock) ProtoMessage() {}
 
 func (x *CreateBlock) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[36]
+	mi := &file_fsm_command_command_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4375,7 +4435,7 @@ func (x *CreateBlock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateBlock.ProtoReflect.Descriptor instead.
 func (*CreateBlock) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{36}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *CreateBlock) GetId() []byte {
@@ -4429,7 +4489,7 @@ type UpdateBlock struct {
 
 func (x *UpdateBlock) Reset() {
 	*x = UpdateBlock{}
-	mi := &file_fsm_command_command_proto_msgTypes[37]
+	mi := &file_fsm_command_command_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4441,7 +4501,7 @@ func (x *UpdateBlock) String() string {
 func (*UpdateBlock) ProtoMessage() {}
 
 func (x *UpdateBlock) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[37]
+	mi := &file_fsm_command_command_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4454,7 +4514,7 @@ func (x *UpdateBlock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateBlock.ProtoReflect.Descriptor instead.
 func (*UpdateBlock) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{37}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *UpdateBlock) GetId() []byte {
@@ -4518,7 +4578,7 @@ type ResealSecrets struct {
 
 func (x *ResealSecrets) Reset() {
 	*x = ResealSecrets{}
-	mi := &file_fsm_command_command_proto_msgTypes[38]
+	mi := &file_fsm_command_command_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4530,7 +4590,7 @@ func (x *ResealSecrets) String() string {
 func (*ResealSecrets) ProtoMessage() {}
 
 func (x *ResealSecrets) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[38]
+	mi := &file_fsm_command_command_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4543,7 +4603,7 @@ func (x *ResealSecrets) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResealSecrets.ProtoReflect.Descriptor instead.
 func (*ResealSecrets) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{38}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ResealSecrets) GetBlocks() []*ResealSecrets_One {
@@ -4570,7 +4630,7 @@ type SetDefaultStorage struct {
 
 func (x *SetDefaultStorage) Reset() {
 	*x = SetDefaultStorage{}
-	mi := &file_fsm_command_command_proto_msgTypes[39]
+	mi := &file_fsm_command_command_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4582,7 +4642,7 @@ func (x *SetDefaultStorage) String() string {
 func (*SetDefaultStorage) ProtoMessage() {}
 
 func (x *SetDefaultStorage) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[39]
+	mi := &file_fsm_command_command_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4595,7 +4655,7 @@ func (x *SetDefaultStorage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetDefaultStorage.ProtoReflect.Descriptor instead.
 func (*SetDefaultStorage) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{39}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *SetDefaultStorage) GetBlockId() []byte {
@@ -4616,7 +4676,7 @@ type PutConcurrencyLimit struct {
 
 func (x *PutConcurrencyLimit) Reset() {
 	*x = PutConcurrencyLimit{}
-	mi := &file_fsm_command_command_proto_msgTypes[40]
+	mi := &file_fsm_command_command_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4628,7 +4688,7 @@ func (x *PutConcurrencyLimit) String() string {
 func (*PutConcurrencyLimit) ProtoMessage() {}
 
 func (x *PutConcurrencyLimit) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[40]
+	mi := &file_fsm_command_command_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4641,7 +4701,7 @@ func (x *PutConcurrencyLimit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutConcurrencyLimit.ProtoReflect.Descriptor instead.
 func (*PutConcurrencyLimit) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{40}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *PutConcurrencyLimit) GetId() []byte {
@@ -4678,7 +4738,7 @@ type WriteLogs struct {
 
 func (x *WriteLogs) Reset() {
 	*x = WriteLogs{}
-	mi := &file_fsm_command_command_proto_msgTypes[41]
+	mi := &file_fsm_command_command_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4690,7 +4750,7 @@ func (x *WriteLogs) String() string {
 func (*WriteLogs) ProtoMessage() {}
 
 func (x *WriteLogs) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[41]
+	mi := &file_fsm_command_command_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4703,7 +4763,7 @@ func (x *WriteLogs) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WriteLogs.ProtoReflect.Descriptor instead.
 func (*WriteLogs) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{41}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *WriteLogs) GetRuns() []*WriteLogs_Run {
@@ -4748,7 +4808,7 @@ type PutBlobChunk struct {
 
 func (x *PutBlobChunk) Reset() {
 	*x = PutBlobChunk{}
-	mi := &file_fsm_command_command_proto_msgTypes[42]
+	mi := &file_fsm_command_command_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4760,7 +4820,7 @@ func (x *PutBlobChunk) String() string {
 func (*PutBlobChunk) ProtoMessage() {}
 
 func (x *PutBlobChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[42]
+	mi := &file_fsm_command_command_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4773,7 +4833,7 @@ func (x *PutBlobChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutBlobChunk.ProtoReflect.Descriptor instead.
 func (*PutBlobChunk) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{42}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *PutBlobChunk) GetKey() string {
@@ -4820,7 +4880,7 @@ type DeleteBlob struct {
 
 func (x *DeleteBlob) Reset() {
 	*x = DeleteBlob{}
-	mi := &file_fsm_command_command_proto_msgTypes[43]
+	mi := &file_fsm_command_command_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4832,7 +4892,7 @@ func (x *DeleteBlob) String() string {
 func (*DeleteBlob) ProtoMessage() {}
 
 func (x *DeleteBlob) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[43]
+	mi := &file_fsm_command_command_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4845,7 +4905,7 @@ func (x *DeleteBlob) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteBlob.ProtoReflect.Descriptor instead.
 func (*DeleteBlob) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{43}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *DeleteBlob) GetKey() string {
@@ -4867,7 +4927,7 @@ type RetryFlowRun struct {
 
 func (x *RetryFlowRun) Reset() {
 	*x = RetryFlowRun{}
-	mi := &file_fsm_command_command_proto_msgTypes[44]
+	mi := &file_fsm_command_command_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4879,7 +4939,7 @@ func (x *RetryFlowRun) String() string {
 func (*RetryFlowRun) ProtoMessage() {}
 
 func (x *RetryFlowRun) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[44]
+	mi := &file_fsm_command_command_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4892,7 +4952,7 @@ func (x *RetryFlowRun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryFlowRun.ProtoReflect.Descriptor instead.
 func (*RetryFlowRun) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{44}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *RetryFlowRun) GetId() []byte {
@@ -4932,7 +4992,7 @@ type RerunFlowRun struct {
 
 func (x *RerunFlowRun) Reset() {
 	*x = RerunFlowRun{}
-	mi := &file_fsm_command_command_proto_msgTypes[45]
+	mi := &file_fsm_command_command_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4944,7 +5004,7 @@ func (x *RerunFlowRun) String() string {
 func (*RerunFlowRun) ProtoMessage() {}
 
 func (x *RerunFlowRun) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[45]
+	mi := &file_fsm_command_command_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4957,7 +5017,7 @@ func (x *RerunFlowRun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RerunFlowRun.ProtoReflect.Descriptor instead.
 func (*RerunFlowRun) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{45}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *RerunFlowRun) GetId() []byte {
@@ -5025,7 +5085,7 @@ type CreateJob struct {
 
 func (x *CreateJob) Reset() {
 	*x = CreateJob{}
-	mi := &file_fsm_command_command_proto_msgTypes[46]
+	mi := &file_fsm_command_command_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5037,7 +5097,7 @@ func (x *CreateJob) String() string {
 func (*CreateJob) ProtoMessage() {}
 
 func (x *CreateJob) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[46]
+	mi := &file_fsm_command_command_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5050,7 +5110,7 @@ func (x *CreateJob) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateJob.ProtoReflect.Descriptor instead.
 func (*CreateJob) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{46}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *CreateJob) GetId() []byte {
@@ -5126,7 +5186,7 @@ type AdvanceJob struct {
 
 func (x *AdvanceJob) Reset() {
 	*x = AdvanceJob{}
-	mi := &file_fsm_command_command_proto_msgTypes[47]
+	mi := &file_fsm_command_command_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5138,7 +5198,7 @@ func (x *AdvanceJob) String() string {
 func (*AdvanceJob) ProtoMessage() {}
 
 func (x *AdvanceJob) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[47]
+	mi := &file_fsm_command_command_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5151,7 +5211,7 @@ func (x *AdvanceJob) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdvanceJob.ProtoReflect.Descriptor instead.
 func (*AdvanceJob) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{47}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *AdvanceJob) GetId() []byte {
@@ -5212,7 +5272,7 @@ type CancelJob struct {
 
 func (x *CancelJob) Reset() {
 	*x = CancelJob{}
-	mi := &file_fsm_command_command_proto_msgTypes[48]
+	mi := &file_fsm_command_command_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5224,7 +5284,7 @@ func (x *CancelJob) String() string {
 func (*CancelJob) ProtoMessage() {}
 
 func (x *CancelJob) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[48]
+	mi := &file_fsm_command_command_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5237,7 +5297,7 @@ func (x *CancelJob) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelJob.ProtoReflect.Descriptor instead.
 func (*CancelJob) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{48}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *CancelJob) GetId() []byte {
@@ -5263,7 +5323,7 @@ type SetRetention struct {
 
 func (x *SetRetention) Reset() {
 	*x = SetRetention{}
-	mi := &file_fsm_command_command_proto_msgTypes[49]
+	mi := &file_fsm_command_command_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5275,7 +5335,7 @@ func (x *SetRetention) String() string {
 func (*SetRetention) ProtoMessage() {}
 
 func (x *SetRetention) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[49]
+	mi := &file_fsm_command_command_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5288,7 +5348,7 @@ func (x *SetRetention) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetRetention.ProtoReflect.Descriptor instead.
 func (*SetRetention) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{49}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *SetRetention) GetIfAbsent() bool {
@@ -5349,7 +5409,7 @@ type NoteRetentionTime struct {
 
 func (x *NoteRetentionTime) Reset() {
 	*x = NoteRetentionTime{}
-	mi := &file_fsm_command_command_proto_msgTypes[50]
+	mi := &file_fsm_command_command_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5361,7 +5421,7 @@ func (x *NoteRetentionTime) String() string {
 func (*NoteRetentionTime) ProtoMessage() {}
 
 func (x *NoteRetentionTime) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[50]
+	mi := &file_fsm_command_command_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5374,7 +5434,7 @@ func (x *NoteRetentionTime) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NoteRetentionTime.ProtoReflect.Descriptor instead.
 func (*NoteRetentionTime) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{50}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{51}
 }
 
 // Prune removes finished runs, or the logs of finished runs, of one deployment (empty: of none) that the rules no longer keep, the
@@ -5396,7 +5456,7 @@ type Prune struct {
 
 func (x *Prune) Reset() {
 	*x = Prune{}
-	mi := &file_fsm_command_command_proto_msgTypes[51]
+	mi := &file_fsm_command_command_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5408,7 +5468,7 @@ func (x *Prune) String() string {
 func (*Prune) ProtoMessage() {}
 
 func (x *Prune) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[51]
+	mi := &file_fsm_command_command_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5421,7 +5481,7 @@ func (x *Prune) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Prune.ProtoReflect.Descriptor instead.
 func (*Prune) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{51}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *Prune) GetDeploymentId() []byte {
@@ -5494,7 +5554,7 @@ type CreateWebhook struct {
 
 func (x *CreateWebhook) Reset() {
 	*x = CreateWebhook{}
-	mi := &file_fsm_command_command_proto_msgTypes[52]
+	mi := &file_fsm_command_command_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5506,7 +5566,7 @@ func (x *CreateWebhook) String() string {
 func (*CreateWebhook) ProtoMessage() {}
 
 func (x *CreateWebhook) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[52]
+	mi := &file_fsm_command_command_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5519,7 +5579,7 @@ func (x *CreateWebhook) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateWebhook.ProtoReflect.Descriptor instead.
 func (*CreateWebhook) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{52}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *CreateWebhook) GetId() []byte {
@@ -5578,7 +5638,7 @@ type UpdateWebhook struct {
 
 func (x *UpdateWebhook) Reset() {
 	*x = UpdateWebhook{}
-	mi := &file_fsm_command_command_proto_msgTypes[53]
+	mi := &file_fsm_command_command_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5590,7 +5650,7 @@ func (x *UpdateWebhook) String() string {
 func (*UpdateWebhook) ProtoMessage() {}
 
 func (x *UpdateWebhook) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[53]
+	mi := &file_fsm_command_command_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5603,7 +5663,7 @@ func (x *UpdateWebhook) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateWebhook.ProtoReflect.Descriptor instead.
 func (*UpdateWebhook) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{53}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *UpdateWebhook) GetId() []byte {
@@ -5659,7 +5719,7 @@ type TestWebhook struct {
 
 func (x *TestWebhook) Reset() {
 	*x = TestWebhook{}
-	mi := &file_fsm_command_command_proto_msgTypes[54]
+	mi := &file_fsm_command_command_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5671,7 +5731,7 @@ func (x *TestWebhook) String() string {
 func (*TestWebhook) ProtoMessage() {}
 
 func (x *TestWebhook) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[54]
+	mi := &file_fsm_command_command_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5684,7 +5744,7 @@ func (x *TestWebhook) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestWebhook.ProtoReflect.Descriptor instead.
 func (*TestWebhook) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{54}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *TestWebhook) GetId() []byte {
@@ -5712,7 +5772,7 @@ type Redeliver struct {
 
 func (x *Redeliver) Reset() {
 	*x = Redeliver{}
-	mi := &file_fsm_command_command_proto_msgTypes[55]
+	mi := &file_fsm_command_command_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5724,7 +5784,7 @@ func (x *Redeliver) String() string {
 func (*Redeliver) ProtoMessage() {}
 
 func (x *Redeliver) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[55]
+	mi := &file_fsm_command_command_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5737,7 +5797,7 @@ func (x *Redeliver) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Redeliver.ProtoReflect.Descriptor instead.
 func (*Redeliver) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{55}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *Redeliver) GetWebhookId() []byte {
@@ -5764,7 +5824,7 @@ type SettleDeliveries struct {
 
 func (x *SettleDeliveries) Reset() {
 	*x = SettleDeliveries{}
-	mi := &file_fsm_command_command_proto_msgTypes[56]
+	mi := &file_fsm_command_command_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5776,7 +5836,7 @@ func (x *SettleDeliveries) String() string {
 func (*SettleDeliveries) ProtoMessage() {}
 
 func (x *SettleDeliveries) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[56]
+	mi := &file_fsm_command_command_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5789,7 +5849,7 @@ func (x *SettleDeliveries) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SettleDeliveries.ProtoReflect.Descriptor instead.
 func (*SettleDeliveries) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{56}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *SettleDeliveries) GetOutcomes() []*SettleDeliveries_Outcome {
@@ -5810,7 +5870,7 @@ type PruneCache struct {
 
 func (x *PruneCache) Reset() {
 	*x = PruneCache{}
-	mi := &file_fsm_command_command_proto_msgTypes[57]
+	mi := &file_fsm_command_command_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5822,7 +5882,7 @@ func (x *PruneCache) String() string {
 func (*PruneCache) ProtoMessage() {}
 
 func (x *PruneCache) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[57]
+	mi := &file_fsm_command_command_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5835,7 +5895,7 @@ func (x *PruneCache) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PruneCache.ProtoReflect.Descriptor instead.
 func (*PruneCache) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{57}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *PruneCache) GetBefore() int64 {
@@ -5864,7 +5924,7 @@ type PutSavedSearch struct {
 
 func (x *PutSavedSearch) Reset() {
 	*x = PutSavedSearch{}
-	mi := &file_fsm_command_command_proto_msgTypes[58]
+	mi := &file_fsm_command_command_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5876,7 +5936,7 @@ func (x *PutSavedSearch) String() string {
 func (*PutSavedSearch) ProtoMessage() {}
 
 func (x *PutSavedSearch) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[58]
+	mi := &file_fsm_command_command_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5889,7 +5949,7 @@ func (x *PutSavedSearch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutSavedSearch.ProtoReflect.Descriptor instead.
 func (*PutSavedSearch) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{58}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *PutSavedSearch) GetId() []byte {
@@ -5931,7 +5991,7 @@ type Result struct {
 
 func (x *Result) Reset() {
 	*x = Result{}
-	mi := &file_fsm_command_command_proto_msgTypes[59]
+	mi := &file_fsm_command_command_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5943,7 +6003,7 @@ func (x *Result) String() string {
 func (*Result) ProtoMessage() {}
 
 func (x *Result) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[59]
+	mi := &file_fsm_command_command_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5956,7 +6016,7 @@ func (x *Result) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Result.ProtoReflect.Descriptor instead.
 func (*Result) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{59}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *Result) GetCode() Result_Code {
@@ -6036,7 +6096,7 @@ type Pruned struct {
 
 func (x *Pruned) Reset() {
 	*x = Pruned{}
-	mi := &file_fsm_command_command_proto_msgTypes[60]
+	mi := &file_fsm_command_command_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6048,7 +6108,7 @@ func (x *Pruned) String() string {
 func (*Pruned) ProtoMessage() {}
 
 func (x *Pruned) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[60]
+	mi := &file_fsm_command_command_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6061,7 +6121,7 @@ func (x *Pruned) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pruned.ProtoReflect.Descriptor instead.
 func (*Pruned) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{60}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *Pruned) GetRemoved() []*Pruned_Removed {
@@ -6112,7 +6172,7 @@ type StateResult struct {
 
 func (x *StateResult) Reset() {
 	*x = StateResult{}
-	mi := &file_fsm_command_command_proto_msgTypes[61]
+	mi := &file_fsm_command_command_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6124,7 +6184,7 @@ func (x *StateResult) String() string {
 func (*StateResult) ProtoMessage() {}
 
 func (x *StateResult) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[61]
+	mi := &file_fsm_command_command_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6137,7 +6197,7 @@ func (x *StateResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateResult.ProtoReflect.Descriptor instead.
 func (*StateResult) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{61}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *StateResult) GetStatus() StateResult_Status {
@@ -6193,7 +6253,7 @@ type CreateToken struct {
 
 func (x *CreateToken) Reset() {
 	*x = CreateToken{}
-	mi := &file_fsm_command_command_proto_msgTypes[62]
+	mi := &file_fsm_command_command_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6205,7 +6265,7 @@ func (x *CreateToken) String() string {
 func (*CreateToken) ProtoMessage() {}
 
 func (x *CreateToken) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[62]
+	mi := &file_fsm_command_command_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6218,7 +6278,7 @@ func (x *CreateToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateToken.ProtoReflect.Descriptor instead.
 func (*CreateToken) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{62}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *CreateToken) GetId() []byte {
@@ -6287,7 +6347,7 @@ type RevokeToken struct {
 
 func (x *RevokeToken) Reset() {
 	*x = RevokeToken{}
-	mi := &file_fsm_command_command_proto_msgTypes[63]
+	mi := &file_fsm_command_command_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6299,7 +6359,7 @@ func (x *RevokeToken) String() string {
 func (*RevokeToken) ProtoMessage() {}
 
 func (x *RevokeToken) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[63]
+	mi := &file_fsm_command_command_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6312,7 +6372,7 @@ func (x *RevokeToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeToken.ProtoReflect.Descriptor instead.
 func (*RevokeToken) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{63}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *RevokeToken) GetId() []byte {
@@ -6331,7 +6391,7 @@ type RecordAudit struct {
 
 func (x *RecordAudit) Reset() {
 	*x = RecordAudit{}
-	mi := &file_fsm_command_command_proto_msgTypes[64]
+	mi := &file_fsm_command_command_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6343,7 +6403,7 @@ func (x *RecordAudit) String() string {
 func (*RecordAudit) ProtoMessage() {}
 
 func (x *RecordAudit) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[64]
+	mi := &file_fsm_command_command_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6356,7 +6416,7 @@ func (x *RecordAudit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordAudit.ProtoReflect.Descriptor instead.
 func (*RecordAudit) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{64}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{65}
 }
 
 // TidyAccess removes up to `limit` of the oldest audit records that are older than audit_before or beyond the newest audit_keep, and
@@ -6373,7 +6433,7 @@ type TidyAccess struct {
 
 func (x *TidyAccess) Reset() {
 	*x = TidyAccess{}
-	mi := &file_fsm_command_command_proto_msgTypes[65]
+	mi := &file_fsm_command_command_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6385,7 +6445,7 @@ func (x *TidyAccess) String() string {
 func (*TidyAccess) ProtoMessage() {}
 
 func (x *TidyAccess) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[65]
+	mi := &file_fsm_command_command_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6398,7 +6458,7 @@ func (x *TidyAccess) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TidyAccess.ProtoReflect.Descriptor instead.
 func (*TidyAccess) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{65}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *TidyAccess) GetAuditBefore() int64 {
@@ -6439,7 +6499,7 @@ type UseTokens struct {
 
 func (x *UseTokens) Reset() {
 	*x = UseTokens{}
-	mi := &file_fsm_command_command_proto_msgTypes[66]
+	mi := &file_fsm_command_command_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6451,7 +6511,7 @@ func (x *UseTokens) String() string {
 func (*UseTokens) ProtoMessage() {}
 
 func (x *UseTokens) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[66]
+	mi := &file_fsm_command_command_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6464,7 +6524,7 @@ func (x *UseTokens) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UseTokens.ProtoReflect.Descriptor instead.
 func (*UseTokens) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{66}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *UseTokens) GetUses() []*UseTokens_Use {
@@ -6486,7 +6546,7 @@ type ScheduleRuns_Fire struct {
 
 func (x *ScheduleRuns_Fire) Reset() {
 	*x = ScheduleRuns_Fire{}
-	mi := &file_fsm_command_command_proto_msgTypes[67]
+	mi := &file_fsm_command_command_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6498,7 +6558,7 @@ func (x *ScheduleRuns_Fire) String() string {
 func (*ScheduleRuns_Fire) ProtoMessage() {}
 
 func (x *ScheduleRuns_Fire) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[67]
+	mi := &file_fsm_command_command_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6511,7 +6571,7 @@ func (x *ScheduleRuns_Fire) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScheduleRuns_Fire.ProtoReflect.Descriptor instead.
 func (*ScheduleRuns_Fire) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{26, 0}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{27, 0}
 }
 
 func (x *ScheduleRuns_Fire) GetTime() int64 {
@@ -6553,7 +6613,7 @@ type ClaimRuns_Wish struct {
 
 func (x *ClaimRuns_Wish) Reset() {
 	*x = ClaimRuns_Wish{}
-	mi := &file_fsm_command_command_proto_msgTypes[68]
+	mi := &file_fsm_command_command_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6565,7 +6625,7 @@ func (x *ClaimRuns_Wish) String() string {
 func (*ClaimRuns_Wish) ProtoMessage() {}
 
 func (x *ClaimRuns_Wish) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[68]
+	mi := &file_fsm_command_command_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6578,7 +6638,7 @@ func (x *ClaimRuns_Wish) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClaimRuns_Wish.ProtoReflect.Descriptor instead.
 func (*ClaimRuns_Wish) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{31, 0}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{32, 0}
 }
 
 func (x *ClaimRuns_Wish) GetClaimId() []byte {
@@ -6612,7 +6672,7 @@ type ClaimRuns_Pick struct {
 
 func (x *ClaimRuns_Pick) Reset() {
 	*x = ClaimRuns_Pick{}
-	mi := &file_fsm_command_command_proto_msgTypes[69]
+	mi := &file_fsm_command_command_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6624,7 +6684,7 @@ func (x *ClaimRuns_Pick) String() string {
 func (*ClaimRuns_Pick) ProtoMessage() {}
 
 func (x *ClaimRuns_Pick) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[69]
+	mi := &file_fsm_command_command_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6637,7 +6697,7 @@ func (x *ClaimRuns_Pick) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClaimRuns_Pick.ProtoReflect.Descriptor instead.
 func (*ClaimRuns_Pick) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{31, 1}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{32, 1}
 }
 
 func (x *ClaimRuns_Pick) GetFlowRunId() []byte {
@@ -6666,7 +6726,7 @@ type ExpireLeases_Expired struct {
 
 func (x *ExpireLeases_Expired) Reset() {
 	*x = ExpireLeases_Expired{}
-	mi := &file_fsm_command_command_proto_msgTypes[70]
+	mi := &file_fsm_command_command_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6678,7 +6738,7 @@ func (x *ExpireLeases_Expired) String() string {
 func (*ExpireLeases_Expired) ProtoMessage() {}
 
 func (x *ExpireLeases_Expired) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[70]
+	mi := &file_fsm_command_command_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6691,7 +6751,7 @@ func (x *ExpireLeases_Expired) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExpireLeases_Expired.ProtoReflect.Descriptor instead.
 func (*ExpireLeases_Expired) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{32, 0}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{33, 0}
 }
 
 func (x *ExpireLeases_Expired) GetFlowRunId() []byte {
@@ -6733,7 +6793,7 @@ type ResealSecrets_One struct {
 
 func (x *ResealSecrets_One) Reset() {
 	*x = ResealSecrets_One{}
-	mi := &file_fsm_command_command_proto_msgTypes[71]
+	mi := &file_fsm_command_command_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6745,7 +6805,7 @@ func (x *ResealSecrets_One) String() string {
 func (*ResealSecrets_One) ProtoMessage() {}
 
 func (x *ResealSecrets_One) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[71]
+	mi := &file_fsm_command_command_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6758,7 +6818,7 @@ func (x *ResealSecrets_One) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResealSecrets_One.ProtoReflect.Descriptor instead.
 func (*ResealSecrets_One) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{38, 0}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{39, 0}
 }
 
 func (x *ResealSecrets_One) GetId() []byte {
@@ -6792,7 +6852,7 @@ type WriteLogs_Run struct {
 
 func (x *WriteLogs_Run) Reset() {
 	*x = WriteLogs_Run{}
-	mi := &file_fsm_command_command_proto_msgTypes[72]
+	mi := &file_fsm_command_command_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6804,7 +6864,7 @@ func (x *WriteLogs_Run) String() string {
 func (*WriteLogs_Run) ProtoMessage() {}
 
 func (x *WriteLogs_Run) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[72]
+	mi := &file_fsm_command_command_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6817,7 +6877,7 @@ func (x *WriteLogs_Run) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WriteLogs_Run.ProtoReflect.Descriptor instead.
 func (*WriteLogs_Run) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{41, 0}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{42, 0}
 }
 
 func (x *WriteLogs_Run) GetFlowRunId() []byte {
@@ -6844,7 +6904,7 @@ type AdvanceJob_Target struct {
 
 func (x *AdvanceJob_Target) Reset() {
 	*x = AdvanceJob_Target{}
-	mi := &file_fsm_command_command_proto_msgTypes[73]
+	mi := &file_fsm_command_command_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6856,7 +6916,7 @@ func (x *AdvanceJob_Target) String() string {
 func (*AdvanceJob_Target) ProtoMessage() {}
 
 func (x *AdvanceJob_Target) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[73]
+	mi := &file_fsm_command_command_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6869,7 +6929,7 @@ func (x *AdvanceJob_Target) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdvanceJob_Target.ProtoReflect.Descriptor instead.
 func (*AdvanceJob_Target) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{47, 0}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{48, 0}
 }
 
 func (x *AdvanceJob_Target) GetFlowRunId() []byte {
@@ -6905,7 +6965,7 @@ type SettleDeliveries_Outcome struct {
 
 func (x *SettleDeliveries_Outcome) Reset() {
 	*x = SettleDeliveries_Outcome{}
-	mi := &file_fsm_command_command_proto_msgTypes[74]
+	mi := &file_fsm_command_command_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6917,7 +6977,7 @@ func (x *SettleDeliveries_Outcome) String() string {
 func (*SettleDeliveries_Outcome) ProtoMessage() {}
 
 func (x *SettleDeliveries_Outcome) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[74]
+	mi := &file_fsm_command_command_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6930,7 +6990,7 @@ func (x *SettleDeliveries_Outcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SettleDeliveries_Outcome.ProtoReflect.Descriptor instead.
 func (*SettleDeliveries_Outcome) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{56, 0}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{57, 0}
 }
 
 func (x *SettleDeliveries_Outcome) GetWebhookId() []byte {
@@ -7021,7 +7081,7 @@ type Pruned_Removed struct {
 
 func (x *Pruned_Removed) Reset() {
 	*x = Pruned_Removed{}
-	mi := &file_fsm_command_command_proto_msgTypes[75]
+	mi := &file_fsm_command_command_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7033,7 +7093,7 @@ func (x *Pruned_Removed) String() string {
 func (*Pruned_Removed) ProtoMessage() {}
 
 func (x *Pruned_Removed) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[75]
+	mi := &file_fsm_command_command_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7046,7 +7106,7 @@ func (x *Pruned_Removed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pruned_Removed.ProtoReflect.Descriptor instead.
 func (*Pruned_Removed) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{60, 0}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{61, 0}
 }
 
 func (x *Pruned_Removed) GetTable() string {
@@ -7080,7 +7140,7 @@ type UseTokens_Use struct {
 
 func (x *UseTokens_Use) Reset() {
 	*x = UseTokens_Use{}
-	mi := &file_fsm_command_command_proto_msgTypes[76]
+	mi := &file_fsm_command_command_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7092,7 +7152,7 @@ func (x *UseTokens_Use) String() string {
 func (*UseTokens_Use) ProtoMessage() {}
 
 func (x *UseTokens_Use) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[76]
+	mi := &file_fsm_command_command_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7105,7 +7165,7 @@ func (x *UseTokens_Use) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UseTokens_Use.ProtoReflect.Descriptor instead.
 func (*UseTokens_Use) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{66, 0}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{67, 0}
 }
 
 func (x *UseTokens_Use) GetId() []byte {
@@ -7126,7 +7186,7 @@ var File_fsm_command_command_proto protoreflect.FileDescriptor
 
 const file_fsm_command_command_proto_rawDesc = "" +
 	"\n" +
-	"\x19fsm/command/command.proto\x12\x11sluice.command.v1\x1a\x11fsm/row/row.proto\"\xd5)\n" +
+	"\x19fsm/command/command.proto\x12\x11sluice.command.v1\x1a\x11fsm/row/row.proto\"\xa4*\n" +
 	"\bEnvelope\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x1c\n" +
 	"\tnamespace\x18\x02 \x01(\tR\tnamespace\x12\x14\n" +
@@ -7221,7 +7281,8 @@ const file_fsm_command_command_proto_rawDesc = "" +
 	"\tredeliver\x18\xa8\x01 \x01(\v2\x1c.sluice.command.v1.RedeliverH\x00R\tredeliver\x12S\n" +
 	"\x11settle_deliveries\x18\xa9\x01 \x01(\v2#.sluice.command.v1.SettleDeliveriesH\x00R\x10settleDeliveries\x12A\n" +
 	"\vdrain_agent\x18\xb4\x01 \x01(\v2\x1d.sluice.command.v1.DrainAgentH\x00R\n" +
-	"drainAgent\x12/\n" +
+	"drainAgent\x12M\n" +
+	"\x0fcreate_artifact\x18\xc3\x01 \x01(\v2!.sluice.command.v1.CreateArtifactH\x00R\x0ecreateArtifact\x12/\n" +
 	"\x05audit\x18\x81\x01 \x01(\v2\x18.sluice.command.v1.AuditR\x05auditB\t\n" +
 	"\acommand\"\xb9\x01\n" +
 	"\x05Audit\x12\x19\n" +
@@ -7252,7 +7313,9 @@ const file_fsm_command_command_proto_rawDesc = "" +
 	"\n" +
 	"Checkpoint\"\x18\n" +
 	"\x06Delete\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\fR\x02id\"D\n" +
+	"\x02id\x18\x01 \x01(\fR\x02id\"E\n" +
+	"\x0eCreateArtifact\x123\n" +
+	"\bartifact\x18\x01 \x01(\v2\x17.sluice.row.v1.ArtifactR\bartifact\"D\n" +
 	"\n" +
 	"CreateFlow\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x12\n" +
@@ -7783,7 +7846,7 @@ func file_fsm_command_command_proto_rawDescGZIP() []byte {
 }
 
 var file_fsm_command_command_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_fsm_command_command_proto_msgTypes = make([]protoimpl.MessageInfo, 77)
+var file_fsm_command_command_proto_msgTypes = make([]protoimpl.MessageInfo, 78)
 var file_fsm_command_command_proto_goTypes = []any{
 	(Prune_What)(0),                  // 0: sluice.command.v1.Prune.What
 	(Prune_Reason)(0),                // 1: sluice.command.v1.Prune.Reason
@@ -7797,89 +7860,91 @@ var file_fsm_command_command_proto_goTypes = []any{
 	(*RaiseVersion)(nil),             // 9: sluice.command.v1.RaiseVersion
 	(*Checkpoint)(nil),               // 10: sluice.command.v1.Checkpoint
 	(*Delete)(nil),                   // 11: sluice.command.v1.Delete
-	(*CreateFlow)(nil),               // 12: sluice.command.v1.CreateFlow
-	(*UpdateFlow)(nil),               // 13: sluice.command.v1.UpdateFlow
-	(*ProposedState)(nil),            // 14: sluice.command.v1.ProposedState
-	(*CreateFlowRun)(nil),            // 15: sluice.command.v1.CreateFlowRun
-	(*UpdateFlowRun)(nil),            // 16: sluice.command.v1.UpdateFlowRun
-	(*SetState)(nil),                 // 17: sluice.command.v1.SetState
-	(*CancelFlowRun)(nil),            // 18: sluice.command.v1.CancelFlowRun
-	(*StartLease)(nil),               // 19: sluice.command.v1.StartLease
-	(*CreateTaskRun)(nil),            // 20: sluice.command.v1.CreateTaskRun
-	(*PutDeployment)(nil),            // 21: sluice.command.v1.PutDeployment
-	(*NamedSchedule)(nil),            // 22: sluice.command.v1.NamedSchedule
-	(*PatchDeployment)(nil),          // 23: sluice.command.v1.PatchDeployment
-	(*ResolveConflicts)(nil),         // 24: sluice.command.v1.ResolveConflicts
-	(*EnforceDeadlines)(nil),         // 25: sluice.command.v1.EnforceDeadlines
-	(*PutSchedule)(nil),              // 26: sluice.command.v1.PutSchedule
-	(*DeleteSchedule)(nil),           // 27: sluice.command.v1.DeleteSchedule
-	(*BackfillRuns)(nil),             // 28: sluice.command.v1.BackfillRuns
-	(*SetScheduleActive)(nil),        // 29: sluice.command.v1.SetScheduleActive
-	(*ScheduleRuns)(nil),             // 30: sluice.command.v1.ScheduleRuns
-	(*CreateWorkQueue)(nil),          // 31: sluice.command.v1.CreateWorkQueue
-	(*UpdateWorkQueue)(nil),          // 32: sluice.command.v1.UpdateWorkQueue
-	(*RegisterAgent)(nil),            // 33: sluice.command.v1.RegisterAgent
-	(*DrainAgent)(nil),               // 34: sluice.command.v1.DrainAgent
-	(*ClaimRuns)(nil),                // 35: sluice.command.v1.ClaimRuns
-	(*ExpireLeases)(nil),             // 36: sluice.command.v1.ExpireLeases
-	(*MarkLate)(nil),                 // 37: sluice.command.v1.MarkLate
-	(*PurgeClaims)(nil),              // 38: sluice.command.v1.PurgeClaims
-	(*CreateBlockSpec)(nil),          // 39: sluice.command.v1.CreateBlockSpec
-	(*CreateBlock)(nil),              // 40: sluice.command.v1.CreateBlock
-	(*UpdateBlock)(nil),              // 41: sluice.command.v1.UpdateBlock
-	(*ResealSecrets)(nil),            // 42: sluice.command.v1.ResealSecrets
-	(*SetDefaultStorage)(nil),        // 43: sluice.command.v1.SetDefaultStorage
-	(*PutConcurrencyLimit)(nil),      // 44: sluice.command.v1.PutConcurrencyLimit
-	(*WriteLogs)(nil),                // 45: sluice.command.v1.WriteLogs
-	(*PutBlobChunk)(nil),             // 46: sluice.command.v1.PutBlobChunk
-	(*DeleteBlob)(nil),               // 47: sluice.command.v1.DeleteBlob
-	(*RetryFlowRun)(nil),             // 48: sluice.command.v1.RetryFlowRun
-	(*RerunFlowRun)(nil),             // 49: sluice.command.v1.RerunFlowRun
-	(*CreateJob)(nil),                // 50: sluice.command.v1.CreateJob
-	(*AdvanceJob)(nil),               // 51: sluice.command.v1.AdvanceJob
-	(*CancelJob)(nil),                // 52: sluice.command.v1.CancelJob
-	(*SetRetention)(nil),             // 53: sluice.command.v1.SetRetention
-	(*NoteRetentionTime)(nil),        // 54: sluice.command.v1.NoteRetentionTime
-	(*Prune)(nil),                    // 55: sluice.command.v1.Prune
-	(*CreateWebhook)(nil),            // 56: sluice.command.v1.CreateWebhook
-	(*UpdateWebhook)(nil),            // 57: sluice.command.v1.UpdateWebhook
-	(*TestWebhook)(nil),              // 58: sluice.command.v1.TestWebhook
-	(*Redeliver)(nil),                // 59: sluice.command.v1.Redeliver
-	(*SettleDeliveries)(nil),         // 60: sluice.command.v1.SettleDeliveries
-	(*PruneCache)(nil),               // 61: sluice.command.v1.PruneCache
-	(*PutSavedSearch)(nil),           // 62: sluice.command.v1.PutSavedSearch
-	(*Result)(nil),                   // 63: sluice.command.v1.Result
-	(*Pruned)(nil),                   // 64: sluice.command.v1.Pruned
-	(*StateResult)(nil),              // 65: sluice.command.v1.StateResult
-	(*CreateToken)(nil),              // 66: sluice.command.v1.CreateToken
-	(*RevokeToken)(nil),              // 67: sluice.command.v1.RevokeToken
-	(*RecordAudit)(nil),              // 68: sluice.command.v1.RecordAudit
-	(*TidyAccess)(nil),               // 69: sluice.command.v1.TidyAccess
-	(*UseTokens)(nil),                // 70: sluice.command.v1.UseTokens
-	(*ScheduleRuns_Fire)(nil),        // 71: sluice.command.v1.ScheduleRuns.Fire
-	(*ClaimRuns_Wish)(nil),           // 72: sluice.command.v1.ClaimRuns.Wish
-	(*ClaimRuns_Pick)(nil),           // 73: sluice.command.v1.ClaimRuns.Pick
-	(*ExpireLeases_Expired)(nil),     // 74: sluice.command.v1.ExpireLeases.Expired
-	(*ResealSecrets_One)(nil),        // 75: sluice.command.v1.ResealSecrets.One
-	(*WriteLogs_Run)(nil),            // 76: sluice.command.v1.WriteLogs.Run
-	(*AdvanceJob_Target)(nil),        // 77: sluice.command.v1.AdvanceJob.Target
-	(*SettleDeliveries_Outcome)(nil), // 78: sluice.command.v1.SettleDeliveries.Outcome
-	(*Pruned_Removed)(nil),           // 79: sluice.command.v1.Pruned.Removed
-	(*UseTokens_Use)(nil),            // 80: sluice.command.v1.UseTokens.Use
-	(row.StateType)(0),               // 81: sluice.row.v1.StateType
-	(*row.Data)(nil),                 // 82: sluice.row.v1.Data
-	(*row.StateDetails)(nil),         // 83: sluice.row.v1.StateDetails
-	(*row.FlowRunner)(nil),           // 84: sluice.row.v1.FlowRunner
-	(*row.RunPolicy)(nil),            // 85: sluice.row.v1.RunPolicy
-	(row.Deployment_Catchup)(0),      // 86: sluice.row.v1.Deployment.Catchup
-	(*row.Retention)(nil),            // 87: sluice.row.v1.Retention
-	(*row.Policy)(nil),               // 88: sluice.row.v1.Policy
-	(*row.QueueFilter)(nil),          // 89: sluice.row.v1.QueueFilter
-	(row.Job_Action)(0),              // 90: sluice.row.v1.Job.Action
-	(*row.WebhookFilter)(nil),        // 91: sluice.row.v1.WebhookFilter
-	(*row.Grant)(nil),                // 92: sluice.row.v1.Grant
-	(row.TokenRole)(0),               // 93: sluice.row.v1.TokenRole
-	(*row.Log)(nil),                  // 94: sluice.row.v1.Log
+	(*CreateArtifact)(nil),           // 12: sluice.command.v1.CreateArtifact
+	(*CreateFlow)(nil),               // 13: sluice.command.v1.CreateFlow
+	(*UpdateFlow)(nil),               // 14: sluice.command.v1.UpdateFlow
+	(*ProposedState)(nil),            // 15: sluice.command.v1.ProposedState
+	(*CreateFlowRun)(nil),            // 16: sluice.command.v1.CreateFlowRun
+	(*UpdateFlowRun)(nil),            // 17: sluice.command.v1.UpdateFlowRun
+	(*SetState)(nil),                 // 18: sluice.command.v1.SetState
+	(*CancelFlowRun)(nil),            // 19: sluice.command.v1.CancelFlowRun
+	(*StartLease)(nil),               // 20: sluice.command.v1.StartLease
+	(*CreateTaskRun)(nil),            // 21: sluice.command.v1.CreateTaskRun
+	(*PutDeployment)(nil),            // 22: sluice.command.v1.PutDeployment
+	(*NamedSchedule)(nil),            // 23: sluice.command.v1.NamedSchedule
+	(*PatchDeployment)(nil),          // 24: sluice.command.v1.PatchDeployment
+	(*ResolveConflicts)(nil),         // 25: sluice.command.v1.ResolveConflicts
+	(*EnforceDeadlines)(nil),         // 26: sluice.command.v1.EnforceDeadlines
+	(*PutSchedule)(nil),              // 27: sluice.command.v1.PutSchedule
+	(*DeleteSchedule)(nil),           // 28: sluice.command.v1.DeleteSchedule
+	(*BackfillRuns)(nil),             // 29: sluice.command.v1.BackfillRuns
+	(*SetScheduleActive)(nil),        // 30: sluice.command.v1.SetScheduleActive
+	(*ScheduleRuns)(nil),             // 31: sluice.command.v1.ScheduleRuns
+	(*CreateWorkQueue)(nil),          // 32: sluice.command.v1.CreateWorkQueue
+	(*UpdateWorkQueue)(nil),          // 33: sluice.command.v1.UpdateWorkQueue
+	(*RegisterAgent)(nil),            // 34: sluice.command.v1.RegisterAgent
+	(*DrainAgent)(nil),               // 35: sluice.command.v1.DrainAgent
+	(*ClaimRuns)(nil),                // 36: sluice.command.v1.ClaimRuns
+	(*ExpireLeases)(nil),             // 37: sluice.command.v1.ExpireLeases
+	(*MarkLate)(nil),                 // 38: sluice.command.v1.MarkLate
+	(*PurgeClaims)(nil),              // 39: sluice.command.v1.PurgeClaims
+	(*CreateBlockSpec)(nil),          // 40: sluice.command.v1.CreateBlockSpec
+	(*CreateBlock)(nil),              // 41: sluice.command.v1.CreateBlock
+	(*UpdateBlock)(nil),              // 42: sluice.command.v1.UpdateBlock
+	(*ResealSecrets)(nil),            // 43: sluice.command.v1.ResealSecrets
+	(*SetDefaultStorage)(nil),        // 44: sluice.command.v1.SetDefaultStorage
+	(*PutConcurrencyLimit)(nil),      // 45: sluice.command.v1.PutConcurrencyLimit
+	(*WriteLogs)(nil),                // 46: sluice.command.v1.WriteLogs
+	(*PutBlobChunk)(nil),             // 47: sluice.command.v1.PutBlobChunk
+	(*DeleteBlob)(nil),               // 48: sluice.command.v1.DeleteBlob
+	(*RetryFlowRun)(nil),             // 49: sluice.command.v1.RetryFlowRun
+	(*RerunFlowRun)(nil),             // 50: sluice.command.v1.RerunFlowRun
+	(*CreateJob)(nil),                // 51: sluice.command.v1.CreateJob
+	(*AdvanceJob)(nil),               // 52: sluice.command.v1.AdvanceJob
+	(*CancelJob)(nil),                // 53: sluice.command.v1.CancelJob
+	(*SetRetention)(nil),             // 54: sluice.command.v1.SetRetention
+	(*NoteRetentionTime)(nil),        // 55: sluice.command.v1.NoteRetentionTime
+	(*Prune)(nil),                    // 56: sluice.command.v1.Prune
+	(*CreateWebhook)(nil),            // 57: sluice.command.v1.CreateWebhook
+	(*UpdateWebhook)(nil),            // 58: sluice.command.v1.UpdateWebhook
+	(*TestWebhook)(nil),              // 59: sluice.command.v1.TestWebhook
+	(*Redeliver)(nil),                // 60: sluice.command.v1.Redeliver
+	(*SettleDeliveries)(nil),         // 61: sluice.command.v1.SettleDeliveries
+	(*PruneCache)(nil),               // 62: sluice.command.v1.PruneCache
+	(*PutSavedSearch)(nil),           // 63: sluice.command.v1.PutSavedSearch
+	(*Result)(nil),                   // 64: sluice.command.v1.Result
+	(*Pruned)(nil),                   // 65: sluice.command.v1.Pruned
+	(*StateResult)(nil),              // 66: sluice.command.v1.StateResult
+	(*CreateToken)(nil),              // 67: sluice.command.v1.CreateToken
+	(*RevokeToken)(nil),              // 68: sluice.command.v1.RevokeToken
+	(*RecordAudit)(nil),              // 69: sluice.command.v1.RecordAudit
+	(*TidyAccess)(nil),               // 70: sluice.command.v1.TidyAccess
+	(*UseTokens)(nil),                // 71: sluice.command.v1.UseTokens
+	(*ScheduleRuns_Fire)(nil),        // 72: sluice.command.v1.ScheduleRuns.Fire
+	(*ClaimRuns_Wish)(nil),           // 73: sluice.command.v1.ClaimRuns.Wish
+	(*ClaimRuns_Pick)(nil),           // 74: sluice.command.v1.ClaimRuns.Pick
+	(*ExpireLeases_Expired)(nil),     // 75: sluice.command.v1.ExpireLeases.Expired
+	(*ResealSecrets_One)(nil),        // 76: sluice.command.v1.ResealSecrets.One
+	(*WriteLogs_Run)(nil),            // 77: sluice.command.v1.WriteLogs.Run
+	(*AdvanceJob_Target)(nil),        // 78: sluice.command.v1.AdvanceJob.Target
+	(*SettleDeliveries_Outcome)(nil), // 79: sluice.command.v1.SettleDeliveries.Outcome
+	(*Pruned_Removed)(nil),           // 80: sluice.command.v1.Pruned.Removed
+	(*UseTokens_Use)(nil),            // 81: sluice.command.v1.UseTokens.Use
+	(*row.Artifact)(nil),             // 82: sluice.row.v1.Artifact
+	(row.StateType)(0),               // 83: sluice.row.v1.StateType
+	(*row.Data)(nil),                 // 84: sluice.row.v1.Data
+	(*row.StateDetails)(nil),         // 85: sluice.row.v1.StateDetails
+	(*row.FlowRunner)(nil),           // 86: sluice.row.v1.FlowRunner
+	(*row.RunPolicy)(nil),            // 87: sluice.row.v1.RunPolicy
+	(row.Deployment_Catchup)(0),      // 88: sluice.row.v1.Deployment.Catchup
+	(*row.Retention)(nil),            // 89: sluice.row.v1.Retention
+	(*row.Policy)(nil),               // 90: sluice.row.v1.Policy
+	(*row.QueueFilter)(nil),          // 91: sluice.row.v1.QueueFilter
+	(row.Job_Action)(0),              // 92: sluice.row.v1.Job.Action
+	(*row.WebhookFilter)(nil),        // 93: sluice.row.v1.WebhookFilter
+	(*row.Grant)(nil),                // 94: sluice.row.v1.Grant
+	(row.TokenRole)(0),               // 95: sluice.row.v1.TokenRole
+	(*row.Log)(nil),                  // 96: sluice.row.v1.Log
 }
 var file_fsm_command_command_proto_depIdxs = []int32{
 	6,   // 0: sluice.command.v1.Envelope.idempotency:type_name -> sluice.command.v1.Idempotency
@@ -7887,124 +7952,126 @@ var file_fsm_command_command_proto_depIdxs = []int32{
 	8,   // 2: sluice.command.v1.Envelope.build_index:type_name -> sluice.command.v1.BuildIndex
 	9,   // 3: sluice.command.v1.Envelope.raise_version:type_name -> sluice.command.v1.RaiseVersion
 	10,  // 4: sluice.command.v1.Envelope.checkpoint:type_name -> sluice.command.v1.Checkpoint
-	12,  // 5: sluice.command.v1.Envelope.create_flow:type_name -> sluice.command.v1.CreateFlow
-	13,  // 6: sluice.command.v1.Envelope.update_flow:type_name -> sluice.command.v1.UpdateFlow
+	13,  // 5: sluice.command.v1.Envelope.create_flow:type_name -> sluice.command.v1.CreateFlow
+	14,  // 6: sluice.command.v1.Envelope.update_flow:type_name -> sluice.command.v1.UpdateFlow
 	11,  // 7: sluice.command.v1.Envelope.delete_flow:type_name -> sluice.command.v1.Delete
-	15,  // 8: sluice.command.v1.Envelope.create_flow_run:type_name -> sluice.command.v1.CreateFlowRun
-	16,  // 9: sluice.command.v1.Envelope.update_flow_run:type_name -> sluice.command.v1.UpdateFlowRun
+	16,  // 8: sluice.command.v1.Envelope.create_flow_run:type_name -> sluice.command.v1.CreateFlowRun
+	17,  // 9: sluice.command.v1.Envelope.update_flow_run:type_name -> sluice.command.v1.UpdateFlowRun
 	11,  // 10: sluice.command.v1.Envelope.delete_flow_run:type_name -> sluice.command.v1.Delete
-	17,  // 11: sluice.command.v1.Envelope.set_flow_run_state:type_name -> sluice.command.v1.SetState
-	18,  // 12: sluice.command.v1.Envelope.cancel_flow_run:type_name -> sluice.command.v1.CancelFlowRun
-	19,  // 13: sluice.command.v1.Envelope.start_lease:type_name -> sluice.command.v1.StartLease
-	20,  // 14: sluice.command.v1.Envelope.create_task_run:type_name -> sluice.command.v1.CreateTaskRun
-	17,  // 15: sluice.command.v1.Envelope.set_task_run_state:type_name -> sluice.command.v1.SetState
+	18,  // 11: sluice.command.v1.Envelope.set_flow_run_state:type_name -> sluice.command.v1.SetState
+	19,  // 12: sluice.command.v1.Envelope.cancel_flow_run:type_name -> sluice.command.v1.CancelFlowRun
+	20,  // 13: sluice.command.v1.Envelope.start_lease:type_name -> sluice.command.v1.StartLease
+	21,  // 14: sluice.command.v1.Envelope.create_task_run:type_name -> sluice.command.v1.CreateTaskRun
+	18,  // 15: sluice.command.v1.Envelope.set_task_run_state:type_name -> sluice.command.v1.SetState
 	11,  // 16: sluice.command.v1.Envelope.delete_task_run:type_name -> sluice.command.v1.Delete
-	21,  // 17: sluice.command.v1.Envelope.put_deployment:type_name -> sluice.command.v1.PutDeployment
+	22,  // 17: sluice.command.v1.Envelope.put_deployment:type_name -> sluice.command.v1.PutDeployment
 	11,  // 18: sluice.command.v1.Envelope.delete_deployment:type_name -> sluice.command.v1.Delete
-	29,  // 19: sluice.command.v1.Envelope.set_schedule_active:type_name -> sluice.command.v1.SetScheduleActive
-	30,  // 20: sluice.command.v1.Envelope.schedule_runs:type_name -> sluice.command.v1.ScheduleRuns
-	31,  // 21: sluice.command.v1.Envelope.create_work_queue:type_name -> sluice.command.v1.CreateWorkQueue
-	32,  // 22: sluice.command.v1.Envelope.update_work_queue:type_name -> sluice.command.v1.UpdateWorkQueue
+	30,  // 19: sluice.command.v1.Envelope.set_schedule_active:type_name -> sluice.command.v1.SetScheduleActive
+	31,  // 20: sluice.command.v1.Envelope.schedule_runs:type_name -> sluice.command.v1.ScheduleRuns
+	32,  // 21: sluice.command.v1.Envelope.create_work_queue:type_name -> sluice.command.v1.CreateWorkQueue
+	33,  // 22: sluice.command.v1.Envelope.update_work_queue:type_name -> sluice.command.v1.UpdateWorkQueue
 	11,  // 23: sluice.command.v1.Envelope.delete_work_queue:type_name -> sluice.command.v1.Delete
-	33,  // 24: sluice.command.v1.Envelope.register_agent:type_name -> sluice.command.v1.RegisterAgent
+	34,  // 24: sluice.command.v1.Envelope.register_agent:type_name -> sluice.command.v1.RegisterAgent
 	11,  // 25: sluice.command.v1.Envelope.delete_agent:type_name -> sluice.command.v1.Delete
-	35,  // 26: sluice.command.v1.Envelope.claim_runs:type_name -> sluice.command.v1.ClaimRuns
-	36,  // 27: sluice.command.v1.Envelope.expire_leases:type_name -> sluice.command.v1.ExpireLeases
-	37,  // 28: sluice.command.v1.Envelope.mark_late:type_name -> sluice.command.v1.MarkLate
-	38,  // 29: sluice.command.v1.Envelope.purge_claims:type_name -> sluice.command.v1.PurgeClaims
-	39,  // 30: sluice.command.v1.Envelope.create_block_spec:type_name -> sluice.command.v1.CreateBlockSpec
+	36,  // 26: sluice.command.v1.Envelope.claim_runs:type_name -> sluice.command.v1.ClaimRuns
+	37,  // 27: sluice.command.v1.Envelope.expire_leases:type_name -> sluice.command.v1.ExpireLeases
+	38,  // 28: sluice.command.v1.Envelope.mark_late:type_name -> sluice.command.v1.MarkLate
+	39,  // 29: sluice.command.v1.Envelope.purge_claims:type_name -> sluice.command.v1.PurgeClaims
+	40,  // 30: sluice.command.v1.Envelope.create_block_spec:type_name -> sluice.command.v1.CreateBlockSpec
 	11,  // 31: sluice.command.v1.Envelope.delete_block_spec:type_name -> sluice.command.v1.Delete
-	40,  // 32: sluice.command.v1.Envelope.create_block:type_name -> sluice.command.v1.CreateBlock
-	41,  // 33: sluice.command.v1.Envelope.update_block:type_name -> sluice.command.v1.UpdateBlock
+	41,  // 32: sluice.command.v1.Envelope.create_block:type_name -> sluice.command.v1.CreateBlock
+	42,  // 33: sluice.command.v1.Envelope.update_block:type_name -> sluice.command.v1.UpdateBlock
 	11,  // 34: sluice.command.v1.Envelope.delete_block:type_name -> sluice.command.v1.Delete
-	43,  // 35: sluice.command.v1.Envelope.set_default_storage:type_name -> sluice.command.v1.SetDefaultStorage
-	44,  // 36: sluice.command.v1.Envelope.put_concurrency_limit:type_name -> sluice.command.v1.PutConcurrencyLimit
+	44,  // 35: sluice.command.v1.Envelope.set_default_storage:type_name -> sluice.command.v1.SetDefaultStorage
+	45,  // 36: sluice.command.v1.Envelope.put_concurrency_limit:type_name -> sluice.command.v1.PutConcurrencyLimit
 	11,  // 37: sluice.command.v1.Envelope.delete_concurrency_limit:type_name -> sluice.command.v1.Delete
-	45,  // 38: sluice.command.v1.Envelope.write_logs:type_name -> sluice.command.v1.WriteLogs
-	46,  // 39: sluice.command.v1.Envelope.put_blob_chunk:type_name -> sluice.command.v1.PutBlobChunk
-	47,  // 40: sluice.command.v1.Envelope.delete_blob:type_name -> sluice.command.v1.DeleteBlob
-	48,  // 41: sluice.command.v1.Envelope.retry_flow_run:type_name -> sluice.command.v1.RetryFlowRun
-	49,  // 42: sluice.command.v1.Envelope.rerun_flow_run:type_name -> sluice.command.v1.RerunFlowRun
-	50,  // 43: sluice.command.v1.Envelope.create_job:type_name -> sluice.command.v1.CreateJob
-	51,  // 44: sluice.command.v1.Envelope.advance_job:type_name -> sluice.command.v1.AdvanceJob
-	52,  // 45: sluice.command.v1.Envelope.cancel_job:type_name -> sluice.command.v1.CancelJob
-	23,  // 46: sluice.command.v1.Envelope.patch_deployment:type_name -> sluice.command.v1.PatchDeployment
-	24,  // 47: sluice.command.v1.Envelope.resolve_conflicts:type_name -> sluice.command.v1.ResolveConflicts
-	25,  // 48: sluice.command.v1.Envelope.enforce_deadlines:type_name -> sluice.command.v1.EnforceDeadlines
-	26,  // 49: sluice.command.v1.Envelope.put_schedule:type_name -> sluice.command.v1.PutSchedule
-	27,  // 50: sluice.command.v1.Envelope.delete_schedule:type_name -> sluice.command.v1.DeleteSchedule
-	28,  // 51: sluice.command.v1.Envelope.backfill_runs:type_name -> sluice.command.v1.BackfillRuns
-	66,  // 52: sluice.command.v1.Envelope.create_token:type_name -> sluice.command.v1.CreateToken
-	67,  // 53: sluice.command.v1.Envelope.revoke_token:type_name -> sluice.command.v1.RevokeToken
-	68,  // 54: sluice.command.v1.Envelope.record_audit:type_name -> sluice.command.v1.RecordAudit
-	69,  // 55: sluice.command.v1.Envelope.tidy_access:type_name -> sluice.command.v1.TidyAccess
-	70,  // 56: sluice.command.v1.Envelope.use_tokens:type_name -> sluice.command.v1.UseTokens
-	62,  // 57: sluice.command.v1.Envelope.put_saved_search:type_name -> sluice.command.v1.PutSavedSearch
+	46,  // 38: sluice.command.v1.Envelope.write_logs:type_name -> sluice.command.v1.WriteLogs
+	47,  // 39: sluice.command.v1.Envelope.put_blob_chunk:type_name -> sluice.command.v1.PutBlobChunk
+	48,  // 40: sluice.command.v1.Envelope.delete_blob:type_name -> sluice.command.v1.DeleteBlob
+	49,  // 41: sluice.command.v1.Envelope.retry_flow_run:type_name -> sluice.command.v1.RetryFlowRun
+	50,  // 42: sluice.command.v1.Envelope.rerun_flow_run:type_name -> sluice.command.v1.RerunFlowRun
+	51,  // 43: sluice.command.v1.Envelope.create_job:type_name -> sluice.command.v1.CreateJob
+	52,  // 44: sluice.command.v1.Envelope.advance_job:type_name -> sluice.command.v1.AdvanceJob
+	53,  // 45: sluice.command.v1.Envelope.cancel_job:type_name -> sluice.command.v1.CancelJob
+	24,  // 46: sluice.command.v1.Envelope.patch_deployment:type_name -> sluice.command.v1.PatchDeployment
+	25,  // 47: sluice.command.v1.Envelope.resolve_conflicts:type_name -> sluice.command.v1.ResolveConflicts
+	26,  // 48: sluice.command.v1.Envelope.enforce_deadlines:type_name -> sluice.command.v1.EnforceDeadlines
+	27,  // 49: sluice.command.v1.Envelope.put_schedule:type_name -> sluice.command.v1.PutSchedule
+	28,  // 50: sluice.command.v1.Envelope.delete_schedule:type_name -> sluice.command.v1.DeleteSchedule
+	29,  // 51: sluice.command.v1.Envelope.backfill_runs:type_name -> sluice.command.v1.BackfillRuns
+	67,  // 52: sluice.command.v1.Envelope.create_token:type_name -> sluice.command.v1.CreateToken
+	68,  // 53: sluice.command.v1.Envelope.revoke_token:type_name -> sluice.command.v1.RevokeToken
+	69,  // 54: sluice.command.v1.Envelope.record_audit:type_name -> sluice.command.v1.RecordAudit
+	70,  // 55: sluice.command.v1.Envelope.tidy_access:type_name -> sluice.command.v1.TidyAccess
+	71,  // 56: sluice.command.v1.Envelope.use_tokens:type_name -> sluice.command.v1.UseTokens
+	63,  // 57: sluice.command.v1.Envelope.put_saved_search:type_name -> sluice.command.v1.PutSavedSearch
 	11,  // 58: sluice.command.v1.Envelope.delete_saved_search:type_name -> sluice.command.v1.Delete
-	42,  // 59: sluice.command.v1.Envelope.reseal_secrets:type_name -> sluice.command.v1.ResealSecrets
-	53,  // 60: sluice.command.v1.Envelope.set_retention:type_name -> sluice.command.v1.SetRetention
-	54,  // 61: sluice.command.v1.Envelope.note_retention_time:type_name -> sluice.command.v1.NoteRetentionTime
-	55,  // 62: sluice.command.v1.Envelope.prune:type_name -> sluice.command.v1.Prune
-	61,  // 63: sluice.command.v1.Envelope.prune_cache:type_name -> sluice.command.v1.PruneCache
-	56,  // 64: sluice.command.v1.Envelope.create_webhook:type_name -> sluice.command.v1.CreateWebhook
-	57,  // 65: sluice.command.v1.Envelope.update_webhook:type_name -> sluice.command.v1.UpdateWebhook
+	43,  // 59: sluice.command.v1.Envelope.reseal_secrets:type_name -> sluice.command.v1.ResealSecrets
+	54,  // 60: sluice.command.v1.Envelope.set_retention:type_name -> sluice.command.v1.SetRetention
+	55,  // 61: sluice.command.v1.Envelope.note_retention_time:type_name -> sluice.command.v1.NoteRetentionTime
+	56,  // 62: sluice.command.v1.Envelope.prune:type_name -> sluice.command.v1.Prune
+	62,  // 63: sluice.command.v1.Envelope.prune_cache:type_name -> sluice.command.v1.PruneCache
+	57,  // 64: sluice.command.v1.Envelope.create_webhook:type_name -> sluice.command.v1.CreateWebhook
+	58,  // 65: sluice.command.v1.Envelope.update_webhook:type_name -> sluice.command.v1.UpdateWebhook
 	11,  // 66: sluice.command.v1.Envelope.delete_webhook:type_name -> sluice.command.v1.Delete
-	58,  // 67: sluice.command.v1.Envelope.test_webhook:type_name -> sluice.command.v1.TestWebhook
-	59,  // 68: sluice.command.v1.Envelope.redeliver:type_name -> sluice.command.v1.Redeliver
-	60,  // 69: sluice.command.v1.Envelope.settle_deliveries:type_name -> sluice.command.v1.SettleDeliveries
-	34,  // 70: sluice.command.v1.Envelope.drain_agent:type_name -> sluice.command.v1.DrainAgent
-	5,   // 71: sluice.command.v1.Envelope.audit:type_name -> sluice.command.v1.Audit
-	81,  // 72: sluice.command.v1.ProposedState.type:type_name -> sluice.row.v1.StateType
-	82,  // 73: sluice.command.v1.ProposedState.data:type_name -> sluice.row.v1.Data
-	83,  // 74: sluice.command.v1.ProposedState.details:type_name -> sluice.row.v1.StateDetails
-	84,  // 75: sluice.command.v1.CreateFlowRun.flow_runner:type_name -> sluice.row.v1.FlowRunner
-	14,  // 76: sluice.command.v1.CreateFlowRun.state:type_name -> sluice.command.v1.ProposedState
-	85,  // 77: sluice.command.v1.CreateFlowRun.policy:type_name -> sluice.row.v1.RunPolicy
-	84,  // 78: sluice.command.v1.UpdateFlowRun.flow_runner:type_name -> sluice.row.v1.FlowRunner
-	14,  // 79: sluice.command.v1.SetState.state:type_name -> sluice.command.v1.ProposedState
-	14,  // 80: sluice.command.v1.CreateTaskRun.state:type_name -> sluice.command.v1.ProposedState
-	82,  // 81: sluice.command.v1.PutDeployment.flow_data:type_name -> sluice.row.v1.Data
-	84,  // 82: sluice.command.v1.PutDeployment.flow_runner:type_name -> sluice.row.v1.FlowRunner
-	86,  // 83: sluice.command.v1.PutDeployment.catchup:type_name -> sluice.row.v1.Deployment.Catchup
-	87,  // 84: sluice.command.v1.PutDeployment.retention:type_name -> sluice.row.v1.Retention
-	88,  // 85: sluice.command.v1.PutDeployment.policy:type_name -> sluice.row.v1.Policy
-	22,  // 86: sluice.command.v1.PutDeployment.schedules:type_name -> sluice.command.v1.NamedSchedule
-	84,  // 87: sluice.command.v1.PatchDeployment.flow_runner:type_name -> sluice.row.v1.FlowRunner
-	86,  // 88: sluice.command.v1.PatchDeployment.catchup:type_name -> sluice.row.v1.Deployment.Catchup
-	88,  // 89: sluice.command.v1.PatchDeployment.policy:type_name -> sluice.row.v1.Policy
-	87,  // 90: sluice.command.v1.PatchDeployment.retention:type_name -> sluice.row.v1.Retention
-	71,  // 91: sluice.command.v1.BackfillRuns.fires:type_name -> sluice.command.v1.ScheduleRuns.Fire
-	71,  // 92: sluice.command.v1.ScheduleRuns.fires:type_name -> sluice.command.v1.ScheduleRuns.Fire
-	89,  // 93: sluice.command.v1.CreateWorkQueue.filter:type_name -> sluice.row.v1.QueueFilter
-	89,  // 94: sluice.command.v1.UpdateWorkQueue.filter:type_name -> sluice.row.v1.QueueFilter
-	72,  // 95: sluice.command.v1.ClaimRuns.wishes:type_name -> sluice.command.v1.ClaimRuns.Wish
-	74,  // 96: sluice.command.v1.ExpireLeases.expired:type_name -> sluice.command.v1.ExpireLeases.Expired
-	75,  // 97: sluice.command.v1.ResealSecrets.blocks:type_name -> sluice.command.v1.ResealSecrets.One
-	75,  // 98: sluice.command.v1.ResealSecrets.webhooks:type_name -> sluice.command.v1.ResealSecrets.One
-	76,  // 99: sluice.command.v1.WriteLogs.runs:type_name -> sluice.command.v1.WriteLogs.Run
-	90,  // 100: sluice.command.v1.CreateJob.action:type_name -> sluice.row.v1.Job.Action
-	81,  // 101: sluice.command.v1.CreateJob.state_type:type_name -> sluice.row.v1.StateType
-	77,  // 102: sluice.command.v1.AdvanceJob.targets:type_name -> sluice.command.v1.AdvanceJob.Target
-	0,   // 103: sluice.command.v1.Prune.what:type_name -> sluice.command.v1.Prune.What
-	1,   // 104: sluice.command.v1.Prune.reason:type_name -> sluice.command.v1.Prune.Reason
-	91,  // 105: sluice.command.v1.CreateWebhook.filter:type_name -> sluice.row.v1.WebhookFilter
-	91,  // 106: sluice.command.v1.UpdateWebhook.filter:type_name -> sluice.row.v1.WebhookFilter
-	78,  // 107: sluice.command.v1.SettleDeliveries.outcomes:type_name -> sluice.command.v1.SettleDeliveries.Outcome
-	2,   // 108: sluice.command.v1.Result.code:type_name -> sluice.command.v1.Result.Code
-	65,  // 109: sluice.command.v1.Result.state:type_name -> sluice.command.v1.StateResult
-	92,  // 110: sluice.command.v1.Result.grants:type_name -> sluice.row.v1.Grant
-	64,  // 111: sluice.command.v1.Result.pruned:type_name -> sluice.command.v1.Pruned
-	79,  // 112: sluice.command.v1.Pruned.removed:type_name -> sluice.command.v1.Pruned.Removed
-	3,   // 113: sluice.command.v1.StateResult.status:type_name -> sluice.command.v1.StateResult.Status
-	93,  // 114: sluice.command.v1.CreateToken.role:type_name -> sluice.row.v1.TokenRole
-	80,  // 115: sluice.command.v1.UseTokens.uses:type_name -> sluice.command.v1.UseTokens.Use
-	73,  // 116: sluice.command.v1.ClaimRuns.Wish.picks:type_name -> sluice.command.v1.ClaimRuns.Pick
-	94,  // 117: sluice.command.v1.WriteLogs.Run.logs:type_name -> sluice.row.v1.Log
-	118, // [118:118] is the sub-list for method output_type
-	118, // [118:118] is the sub-list for method input_type
-	118, // [118:118] is the sub-list for extension type_name
-	118, // [118:118] is the sub-list for extension extendee
-	0,   // [0:118] is the sub-list for field type_name
+	59,  // 67: sluice.command.v1.Envelope.test_webhook:type_name -> sluice.command.v1.TestWebhook
+	60,  // 68: sluice.command.v1.Envelope.redeliver:type_name -> sluice.command.v1.Redeliver
+	61,  // 69: sluice.command.v1.Envelope.settle_deliveries:type_name -> sluice.command.v1.SettleDeliveries
+	35,  // 70: sluice.command.v1.Envelope.drain_agent:type_name -> sluice.command.v1.DrainAgent
+	12,  // 71: sluice.command.v1.Envelope.create_artifact:type_name -> sluice.command.v1.CreateArtifact
+	5,   // 72: sluice.command.v1.Envelope.audit:type_name -> sluice.command.v1.Audit
+	82,  // 73: sluice.command.v1.CreateArtifact.artifact:type_name -> sluice.row.v1.Artifact
+	83,  // 74: sluice.command.v1.ProposedState.type:type_name -> sluice.row.v1.StateType
+	84,  // 75: sluice.command.v1.ProposedState.data:type_name -> sluice.row.v1.Data
+	85,  // 76: sluice.command.v1.ProposedState.details:type_name -> sluice.row.v1.StateDetails
+	86,  // 77: sluice.command.v1.CreateFlowRun.flow_runner:type_name -> sluice.row.v1.FlowRunner
+	15,  // 78: sluice.command.v1.CreateFlowRun.state:type_name -> sluice.command.v1.ProposedState
+	87,  // 79: sluice.command.v1.CreateFlowRun.policy:type_name -> sluice.row.v1.RunPolicy
+	86,  // 80: sluice.command.v1.UpdateFlowRun.flow_runner:type_name -> sluice.row.v1.FlowRunner
+	15,  // 81: sluice.command.v1.SetState.state:type_name -> sluice.command.v1.ProposedState
+	15,  // 82: sluice.command.v1.CreateTaskRun.state:type_name -> sluice.command.v1.ProposedState
+	84,  // 83: sluice.command.v1.PutDeployment.flow_data:type_name -> sluice.row.v1.Data
+	86,  // 84: sluice.command.v1.PutDeployment.flow_runner:type_name -> sluice.row.v1.FlowRunner
+	88,  // 85: sluice.command.v1.PutDeployment.catchup:type_name -> sluice.row.v1.Deployment.Catchup
+	89,  // 86: sluice.command.v1.PutDeployment.retention:type_name -> sluice.row.v1.Retention
+	90,  // 87: sluice.command.v1.PutDeployment.policy:type_name -> sluice.row.v1.Policy
+	23,  // 88: sluice.command.v1.PutDeployment.schedules:type_name -> sluice.command.v1.NamedSchedule
+	86,  // 89: sluice.command.v1.PatchDeployment.flow_runner:type_name -> sluice.row.v1.FlowRunner
+	88,  // 90: sluice.command.v1.PatchDeployment.catchup:type_name -> sluice.row.v1.Deployment.Catchup
+	90,  // 91: sluice.command.v1.PatchDeployment.policy:type_name -> sluice.row.v1.Policy
+	89,  // 92: sluice.command.v1.PatchDeployment.retention:type_name -> sluice.row.v1.Retention
+	72,  // 93: sluice.command.v1.BackfillRuns.fires:type_name -> sluice.command.v1.ScheduleRuns.Fire
+	72,  // 94: sluice.command.v1.ScheduleRuns.fires:type_name -> sluice.command.v1.ScheduleRuns.Fire
+	91,  // 95: sluice.command.v1.CreateWorkQueue.filter:type_name -> sluice.row.v1.QueueFilter
+	91,  // 96: sluice.command.v1.UpdateWorkQueue.filter:type_name -> sluice.row.v1.QueueFilter
+	73,  // 97: sluice.command.v1.ClaimRuns.wishes:type_name -> sluice.command.v1.ClaimRuns.Wish
+	75,  // 98: sluice.command.v1.ExpireLeases.expired:type_name -> sluice.command.v1.ExpireLeases.Expired
+	76,  // 99: sluice.command.v1.ResealSecrets.blocks:type_name -> sluice.command.v1.ResealSecrets.One
+	76,  // 100: sluice.command.v1.ResealSecrets.webhooks:type_name -> sluice.command.v1.ResealSecrets.One
+	77,  // 101: sluice.command.v1.WriteLogs.runs:type_name -> sluice.command.v1.WriteLogs.Run
+	92,  // 102: sluice.command.v1.CreateJob.action:type_name -> sluice.row.v1.Job.Action
+	83,  // 103: sluice.command.v1.CreateJob.state_type:type_name -> sluice.row.v1.StateType
+	78,  // 104: sluice.command.v1.AdvanceJob.targets:type_name -> sluice.command.v1.AdvanceJob.Target
+	0,   // 105: sluice.command.v1.Prune.what:type_name -> sluice.command.v1.Prune.What
+	1,   // 106: sluice.command.v1.Prune.reason:type_name -> sluice.command.v1.Prune.Reason
+	93,  // 107: sluice.command.v1.CreateWebhook.filter:type_name -> sluice.row.v1.WebhookFilter
+	93,  // 108: sluice.command.v1.UpdateWebhook.filter:type_name -> sluice.row.v1.WebhookFilter
+	79,  // 109: sluice.command.v1.SettleDeliveries.outcomes:type_name -> sluice.command.v1.SettleDeliveries.Outcome
+	2,   // 110: sluice.command.v1.Result.code:type_name -> sluice.command.v1.Result.Code
+	66,  // 111: sluice.command.v1.Result.state:type_name -> sluice.command.v1.StateResult
+	94,  // 112: sluice.command.v1.Result.grants:type_name -> sluice.row.v1.Grant
+	65,  // 113: sluice.command.v1.Result.pruned:type_name -> sluice.command.v1.Pruned
+	80,  // 114: sluice.command.v1.Pruned.removed:type_name -> sluice.command.v1.Pruned.Removed
+	3,   // 115: sluice.command.v1.StateResult.status:type_name -> sluice.command.v1.StateResult.Status
+	95,  // 116: sluice.command.v1.CreateToken.role:type_name -> sluice.row.v1.TokenRole
+	81,  // 117: sluice.command.v1.UseTokens.uses:type_name -> sluice.command.v1.UseTokens.Use
+	74,  // 118: sluice.command.v1.ClaimRuns.Wish.picks:type_name -> sluice.command.v1.ClaimRuns.Pick
+	96,  // 119: sluice.command.v1.WriteLogs.Run.logs:type_name -> sluice.row.v1.Log
+	120, // [120:120] is the sub-list for method output_type
+	120, // [120:120] is the sub-list for method input_type
+	120, // [120:120] is the sub-list for extension type_name
+	120, // [120:120] is the sub-list for extension extendee
+	0,   // [0:120] is the sub-list for field type_name
 }
 
 func init() { file_fsm_command_command_proto_init() }
@@ -8083,27 +8150,28 @@ func file_fsm_command_command_proto_init() {
 		(*Envelope_Redeliver)(nil),
 		(*Envelope_SettleDeliveries)(nil),
 		(*Envelope_DrainAgent)(nil),
+		(*Envelope_CreateArtifact)(nil),
 	}
-	file_fsm_command_command_proto_msgTypes[10].OneofWrappers = []any{}
 	file_fsm_command_command_proto_msgTypes[11].OneofWrappers = []any{}
 	file_fsm_command_command_proto_msgTypes[12].OneofWrappers = []any{}
-	file_fsm_command_command_proto_msgTypes[16].OneofWrappers = []any{}
+	file_fsm_command_command_proto_msgTypes[13].OneofWrappers = []any{}
 	file_fsm_command_command_proto_msgTypes[17].OneofWrappers = []any{}
 	file_fsm_command_command_proto_msgTypes[18].OneofWrappers = []any{}
 	file_fsm_command_command_proto_msgTypes[19].OneofWrappers = []any{}
-	file_fsm_command_command_proto_msgTypes[27].OneofWrappers = []any{}
+	file_fsm_command_command_proto_msgTypes[20].OneofWrappers = []any{}
 	file_fsm_command_command_proto_msgTypes[28].OneofWrappers = []any{}
-	file_fsm_command_command_proto_msgTypes[35].OneofWrappers = []any{}
-	file_fsm_command_command_proto_msgTypes[45].OneofWrappers = []any{}
-	file_fsm_command_command_proto_msgTypes[49].OneofWrappers = []any{}
-	file_fsm_command_command_proto_msgTypes[53].OneofWrappers = []any{}
+	file_fsm_command_command_proto_msgTypes[29].OneofWrappers = []any{}
+	file_fsm_command_command_proto_msgTypes[36].OneofWrappers = []any{}
+	file_fsm_command_command_proto_msgTypes[46].OneofWrappers = []any{}
+	file_fsm_command_command_proto_msgTypes[50].OneofWrappers = []any{}
+	file_fsm_command_command_proto_msgTypes[54].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fsm_command_command_proto_rawDesc), len(file_fsm_command_command_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   77,
+			NumMessages:   78,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -437,6 +437,55 @@ func (Deployment_Catchup) EnumDescriptor() ([]byte, []int) {
 	return file_fsm_row_row_proto_rawDescGZIP(), []int{11, 0}
 }
 
+type Artifact_Type int32
+
+const (
+	Artifact_TABLE    Artifact_Type = 0 // data is a list of objects
+	Artifact_MARKDOWN Artifact_Type = 1 // data is a text
+	Artifact_LINK     Artifact_Type = 2 // data is an object with url and text
+)
+
+// Enum value maps for Artifact_Type.
+var (
+	Artifact_Type_name = map[int32]string{
+		0: "TABLE",
+		1: "MARKDOWN",
+		2: "LINK",
+	}
+	Artifact_Type_value = map[string]int32{
+		"TABLE":    0,
+		"MARKDOWN": 1,
+		"LINK":     2,
+	}
+)
+
+func (x Artifact_Type) Enum() *Artifact_Type {
+	p := new(Artifact_Type)
+	*p = x
+	return p
+}
+
+func (x Artifact_Type) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Artifact_Type) Descriptor() protoreflect.EnumDescriptor {
+	return file_fsm_row_row_proto_enumTypes[8].Descriptor()
+}
+
+func (Artifact_Type) Type() protoreflect.EnumType {
+	return &file_fsm_row_row_proto_enumTypes[8]
+}
+
+func (x Artifact_Type) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Artifact_Type.Descriptor instead.
+func (Artifact_Type) EnumDescriptor() ([]byte, []int) {
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{32, 0}
+}
+
 type Job_Action int32
 
 const (
@@ -482,11 +531,11 @@ func (x Job_Action) String() string {
 }
 
 func (Job_Action) Descriptor() protoreflect.EnumDescriptor {
-	return file_fsm_row_row_proto_enumTypes[8].Descriptor()
+	return file_fsm_row_row_proto_enumTypes[9].Descriptor()
 }
 
 func (Job_Action) Type() protoreflect.EnumType {
-	return &file_fsm_row_row_proto_enumTypes[8]
+	return &file_fsm_row_row_proto_enumTypes[9]
 }
 
 func (x Job_Action) Number() protoreflect.EnumNumber {
@@ -495,7 +544,7 @@ func (x Job_Action) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Job_Action.Descriptor instead.
 func (Job_Action) EnumDescriptor() ([]byte, []int) {
-	return file_fsm_row_row_proto_rawDescGZIP(), []int{32, 0}
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{33, 0}
 }
 
 type Job_Status int32
@@ -534,11 +583,11 @@ func (x Job_Status) String() string {
 }
 
 func (Job_Status) Descriptor() protoreflect.EnumDescriptor {
-	return file_fsm_row_row_proto_enumTypes[9].Descriptor()
+	return file_fsm_row_row_proto_enumTypes[10].Descriptor()
 }
 
 func (Job_Status) Type() protoreflect.EnumType {
-	return &file_fsm_row_row_proto_enumTypes[9]
+	return &file_fsm_row_row_proto_enumTypes[10]
 }
 
 func (x Job_Status) Number() protoreflect.EnumNumber {
@@ -547,7 +596,7 @@ func (x Job_Status) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Job_Status.Descriptor instead.
 func (Job_Status) EnumDescriptor() ([]byte, []int) {
-	return file_fsm_row_row_proto_rawDescGZIP(), []int{32, 1}
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{33, 1}
 }
 
 type Delivery_Status int32
@@ -583,11 +632,11 @@ func (x Delivery_Status) String() string {
 }
 
 func (Delivery_Status) Descriptor() protoreflect.EnumDescriptor {
-	return file_fsm_row_row_proto_enumTypes[10].Descriptor()
+	return file_fsm_row_row_proto_enumTypes[11].Descriptor()
 }
 
 func (Delivery_Status) Type() protoreflect.EnumType {
-	return &file_fsm_row_row_proto_enumTypes[10]
+	return &file_fsm_row_row_proto_enumTypes[11]
 }
 
 func (x Delivery_Status) Number() protoreflect.EnumNumber {
@@ -596,7 +645,7 @@ func (x Delivery_Status) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Delivery_Status.Descriptor instead.
 func (Delivery_Status) EnumDescriptor() ([]byte, []int) {
-	return file_fsm_row_row_proto_rawDescGZIP(), []int{39, 0}
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{40, 0}
 }
 
 type Data struct {
@@ -3649,6 +3698,107 @@ func (x *SavedSearch) GetFiltersJson() []byte {
 	return nil
 }
 
+// Artifact is something that a flow run shows to people. It lives as long as its run.
+type Artifact struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Created       int64                  `protobuf:"varint,2,opt,name=created,proto3" json:"created,omitempty"`
+	Key           string                 `protobuf:"bytes,3,opt,name=key,proto3" json:"key,omitempty"`
+	Type          Artifact_Type          `protobuf:"varint,4,opt,name=type,proto3,enum=sluice.row.v1.Artifact_Type" json:"type,omitempty"`
+	Description   string                 `protobuf:"bytes,5,opt,name=description,proto3" json:"description,omitempty"`
+	DataJson      []byte                 `protobuf:"bytes,6,opt,name=data_json,json=dataJson,proto3" json:"data_json,omitempty"`
+	FlowRunId     []byte                 `protobuf:"bytes,7,opt,name=flow_run_id,json=flowRunId,proto3" json:"flow_run_id,omitempty"`
+	TaskRunId     []byte                 `protobuf:"bytes,8,opt,name=task_run_id,json=taskRunId,proto3" json:"task_run_id,omitempty"` // empty: of the flow run itself
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Artifact) Reset() {
+	*x = Artifact{}
+	mi := &file_fsm_row_row_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Artifact) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Artifact) ProtoMessage() {}
+
+func (x *Artifact) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_row_row_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Artifact.ProtoReflect.Descriptor instead.
+func (*Artifact) Descriptor() ([]byte, []int) {
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *Artifact) GetId() []byte {
+	if x != nil {
+		return x.Id
+	}
+	return nil
+}
+
+func (x *Artifact) GetCreated() int64 {
+	if x != nil {
+		return x.Created
+	}
+	return 0
+}
+
+func (x *Artifact) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *Artifact) GetType() Artifact_Type {
+	if x != nil {
+		return x.Type
+	}
+	return Artifact_TABLE
+}
+
+func (x *Artifact) GetDescription() string {
+	if x != nil {
+		return x.Description
+	}
+	return ""
+}
+
+func (x *Artifact) GetDataJson() []byte {
+	if x != nil {
+		return x.DataJson
+	}
+	return nil
+}
+
+func (x *Artifact) GetFlowRunId() []byte {
+	if x != nil {
+		return x.FlowRunId
+	}
+	return nil
+}
+
+func (x *Artifact) GetTaskRunId() []byte {
+	if x != nil {
+		return x.TaskRunId
+	}
+	return nil
+}
+
 // Job changes many flow runs, in chunks that the leader proposes one after the other. The runs are those that match the filter when
 // their turn comes and were created before the job; they are gone through by id, and what lies up to the cursor is never looked at again.
 type Job struct {
@@ -3679,7 +3829,7 @@ type Job struct {
 
 func (x *Job) Reset() {
 	*x = Job{}
-	mi := &file_fsm_row_row_proto_msgTypes[32]
+	mi := &file_fsm_row_row_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3691,7 +3841,7 @@ func (x *Job) String() string {
 func (*Job) ProtoMessage() {}
 
 func (x *Job) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_row_row_proto_msgTypes[32]
+	mi := &file_fsm_row_row_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3704,7 +3854,7 @@ func (x *Job) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Job.ProtoReflect.Descriptor instead.
 func (*Job) Descriptor() ([]byte, []int) {
-	return file_fsm_row_row_proto_rawDescGZIP(), []int{32}
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Job) GetId() []byte {
@@ -3858,7 +4008,7 @@ type JobRefusal struct {
 
 func (x *JobRefusal) Reset() {
 	*x = JobRefusal{}
-	mi := &file_fsm_row_row_proto_msgTypes[33]
+	mi := &file_fsm_row_row_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3870,7 +4020,7 @@ func (x *JobRefusal) String() string {
 func (*JobRefusal) ProtoMessage() {}
 
 func (x *JobRefusal) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_row_row_proto_msgTypes[33]
+	mi := &file_fsm_row_row_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3883,7 +4033,7 @@ func (x *JobRefusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobRefusal.ProtoReflect.Descriptor instead.
 func (*JobRefusal) Descriptor() ([]byte, []int) {
-	return file_fsm_row_row_proto_rawDescGZIP(), []int{33}
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *JobRefusal) GetFlowRunId() []byte {
@@ -3921,7 +4071,7 @@ type Outcome struct {
 
 func (x *Outcome) Reset() {
 	*x = Outcome{}
-	mi := &file_fsm_row_row_proto_msgTypes[34]
+	mi := &file_fsm_row_row_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3933,7 +4083,7 @@ func (x *Outcome) String() string {
 func (*Outcome) ProtoMessage() {}
 
 func (x *Outcome) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_row_row_proto_msgTypes[34]
+	mi := &file_fsm_row_row_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3946,7 +4096,7 @@ func (x *Outcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outcome.ProtoReflect.Descriptor instead.
 func (*Outcome) Descriptor() ([]byte, []int) {
-	return file_fsm_row_row_proto_rawDescGZIP(), []int{34}
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Outcome) GetKey() []byte {
@@ -4006,7 +4156,7 @@ type Token struct {
 
 func (x *Token) Reset() {
 	*x = Token{}
-	mi := &file_fsm_row_row_proto_msgTypes[35]
+	mi := &file_fsm_row_row_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4018,7 +4168,7 @@ func (x *Token) String() string {
 func (*Token) ProtoMessage() {}
 
 func (x *Token) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_row_row_proto_msgTypes[35]
+	mi := &file_fsm_row_row_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4031,7 +4181,7 @@ func (x *Token) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Token.ProtoReflect.Descriptor instead.
 func (*Token) Descriptor() ([]byte, []int) {
-	return file_fsm_row_row_proto_rawDescGZIP(), []int{35}
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Token) GetId() []byte {
@@ -4146,7 +4296,7 @@ type Audit struct {
 
 func (x *Audit) Reset() {
 	*x = Audit{}
-	mi := &file_fsm_row_row_proto_msgTypes[36]
+	mi := &file_fsm_row_row_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4158,7 +4308,7 @@ func (x *Audit) String() string {
 func (*Audit) ProtoMessage() {}
 
 func (x *Audit) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_row_row_proto_msgTypes[36]
+	mi := &file_fsm_row_row_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4171,7 +4321,7 @@ func (x *Audit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Audit.ProtoReflect.Descriptor instead.
 func (*Audit) Descriptor() ([]byte, []int) {
-	return file_fsm_row_row_proto_rawDescGZIP(), []int{36}
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Audit) GetIndex() uint64 {
@@ -4272,7 +4422,7 @@ type WebhookFilter struct {
 
 func (x *WebhookFilter) Reset() {
 	*x = WebhookFilter{}
-	mi := &file_fsm_row_row_proto_msgTypes[37]
+	mi := &file_fsm_row_row_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4284,7 +4434,7 @@ func (x *WebhookFilter) String() string {
 func (*WebhookFilter) ProtoMessage() {}
 
 func (x *WebhookFilter) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_row_row_proto_msgTypes[37]
+	mi := &file_fsm_row_row_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4297,7 +4447,7 @@ func (x *WebhookFilter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WebhookFilter.ProtoReflect.Descriptor instead.
 func (*WebhookFilter) Descriptor() ([]byte, []int) {
-	return file_fsm_row_row_proto_rawDescGZIP(), []int{37}
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *WebhookFilter) GetStateTypes() []StateType {
@@ -4359,7 +4509,7 @@ type Webhook struct {
 
 func (x *Webhook) Reset() {
 	*x = Webhook{}
-	mi := &file_fsm_row_row_proto_msgTypes[38]
+	mi := &file_fsm_row_row_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4371,7 +4521,7 @@ func (x *Webhook) String() string {
 func (*Webhook) ProtoMessage() {}
 
 func (x *Webhook) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_row_row_proto_msgTypes[38]
+	mi := &file_fsm_row_row_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4384,7 +4534,7 @@ func (x *Webhook) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Webhook.ProtoReflect.Descriptor instead.
 func (*Webhook) Descriptor() ([]byte, []int) {
-	return file_fsm_row_row_proto_rawDescGZIP(), []int{38}
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Webhook) GetId() []byte {
@@ -4515,7 +4665,7 @@ type Delivery struct {
 
 func (x *Delivery) Reset() {
 	*x = Delivery{}
-	mi := &file_fsm_row_row_proto_msgTypes[39]
+	mi := &file_fsm_row_row_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4527,7 +4677,7 @@ func (x *Delivery) String() string {
 func (*Delivery) ProtoMessage() {}
 
 func (x *Delivery) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_row_row_proto_msgTypes[39]
+	mi := &file_fsm_row_row_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4540,7 +4690,7 @@ func (x *Delivery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Delivery.ProtoReflect.Descriptor instead.
 func (*Delivery) Descriptor() ([]byte, []int) {
-	return file_fsm_row_row_proto_rawDescGZIP(), []int{39}
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Delivery) GetWebhookId() []byte {
@@ -4986,7 +5136,20 @@ const file_fsm_row_row_proto_rawDesc = "" +
 	"\acreated\x18\x02 \x01(\x03R\acreated\x12\x18\n" +
 	"\aupdated\x18\x03 \x01(\x03R\aupdated\x12\x12\n" +
 	"\x04name\x18\x04 \x01(\tR\x04name\x12!\n" +
-	"\ffilters_json\x18\x05 \x01(\fR\vfiltersJson\"\x9c\x06\n" +
+	"\ffilters_json\x18\x05 \x01(\fR\vfiltersJson\"\xa2\x02\n" +
+	"\bArtifact\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\fR\x02id\x12\x18\n" +
+	"\acreated\x18\x02 \x01(\x03R\acreated\x12\x10\n" +
+	"\x03key\x18\x03 \x01(\tR\x03key\x120\n" +
+	"\x04type\x18\x04 \x01(\x0e2\x1c.sluice.row.v1.Artifact.TypeR\x04type\x12 \n" +
+	"\vdescription\x18\x05 \x01(\tR\vdescription\x12\x1b\n" +
+	"\tdata_json\x18\x06 \x01(\fR\bdataJson\x12\x1e\n" +
+	"\vflow_run_id\x18\a \x01(\fR\tflowRunId\x12\x1e\n" +
+	"\vtask_run_id\x18\b \x01(\fR\ttaskRunId\")\n" +
+	"\x04Type\x12\t\n" +
+	"\x05TABLE\x10\x00\x12\f\n" +
+	"\bMARKDOWN\x10\x01\x12\b\n" +
+	"\x04LINK\x10\x02\"\x9c\x06\n" +
 	"\x03Job\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x18\n" +
 	"\acreated\x18\x02 \x01(\x03R\acreated\x12\x18\n" +
@@ -5150,8 +5313,8 @@ func file_fsm_row_row_proto_rawDescGZIP() []byte {
 	return file_fsm_row_row_proto_rawDescData
 }
 
-var file_fsm_row_row_proto_enumTypes = make([]protoimpl.EnumInfo, 11)
-var file_fsm_row_row_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
+var file_fsm_row_row_proto_enumTypes = make([]protoimpl.EnumInfo, 12)
+var file_fsm_row_row_proto_msgTypes = make([]protoimpl.MessageInfo, 41)
 var file_fsm_row_row_proto_goTypes = []any{
 	(StateType)(0),             // 0: sluice.row.v1.StateType
 	(TokenRole)(0),             // 1: sluice.row.v1.TokenRole
@@ -5161,91 +5324,94 @@ var file_fsm_row_row_proto_goTypes = []any{
 	(Policy_Skipped)(0),        // 5: sluice.row.v1.Policy.Skipped
 	(Policy_Repeated)(0),       // 6: sluice.row.v1.Policy.Repeated
 	(Deployment_Catchup)(0),    // 7: sluice.row.v1.Deployment.Catchup
-	(Job_Action)(0),            // 8: sluice.row.v1.Job.Action
-	(Job_Status)(0),            // 9: sluice.row.v1.Job.Status
-	(Delivery_Status)(0),       // 10: sluice.row.v1.Delivery.Status
-	(*Data)(nil),               // 11: sluice.row.v1.Data
-	(*StateDetails)(nil),       // 12: sluice.row.v1.StateDetails
-	(*State)(nil),              // 13: sluice.row.v1.State
-	(*Flow)(nil),               // 14: sluice.row.v1.Flow
-	(*FlowRunner)(nil),         // 15: sluice.row.v1.FlowRunner
-	(*Lease)(nil),              // 16: sluice.row.v1.Lease
-	(*FlowRun)(nil),            // 17: sluice.row.v1.FlowRun
-	(*RunPolicy)(nil),          // 18: sluice.row.v1.RunPolicy
-	(*Policy)(nil),             // 19: sluice.row.v1.Policy
-	(*DeploymentSchedule)(nil), // 20: sluice.row.v1.DeploymentSchedule
-	(*TaskRun)(nil),            // 21: sluice.row.v1.TaskRun
-	(*Deployment)(nil),         // 22: sluice.row.v1.Deployment
-	(*RetentionRule)(nil),      // 23: sluice.row.v1.RetentionRule
-	(*Retention)(nil),          // 24: sluice.row.v1.Retention
-	(*RetentionPolicy)(nil),    // 25: sluice.row.v1.RetentionPolicy
-	(*QueueFilter)(nil),        // 26: sluice.row.v1.QueueFilter
-	(*WorkQueue)(nil),          // 27: sluice.row.v1.WorkQueue
-	(*Agent)(nil),              // 28: sluice.row.v1.Agent
-	(*BlockSpec)(nil),          // 29: sluice.row.v1.BlockSpec
-	(*Block)(nil),              // 30: sluice.row.v1.Block
-	(*ConcurrencyLimit)(nil),   // 31: sluice.row.v1.ConcurrencyLimit
-	(*Slot)(nil),               // 32: sluice.row.v1.Slot
-	(*CacheEntry)(nil),         // 33: sluice.row.v1.CacheEntry
-	(*Log)(nil),                // 34: sluice.row.v1.Log
-	(*LogSegment)(nil),         // 35: sluice.row.v1.LogSegment
-	(*LogProducer)(nil),        // 36: sluice.row.v1.LogProducer
-	(*LogUsage)(nil),           // 37: sluice.row.v1.LogUsage
-	(*Claim)(nil),              // 38: sluice.row.v1.Claim
-	(*Grant)(nil),              // 39: sluice.row.v1.Grant
-	(*BlobChunk)(nil),          // 40: sluice.row.v1.BlobChunk
-	(*Blob)(nil),               // 41: sluice.row.v1.Blob
-	(*SavedSearch)(nil),        // 42: sluice.row.v1.SavedSearch
-	(*Job)(nil),                // 43: sluice.row.v1.Job
-	(*JobRefusal)(nil),         // 44: sluice.row.v1.JobRefusal
-	(*Outcome)(nil),            // 45: sluice.row.v1.Outcome
-	(*Token)(nil),              // 46: sluice.row.v1.Token
-	(*Audit)(nil),              // 47: sluice.row.v1.Audit
-	(*WebhookFilter)(nil),      // 48: sluice.row.v1.WebhookFilter
-	(*Webhook)(nil),            // 49: sluice.row.v1.Webhook
-	(*Delivery)(nil),           // 50: sluice.row.v1.Delivery
+	(Artifact_Type)(0),         // 8: sluice.row.v1.Artifact.Type
+	(Job_Action)(0),            // 9: sluice.row.v1.Job.Action
+	(Job_Status)(0),            // 10: sluice.row.v1.Job.Status
+	(Delivery_Status)(0),       // 11: sluice.row.v1.Delivery.Status
+	(*Data)(nil),               // 12: sluice.row.v1.Data
+	(*StateDetails)(nil),       // 13: sluice.row.v1.StateDetails
+	(*State)(nil),              // 14: sluice.row.v1.State
+	(*Flow)(nil),               // 15: sluice.row.v1.Flow
+	(*FlowRunner)(nil),         // 16: sluice.row.v1.FlowRunner
+	(*Lease)(nil),              // 17: sluice.row.v1.Lease
+	(*FlowRun)(nil),            // 18: sluice.row.v1.FlowRun
+	(*RunPolicy)(nil),          // 19: sluice.row.v1.RunPolicy
+	(*Policy)(nil),             // 20: sluice.row.v1.Policy
+	(*DeploymentSchedule)(nil), // 21: sluice.row.v1.DeploymentSchedule
+	(*TaskRun)(nil),            // 22: sluice.row.v1.TaskRun
+	(*Deployment)(nil),         // 23: sluice.row.v1.Deployment
+	(*RetentionRule)(nil),      // 24: sluice.row.v1.RetentionRule
+	(*Retention)(nil),          // 25: sluice.row.v1.Retention
+	(*RetentionPolicy)(nil),    // 26: sluice.row.v1.RetentionPolicy
+	(*QueueFilter)(nil),        // 27: sluice.row.v1.QueueFilter
+	(*WorkQueue)(nil),          // 28: sluice.row.v1.WorkQueue
+	(*Agent)(nil),              // 29: sluice.row.v1.Agent
+	(*BlockSpec)(nil),          // 30: sluice.row.v1.BlockSpec
+	(*Block)(nil),              // 31: sluice.row.v1.Block
+	(*ConcurrencyLimit)(nil),   // 32: sluice.row.v1.ConcurrencyLimit
+	(*Slot)(nil),               // 33: sluice.row.v1.Slot
+	(*CacheEntry)(nil),         // 34: sluice.row.v1.CacheEntry
+	(*Log)(nil),                // 35: sluice.row.v1.Log
+	(*LogSegment)(nil),         // 36: sluice.row.v1.LogSegment
+	(*LogProducer)(nil),        // 37: sluice.row.v1.LogProducer
+	(*LogUsage)(nil),           // 38: sluice.row.v1.LogUsage
+	(*Claim)(nil),              // 39: sluice.row.v1.Claim
+	(*Grant)(nil),              // 40: sluice.row.v1.Grant
+	(*BlobChunk)(nil),          // 41: sluice.row.v1.BlobChunk
+	(*Blob)(nil),               // 42: sluice.row.v1.Blob
+	(*SavedSearch)(nil),        // 43: sluice.row.v1.SavedSearch
+	(*Artifact)(nil),           // 44: sluice.row.v1.Artifact
+	(*Job)(nil),                // 45: sluice.row.v1.Job
+	(*JobRefusal)(nil),         // 46: sluice.row.v1.JobRefusal
+	(*Outcome)(nil),            // 47: sluice.row.v1.Outcome
+	(*Token)(nil),              // 48: sluice.row.v1.Token
+	(*Audit)(nil),              // 49: sluice.row.v1.Audit
+	(*WebhookFilter)(nil),      // 50: sluice.row.v1.WebhookFilter
+	(*Webhook)(nil),            // 51: sluice.row.v1.Webhook
+	(*Delivery)(nil),           // 52: sluice.row.v1.Delivery
 }
 var file_fsm_row_row_proto_depIdxs = []int32{
 	0,  // 0: sluice.row.v1.State.type:type_name -> sluice.row.v1.StateType
-	11, // 1: sluice.row.v1.State.data:type_name -> sluice.row.v1.Data
-	12, // 2: sluice.row.v1.State.details:type_name -> sluice.row.v1.StateDetails
+	12, // 1: sluice.row.v1.State.data:type_name -> sluice.row.v1.Data
+	13, // 2: sluice.row.v1.State.details:type_name -> sluice.row.v1.StateDetails
 	2,  // 3: sluice.row.v1.Lease.kind:type_name -> sluice.row.v1.Lease.Kind
-	15, // 4: sluice.row.v1.FlowRun.flow_runner:type_name -> sluice.row.v1.FlowRunner
-	13, // 5: sluice.row.v1.FlowRun.state:type_name -> sluice.row.v1.State
-	16, // 6: sluice.row.v1.FlowRun.lease:type_name -> sluice.row.v1.Lease
-	18, // 7: sluice.row.v1.FlowRun.policy:type_name -> sluice.row.v1.RunPolicy
+	16, // 4: sluice.row.v1.FlowRun.flow_runner:type_name -> sluice.row.v1.FlowRunner
+	14, // 5: sluice.row.v1.FlowRun.state:type_name -> sluice.row.v1.State
+	17, // 6: sluice.row.v1.FlowRun.lease:type_name -> sluice.row.v1.Lease
+	19, // 7: sluice.row.v1.FlowRun.policy:type_name -> sluice.row.v1.RunPolicy
 	3,  // 8: sluice.row.v1.Policy.on_conflict:type_name -> sluice.row.v1.Policy.Conflict
 	4,  // 9: sluice.row.v1.Policy.overlap:type_name -> sluice.row.v1.Policy.Overlap
 	5,  // 10: sluice.row.v1.Policy.dst_skipped:type_name -> sluice.row.v1.Policy.Skipped
 	6,  // 11: sluice.row.v1.Policy.dst_repeated:type_name -> sluice.row.v1.Policy.Repeated
-	18, // 12: sluice.row.v1.Policy.run:type_name -> sluice.row.v1.RunPolicy
-	13, // 13: sluice.row.v1.TaskRun.state:type_name -> sluice.row.v1.State
-	11, // 14: sluice.row.v1.Deployment.flow_data:type_name -> sluice.row.v1.Data
-	15, // 15: sluice.row.v1.Deployment.flow_runner:type_name -> sluice.row.v1.FlowRunner
+	19, // 12: sluice.row.v1.Policy.run:type_name -> sluice.row.v1.RunPolicy
+	14, // 13: sluice.row.v1.TaskRun.state:type_name -> sluice.row.v1.State
+	12, // 14: sluice.row.v1.Deployment.flow_data:type_name -> sluice.row.v1.Data
+	16, // 15: sluice.row.v1.Deployment.flow_runner:type_name -> sluice.row.v1.FlowRunner
 	7,  // 16: sluice.row.v1.Deployment.catchup:type_name -> sluice.row.v1.Deployment.Catchup
-	19, // 17: sluice.row.v1.Deployment.policy:type_name -> sluice.row.v1.Policy
-	20, // 18: sluice.row.v1.Deployment.schedules:type_name -> sluice.row.v1.DeploymentSchedule
-	24, // 19: sluice.row.v1.Deployment.retention:type_name -> sluice.row.v1.Retention
-	23, // 20: sluice.row.v1.Retention.runs:type_name -> sluice.row.v1.RetentionRule
-	23, // 21: sluice.row.v1.Retention.logs:type_name -> sluice.row.v1.RetentionRule
-	24, // 22: sluice.row.v1.RetentionPolicy.retention:type_name -> sluice.row.v1.Retention
-	26, // 23: sluice.row.v1.WorkQueue.filter:type_name -> sluice.row.v1.QueueFilter
-	34, // 24: sluice.row.v1.LogSegment.logs:type_name -> sluice.row.v1.Log
-	39, // 25: sluice.row.v1.Claim.grants:type_name -> sluice.row.v1.Grant
-	8,  // 26: sluice.row.v1.Job.action:type_name -> sluice.row.v1.Job.Action
-	9,  // 27: sluice.row.v1.Job.status:type_name -> sluice.row.v1.Job.Status
-	0,  // 28: sluice.row.v1.Job.state_type:type_name -> sluice.row.v1.StateType
-	44, // 29: sluice.row.v1.Job.refusals:type_name -> sluice.row.v1.JobRefusal
-	1,  // 30: sluice.row.v1.Token.role:type_name -> sluice.row.v1.TokenRole
-	0,  // 31: sluice.row.v1.WebhookFilter.state_types:type_name -> sluice.row.v1.StateType
-	48, // 32: sluice.row.v1.Webhook.filter:type_name -> sluice.row.v1.WebhookFilter
-	10, // 33: sluice.row.v1.Delivery.status:type_name -> sluice.row.v1.Delivery.Status
-	17, // 34: sluice.row.v1.Delivery.flow_run:type_name -> sluice.row.v1.FlowRun
-	35, // [35:35] is the sub-list for method output_type
-	35, // [35:35] is the sub-list for method input_type
-	35, // [35:35] is the sub-list for extension type_name
-	35, // [35:35] is the sub-list for extension extendee
-	0,  // [0:35] is the sub-list for field type_name
+	20, // 17: sluice.row.v1.Deployment.policy:type_name -> sluice.row.v1.Policy
+	21, // 18: sluice.row.v1.Deployment.schedules:type_name -> sluice.row.v1.DeploymentSchedule
+	25, // 19: sluice.row.v1.Deployment.retention:type_name -> sluice.row.v1.Retention
+	24, // 20: sluice.row.v1.Retention.runs:type_name -> sluice.row.v1.RetentionRule
+	24, // 21: sluice.row.v1.Retention.logs:type_name -> sluice.row.v1.RetentionRule
+	25, // 22: sluice.row.v1.RetentionPolicy.retention:type_name -> sluice.row.v1.Retention
+	27, // 23: sluice.row.v1.WorkQueue.filter:type_name -> sluice.row.v1.QueueFilter
+	35, // 24: sluice.row.v1.LogSegment.logs:type_name -> sluice.row.v1.Log
+	40, // 25: sluice.row.v1.Claim.grants:type_name -> sluice.row.v1.Grant
+	8,  // 26: sluice.row.v1.Artifact.type:type_name -> sluice.row.v1.Artifact.Type
+	9,  // 27: sluice.row.v1.Job.action:type_name -> sluice.row.v1.Job.Action
+	10, // 28: sluice.row.v1.Job.status:type_name -> sluice.row.v1.Job.Status
+	0,  // 29: sluice.row.v1.Job.state_type:type_name -> sluice.row.v1.StateType
+	46, // 30: sluice.row.v1.Job.refusals:type_name -> sluice.row.v1.JobRefusal
+	1,  // 31: sluice.row.v1.Token.role:type_name -> sluice.row.v1.TokenRole
+	0,  // 32: sluice.row.v1.WebhookFilter.state_types:type_name -> sluice.row.v1.StateType
+	50, // 33: sluice.row.v1.Webhook.filter:type_name -> sluice.row.v1.WebhookFilter
+	11, // 34: sluice.row.v1.Delivery.status:type_name -> sluice.row.v1.Delivery.Status
+	18, // 35: sluice.row.v1.Delivery.flow_run:type_name -> sluice.row.v1.FlowRun
+	36, // [36:36] is the sub-list for method output_type
+	36, // [36:36] is the sub-list for method input_type
+	36, // [36:36] is the sub-list for extension type_name
+	36, // [36:36] is the sub-list for extension extendee
+	0,  // [0:36] is the sub-list for field type_name
 }
 
 func init() { file_fsm_row_row_proto_init() }
@@ -5267,8 +5433,8 @@ func file_fsm_row_row_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fsm_row_row_proto_rawDesc), len(file_fsm_row_row_proto_rawDesc)),
-			NumEnums:      11,
-			NumMessages:   40,
+			NumEnums:      12,
+			NumMessages:   41,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -9,7 +9,8 @@ func (v *View) Census() (counts map[string]int64, hash Hash, err error) {
 		savedSearches.number: savedSearches.name, logSegments.number: logSegments.name, logProducers.number: logProducers.name, logUsages.number: logUsages.name, claims.number: claims.name,
 		blobs.number: blobs.name, blobChunks.number: blobChunks.name, jobs.number: jobs.name, outcomes.number: outcomes.name,
 		tokens.number: tokens.name, audits.number: audits.name,
-		retentionPolicy.number: retentionPolicy.name, webhooks.number: webhooks.name, deliveries.number: deliveries.name}
+		retentionPolicy.number: retentionPolicy.name, webhooks.number: webhooks.name, deliveries.number: deliveries.name,
+		artifacts.number: artifacts.name}
 	under := []byte{namespaceDefault, kindRow}
 	err = walk(v.r, under, after(under), false, func(key, value []byte) (bool, error) {
 		counts[names[key[len(under)]]]++

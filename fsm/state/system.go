@@ -236,6 +236,7 @@ func declaredIndexes() []declaredIndex {
 	all = append(all, audits.declared()...)
 	all = append(all, retentionPolicy.declared()...)
 	all = append(all, webhooks.declared()...)
+	all = append(all, artifacts.declared()...)
 	all = append(all, deliveries.declared()...)
 	return all
 }

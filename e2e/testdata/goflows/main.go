@@ -56,6 +56,9 @@ var talking = flow.New("talking", func(ctx context.Context, p Params) (int, erro
 	if err != nil || first != second {
 		return 0, fmt.Errorf("the cache gave %d and %d (%w)", first, second, err)
 	}
+	if err := flow.Artifact(ctx, "talk", flow.Table([]Params{p})); err != nil {
+		return 0, err
+	}
 	_, err = inner.Run(ctx, Params{Name: p.Name})
 	return attempts, err
 })

@@ -26,6 +26,9 @@ type Recorder interface {
 	Store(ctx context.Context, data []byte, small bool) (*api.DataDocument, error)
 	Load(ctx context.Context, document api.DataDocument) ([]byte, error)
 
+	// CreateArtifact stores what a run shows.
+	CreateArtifact(ctx context.Context, artifact api.ArtifactCreate) error
+
 	// Log takes a line to be sent soon; it never blocks. Flush waits until all taken so far were sent, or ctx ends.
 	Log(line api.LogCreate)
 	Flush(ctx context.Context)

@@ -114,6 +114,12 @@ func (r *Recorder) CreateTaskRun(ctx context.Context, run api.TaskRunCreate) (*a
 	return r.patient.CreateTaskRun(ctx, run)
 }
 
+// CreateArtifact implements engine.Recorder.
+func (r *Recorder) CreateArtifact(ctx context.Context, artifact api.ArtifactCreate) error {
+	_, err := r.patient.CreateArtifact(ctx, artifact)
+	return err
+}
+
 // State implements engine.Recorder.
 func (r *Recorder) State(ctx context.Context, kind engine.RunKind, id api.ID) (*api.State, error) {
 	var state *api.State
