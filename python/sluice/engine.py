@@ -48,7 +48,7 @@ def load_flow(flow_data: Mapping[str, str], flow_name: Optional[str], client: Cl
 
 def run_flow_run(id: str, lease: str, client: Client) -> int:
     """Runs a flow run that an agent was granted. Answers the process's exit status."""
-    from sluice import flow_runs, interrupts, logs, parameters, results, runs
+    from sluice import flow_runs, interrupts, logs, parameters, runs
     from sluice.client import state_body
     from sluice.errors import LeaseLost, ParameterError, RunAborted, RunStopped, SluiceError
     from sluice.states import State
@@ -58,6 +58,8 @@ def run_flow_run(id: str, lease: str, client: Client) -> int:
     logger = logs.RunLogger("sluice.flow_runs", f"Flow run {body['name']!r}", shipper, id)
 
     def end(message: str, error: BaseException, force: bool) -> int:
+        from sluice import results
+
         shipper.flush(flow_runs.LOG_FLUSH_SECONDS)
         state = state_body("FAILED", message=message, data=results.encode_exception(error), flow_run_id=id)
         answer = client.set_flow_run_state(id, state, lease, force, body["state"]["id"])

@@ -1,12 +1,13 @@
 """The @flow decorator."""
 from __future__ import annotations
 
-from sluice import names
+from sluice import names, timestamps
 from sluice.tasks import _docstring, is_coroutine_function
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, Optional
+    from datetime import timedelta
+    from typing import Any, Callable, Dict, Optional, Union
 
 
 class Flow:
@@ -19,7 +20,7 @@ class Flow:
         version: Optional[str] = None,
         task_runner: Any = None,
         description: Optional[str] = None,
-        timeout_seconds: Optional[float] = None,
+        timeout_seconds: Union[float, timedelta, None] = None,
         validate_parameters: bool = True,
     ) -> None:
         if not callable(fn):
@@ -32,7 +33,7 @@ class Flow:
         self._version = version
         self.task_runner = task_runner
         self.description = description or _docstring(fn)
-        self.timeout_seconds = float(timeout_seconds) if timeout_seconds else None
+        self.timeout_seconds = float(timestamps.seconds(timeout_seconds)) if timeout_seconds else None
         self.should_validate_parameters = validate_parameters
         self.__name__, self.__qualname__, self.__module__ = fn.__name__, fn.__qualname__, fn.__module__
         self.__doc__ = fn.__doc__

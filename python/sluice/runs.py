@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import threading
 
-from sluice import calls, context, execution, futures, interrupts, parameters
+from sluice import context, execution, futures, interrupts, parameters
 from sluice.errors import ApiError, FlowCancelled, RunAborted, ServerUnavailable, Terminated
 from sluice.flow_runs import LAST_WORDS_SECONDS, FlowRun, FlowTimedOut, keeper
 from sluice.states import State
@@ -102,6 +102,8 @@ def call(run: FlowRun) -> State:
 async def call_async(flow: Flow, bound: Dict[str, Any], parent: Optional[FlowRun]) -> State:
     """As `call`, with the creation of the run."""
     import asyncio
+
+    from sluice import calls
 
     run = await asyncio.to_thread(calls.create, flow, bound, parent)
     if isinstance(run, State):
