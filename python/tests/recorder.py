@@ -63,6 +63,9 @@ class Recorder:
             connection.request(incoming.command, incoming.path, body, headers)
             reply = connection.getresponse()
             data = reply.read()
+        except (OSError, http.client.HTTPException):  # the server ended in the middle, of a request that waits for news
+            incoming.close_connection = True
+            return
         finally:
             connection.close()
         with self._lock:

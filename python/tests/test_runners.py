@@ -45,13 +45,13 @@ class Runners(OnServer):
     def test_many_async_tasks_wait_together(self):
         out = self.run_code(
             "import asyncio\n"
-            "here, full = 0, asyncio.Event()\n"
+            "here, full = 0, None\n"
             "@task\nasync def meet():\n"
             "    global here\n"
             "    here += 1\n"
             "    if here == 300: full.set()\n"
             "    await full.wait()\n"
-            "@flow\nasync def crowd(): await meet.map([]) ; return await asyncio.gather(*[meet() for _ in range(300)])\n"
+            "@flow\nasync def crowd():\n    global full; full = asyncio.Event(); await meet.map([]); return await asyncio.gather(*[meet() for _ in range(300)])\n"
             "print(asyncio.run(crowd()))\n",
             SLUICE_LOGGING_LEVEL="WARNING",
         )
