@@ -80,7 +80,7 @@ func TestAWrongSpecificationIsAnsweredWithItsLine(t *testing.T) {
 			files: map[string]string{"spec.yaml": "name: leo\nflow_locaton: ./leo_flow.py\n"},
 			args:  create("spec.yaml"), code: 1,
 			stderr: "Failed to create deployment 'leo': spec.yaml:2: unknown key 'flow_locaton'; " +
-				"known are name, flow_name, flow_location, command, parameters, tags, schedule, flow_runner, catchup, catchup_limit, " +
+				"known are name, flow_name, flow_location, command, script, arguments, parameters, parameter_schema, tags, schedule, schedules, flow_runner, catchup, catchup_limit, " +
 				"retention, concurrency_limit, on_conflict, overlap, dst, on_crash, queue_timeout_seconds, run_timeout_seconds, priority\n" +
 				"error: failed to create 1 out of 1 deployments\n",
 		},

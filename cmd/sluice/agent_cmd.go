@@ -128,9 +128,9 @@ func newAgentDrain(a *app) *cobra.Command {
 	command := &cobra.Command{
 		Use:   "drain AGENT",
 		Short: "Have an agent claim nothing more and finish what it executes",
-		Long: `Have an agent claim no more flow runs and finish those it executes. It goes on living, drained, also when the server is restarted,
-until it is called back with undrain, or stopped. --wait returns when it executes nothing any more: then its machine can be
-worked on.`,
+		Long: `Have an agent claim no more flow runs and finish those it executes. It goes on living, drained, also when the server is
+restarted, until it is called back with undrain, or stopped. --wait returns when it executes nothing any more: then its
+machine can be worked on.`,
 		Example:           "  sluice agent drain worker-1\n  sluice agent drain worker-1 --wait --timeout 10m\n  sluice agent undrain worker-1",
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: completeNames(a, agentNames),
@@ -235,8 +235,9 @@ func newAgentForget(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "forget AGENT",
 		Short: "Remove an agent that is gone from the list",
-		Long: `Remove an agent that is gone from the list; agents that stop do it themselves, and those that were killed are forgotten after
-a day. One that lives registers again. An agent that holds leases is refused: they end when it has been silent for some seconds.`,
+		Long: `Remove an agent that is gone from the list; agents that stop do it themselves, and those that were killed are forgotten
+after a day. One that lives registers again. An agent that holds leases is refused: they end when it has been silent for
+some seconds.`,
 		Example:           "  sluice agent forget worker-1",
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: completeNames(a, agentNames),

@@ -35,9 +35,12 @@ type app struct {
 	process
 	environment map[string]string
 
-	output     string
-	quiet      bool
-	noHeaders  bool
+	output    string
+	quiet     bool
+	noHeaders bool
+
+	wantedColumns []string
+
 	color      string
 	profile    string
 	api        string
@@ -64,8 +67,12 @@ func run(ctx context.Context, p process) int {
 	if err == nil {
 		return exitOK
 	}
-	if ctx.Err() != nil && !isOutcome(err) {
+	switch {
+	case isOutcome(err):
+	case ctx.Err() != nil:
 		err = interrupted(err)
+	case strings.Contains(err.Error(), "flags in the group ["): // cobra has no type for it
+		err = usagef("%w", err)
 	}
 	return a.report(command, err)
 }
@@ -85,7 +92,7 @@ func (a *app) home() string {
 // structured reports whether data is for programs, so that talk belongs on stderr.
 func (a *app) structured() bool {
 	switch a.output {
-	case "", formatTable, formatPlain:
+	case "", formatTable, formatWide, formatPlain:
 		return false
 	}
 	return true

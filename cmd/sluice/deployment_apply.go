@@ -212,6 +212,9 @@ func (a *app) printPlan(p planned) {
 	fmt.Fprintf(a.out, "%s %s (%s, revision %s)\n", signs[p.Action], p.Name, p.Action, p.Revision)
 	if p.Action == api.PlanUpdate {
 		for _, c := range p.Changes {
+			if c.Field == "schedules" && a.printPlannedSchedules(c) {
+				continue
+			}
 			fmt.Fprintf(a.out, "    %s: %s -> %s\n", c.Field, shorten(c.From), shorten(c.To))
 		}
 		if p.Replaced > 0 {
@@ -225,6 +228,34 @@ func (a *app) printPlan(p planned) {
 		}
 		fmt.Fprintf(a.out, "    next: %s\n", strings.Join(times, ", "))
 	}
+}
+
+// printPlannedSchedules tells which schedules go and which come. It reports whether it could.
+func (a *app) printPlannedSchedules(c api.PlannedChange) bool {
+	var from, to []api.ScheduleCreate
+	if json.Unmarshal(c.From, &from) != nil || json.Unmarshal(c.To, &to) != nil {
+		return false
+	}
+	describe := func(s api.ScheduleCreate) string {
+		text := describeSchedule(s.Schedule)
+		if s.Name != "" {
+			text = "'" + s.Name + "' " + text
+		}
+		if s.Active != nil && !*s.Active {
+			text += ", paused"
+		}
+		return text
+	}
+	tell := func(sign string, list, other []api.ScheduleCreate) {
+		for _, s := range list {
+			if !slices.ContainsFunc(other, func(o api.ScheduleCreate) bool { return describe(o) == describe(s) }) {
+				fmt.Fprintf(a.out, "    schedules: %s %s\n", sign, describe(s))
+			}
+		}
+	}
+	tell("-", from, to)
+	tell("+", to, from)
+	return true
 }
 
 // shorten keeps a value to what fits a line.

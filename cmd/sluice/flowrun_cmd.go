@@ -17,7 +17,7 @@ func newFlowRunCommand(a *app) *cobra.Command {
 	return group("flow-run", "See, watch, cancel, retry and delete flow runs",
 		"See flow runs, follow their states and logs, learn why one waits, cancel, retry or delete one or many.",
 		"  sluice flow-run ls\n  sluice flow-run logs -f tan-lion\n  sluice flow-run explain tan-lion",
-		newRunList(a), newRunInspect(a), newRunLogs(a), newRunWatch(a), newRunExplain(a), newRunCancel(a), newRunRetry(a),
+		newRunList(a), newRunInspect(a), newFlowRunEdit(a), newRunLogs(a), newRunWatch(a), newRunExplain(a), newRunCancel(a), newRunRetry(a),
 		newRunRerun(a), newRunDelete(a), newRunSetState(a), newRunHistory(a), newRunGraph(a))
 }
 

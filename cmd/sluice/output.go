@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"text/template"
 	"unicode"
 
 	"go.yaml.in/yaml/v3"
@@ -14,20 +15,32 @@ import (
 // The output formats. "" is formatTable on a terminal, formatPlain otherwise.
 const (
 	formatTable = "table"
+	formatWide  = "wide"
 	formatPlain = "plain"
 	formatJSON  = "json"
 	formatJSONL = "jsonl"
 	formatYAML  = "yaml"
 	formatName  = "name"
+	// formatTemplate is followed by a template of Go for each object, whose fields are those of the JSON.
+	formatTemplate = "template="
 )
 
-var formats = []string{formatTable, formatPlain, formatJSON, formatJSONL, formatYAML, formatName}
+var formats = []string{formatTable, formatWide, formatPlain, formatJSON, formatJSONL, formatYAML, formatName}
 
 func (a *app) checkFormat() error {
+	if a.output == "" {
+		a.output = a.environment["SLUICE_OUTPUT"]
+	}
+	if text, is := strings.CutPrefix(a.output, formatTemplate); is {
+		if _, err := template.New("-o").Parse(text); err != nil {
+			return usagef("-o %s is no template: %w", a.output, err)
+		}
+		return nil
+	}
 	if a.output == "" || slices.Contains(formats, a.output) {
 		return nil
 	}
-	return usagef("-o is %q; it is one of %s", a.output, strings.Join(formats, ", "))
+	return usagef("-o is %q; it is one of %s or template=TEXT, like template='{{.name}} {{.id}}'", a.output, strings.Join(formats, ", "))
 }
 
 // format returns the format in use.
@@ -69,9 +82,17 @@ func printList[T any](a *app, l list[T]) error {
 		}
 		return nil
 	}
+	columns, err := chosenColumns(a.wantedColumns, l.columns)
+	if err != nil {
+		return err
+	}
+	l.columns = columns
 	switch format := a.format(); format {
-	case formatTable:
+	case formatTable, formatWide:
 		t := table{title: l.title, caption: l.caption, maxWidth: a.columns(), colored: a.colored()}
+		if format == formatWide {
+			t.maxWidth = 0
+		}
 		l.columns = slices.DeleteFunc(slices.Clone(l.columns), func(c column[T]) bool { return c.programs })
 		for _, c := range l.columns {
 			t.columns = append(t.columns, tableColumn{header: c.header, right: c.right, fold: c.fold, sgr: c.sgr})
@@ -102,6 +123,14 @@ func printList[T any](a *app, l list[T]) error {
 			}
 		}
 	default:
+		if text, is := strings.CutPrefix(format, formatTemplate); is {
+			for _, item := range l.items {
+				if err := a.printTemplate(text, item); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
 		items := l.items
 		if items == nil {
 			items = []T{}
@@ -109,6 +138,52 @@ func printList[T any](a *app, l list[T]) error {
 		return a.printDocument(format, items)
 	}
 	return nil
+}
+
+// chosenColumns are the columns of those headers, all without any.
+func chosenColumns[T any](wanted []string, all []column[T]) ([]column[T], error) {
+	if len(wanted) == 0 {
+		return all, nil
+	}
+	plain := func(header string) string {
+		return strings.ToLower(strings.NewReplacer(" ", "", "_", "", "-", "").Replace(header))
+	}
+	var chosen []column[T]
+	for _, name := range wanted {
+		i := slices.IndexFunc(all, func(c column[T]) bool { return plain(c.header) == plain(name) })
+		if i < 0 {
+			var known []string
+			for _, c := range all {
+				known = append(known, c.header)
+			}
+			return nil, usagef("--columns: there is no column '%s'; there are %s", name, strings.Join(known, ", "))
+		}
+		chosen = append(chosen, all[i])
+	}
+	return chosen, nil
+}
+
+// printTemplate prints one object by a template, on a line of its own.
+func (a *app) printTemplate(text string, object any) error {
+	encoded, err := encodeJSON(object, "")
+	if err != nil {
+		return err
+	}
+	decoder := json.NewDecoder(bytes.NewReader(encoded))
+	decoder.UseNumber() // large integers stay as they are
+	var fields any
+	if err := decoder.Decode(&fields); err != nil {
+		return fmt.Errorf("read the object for the template: %w", err)
+	}
+	t, err := template.New("-o").Option("missingkey=error").Parse(text)
+	if err == nil {
+		var line bytes.Buffer
+		if err = t.Execute(&line, fields); err == nil {
+			fmt.Fprintln(a.out, line.String())
+			return nil
+		}
+	}
+	return usagef("-o template=%s: %w", text, err)
 }
 
 func cells[T any](l list[T], item T, people bool) []string {
@@ -142,6 +217,9 @@ func (a *app) printObject(object any, id, name string) error {
 		return a.printJSONLine(object)
 	case formatYAML:
 		return a.printDocument(formatYAML, object)
+	}
+	if text, is := strings.CutPrefix(a.output, formatTemplate); is {
+		return a.printTemplate(text, object)
 	}
 	return a.printDocument(formatJSON, object)
 }

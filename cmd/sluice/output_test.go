@@ -69,6 +69,42 @@ func TestListsInEveryFormat(t *testing.T) {
 	}
 }
 
+func TestColumnsAndTemplatesAreChosen(t *testing.T) {
+	t.Parallel()
+	list := func(a *app) error { return printList(a, queueList(exampleQueues(t), true)) }
+	for want, a := range map[string]*app{
+		"NAME\tID\ntutorial_queue\t3461754d-e411-4155-9bc7-a0145b6974a0\nnightly <&> with a tab\t0f536aaa-216f-4c72-9c31-f3272bcdf977\n": {wantedColumns: []string{"name", "ID"}},
+		"tutorial_queue false\nnightly <&>\twith a tab true\n":                                                                           {output: "template={{.name}} {{.is_paused}}"},
+	} {
+		if got := printed(t, a, list); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+	narrow := func(format string) string {
+		return printed(t, &app{output: format, process: process{outTTY: true, width: func() int { return 40 }}}, list)
+	}
+	if table, wide := narrow(formatTable), narrow(formatWide); table == wide || !strings.Contains(wide, "3461754d-e411-4155-9bc7-a0145b6974a0") {
+		t.Errorf("wide is\n%s", wide)
+	}
+	s := newShell(t, "http://127.0.0.1:1/api")
+	for args, want := range map[string]string{
+		"work-queue ls -o template={{.name":        "is no template",
+		"work-queue ls -o tables":                  "it is one of table, wide, plain",
+		"flow edit f":                              "at least one of the flags in the group [tag",
+		"flow edit f --tag x --add-tag y":          "[add-tag tag] were all set",
+		"flow-run edit r --params [1]":             "--params is not a JSON object",
+		"flow-run edit r --name":                   "flag needs an argument",
+		"deployment edit f/d --retention-runs-age": "flag needs an argument",
+	} {
+		if got := s.run(strings.Fields(args)...); got.code != exitUsage || !strings.Contains(got.err, want) {
+			t.Errorf("%s: %d %s", args, got.code, got.err)
+		}
+	}
+	if _, err := chosenColumns([]string{"colour"}, queueList(nil, false).columns); err == nil || !strings.Contains(err.Error(), "there is no column 'colour'; there are ID, Name") {
+		t.Error(err)
+	}
+}
+
 func TestObjectsInEveryFormat(t *testing.T) {
 	t.Parallel()
 	for name, a := range map[string]*app{

@@ -45,8 +45,9 @@ func newRootCommand(a *app) *cobra.Command {
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetFlagErrorFunc(func(command *cobra.Command, err error) error { return usagef("%w", err) })
 	flags := root.PersistentFlags()
-	flags.StringVarP(&a.output, "output", "o", "", "format: "+strings.Join(formats, ", ")+" (default table on a terminal, else plain)")
+	flags.StringVarP(&a.output, "output", "o", "", "format: "+strings.Join(formats, ", ")+" or template=TEXT (default table on a terminal, else plain; env SLUICE_OUTPUT)")
 	flags.BoolVarP(&a.quiet, "quiet", "q", false, "print ids only, and no talk")
+	flags.StringSliceVar(&a.wantedColumns, "columns", nil, "columns to show, by their headers, separated by commas")
 	flags.BoolVar(&a.noHeaders, "no-headers", false, "no header line in plain output")
 	flags.StringVar(&a.color, "color", "auto", "colour: auto, always, never; NO_COLOR is honoured")
 	flags.StringVarP(&a.profile, "profile", "p", "", "profile to use (env SLUICE_PROFILE)")
@@ -90,6 +91,8 @@ func newRootCommand(a *app) *cobra.Command {
 		newConfigCommand(a),
 		newProfileCommand(a),
 		newAPICommand(a),
+		newDoctorCommand(a),
+		newUICommand(a),
 		newVersionCommand(a),
 		newBenchCommand(a),
 		newPythonCommand(a),

@@ -13,8 +13,9 @@ import (
 
 func newSecretsCommand(a *app) *cobra.Command {
 	return group("secrets", "Look after the keys that encrypt secrets",
-		`Blocks (storages and the like) hold passwords and tokens, webhooks what their messages are signed with. Nodes encrypt all that before
-it is replicated, with keys from a file that every node has (--secrets-key-file). The keys themselves are never in the log, in a snapshot or in an answer.`,
+		`Blocks (storages and the like) hold passwords and tokens, webhooks what their messages are signed with. Nodes
+encrypt all that before it is replicated, with keys from a file that every node has (--secrets-key-file). The keys themselves
+are never in the log, in a snapshot or in an answer.`,
 		"  sluice secrets status\n  sluice secrets reseal",
 		newSecretsStatus(a), newSecretsReseal(a))
 }
@@ -23,8 +24,8 @@ func newSecretsStatus(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "status",
 		Short: "List the keys, who has them and what they encrypt",
-		Long: `List the keys, which nodes have them and how many blocks and webhooks each encrypts. New data is encrypted with the first key in a node's
-file that all nodes have. It ends with code 1 when blocks cannot be stored, or a node cannot read some.`,
+		Long: `List the keys, which nodes have them and how many blocks and webhooks each encrypts. New data is encrypted with the first
+key in a node's file that all nodes have. It ends with code 1 when blocks cannot be stored, or a node cannot read some.`,
 		Example: "  sluice secrets status\n  sluice secrets status -o json",
 		Args:    cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
@@ -95,9 +96,9 @@ func newSecretsReseal(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "reseal",
 		Short: "Encrypt all secrets with the newest key",
-		Long: `Encrypt all blocks and the secrets of all webhooks with the first key of the answering node's file that all nodes have, also
-blocks that a former version stored in clear. It goes in small steps and may be repeated at any time, also after it was interrupted. When it has ended, the
-other keys are not needed any more but for older snapshots.`,
+		Long: `Encrypt all blocks and the secrets of all webhooks with the first key of the answering node's file that all nodes have,
+also blocks that a former version stored in clear. It goes in small steps and may be repeated at any time, also after it
+was interrupted. When it has ended, the other keys are not needed any more but for older snapshots.`,
 		Example: "  sluice secrets reseal",
 		Args:    cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {

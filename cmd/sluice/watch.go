@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -24,7 +25,7 @@ type logFlags struct {
 	follow, reverse bool
 	head, tail      int
 	search, regex   string
-	level           string
+	level, task     string
 	since, until    string
 }
 
@@ -37,10 +38,11 @@ func (f *logFlags) register(command *cobra.Command) {
 	flags.StringVar(&f.search, "search", "", "only lines that contain this text, regardless of case")
 	flags.StringVar(&f.regex, "regex", "", "only lines that match this regular expression")
 	flags.StringVar(&f.level, "level", "", "only lines of this level or graver: debug, info, warning, error, critical, or a number")
+	flags.StringVar(&f.task, "task", "", "only lines of this task run: its name, id or unique prefix of it")
 	flags.StringVar(&f.since, "since", "", "only lines from this time on, or from that long ago, like 90s or 2h")
 	flags.StringVar(&f.until, "until", "", "only lines up to this time, or up to that long ago")
 	completeWords(command, "level", "debug", "info", "warning", "error", "critical")
-	for _, other := range []string{"head", "reverse", "search", "regex", "level", "since", "until"} {
+	for _, other := range []string{"head", "reverse", "until"} {
 		command.MarkFlagsMutuallyExclusive("follow", other)
 	}
 	command.MarkFlagsMutuallyExclusive("head", "tail")
@@ -92,16 +94,57 @@ until the run has ended. Times are local; in plain output they are whole and in 
 	})
 	given.register(command)
 	command.RunE = onRun(a, func(ctx context.Context, c *client.Client, run *api.FlowRun) error {
-		if given.follow {
-			return a.followRun(ctx, run, following{logs: true, tail: given.tail})
-		}
 		wanted, err := given.wanted(time.Now())
 		if err != nil {
 			return err
 		}
+		if given.task != "" {
+			if wanted.TaskRunID, err = taskOf(ctx, c, run, given.task); err != nil {
+				return err
+			}
+		}
+		if given.follow {
+			keeps, err := keeping(wanted)
+			if err != nil {
+				return err
+			}
+			return a.followRun(ctx, run, following{logs: true, tail: given.tail, keeps: keeps})
+		}
 		return a.showLogs(ctx, c, run, given, wanted)
 	})
 	return command
+}
+
+// keeping selects the lines of a stream as the server selects those it has.
+func keeping(w client.LogSearch) (func(*api.Log) bool, error) {
+	var pattern *regexp.Regexp
+	if w.Regex != "" {
+		var err error
+		if pattern, err = regexp.Compile(w.Regex); err != nil {
+			return nil, usagef("--regex: %w", err)
+		}
+	}
+	text := strings.ToLower(w.Text)
+	return func(l *api.Log) bool {
+		return l.Level >= w.Level && !l.Timestamp.Before(w.Since) && (w.TaskRunID == nil || l.TaskRunID != nil && *l.TaskRunID == *w.TaskRunID) &&
+			(text == "" || strings.Contains(strings.ToLower(l.Message), text)) && (pattern == nil || pattern.MatchString(l.Message))
+	}, nil
+}
+
+// taskOf is the task run of a flow run with that name, id or unique prefix of an id.
+func taskOf(ctx context.Context, c *client.Client, run *api.FlowRun, ref string) (*api.ID, error) {
+	tasks, err := client.Each(func(page api.Page) ([]api.TaskRun, error) {
+		return c.FilterTaskRuns(ctx, api.FilterRequest{Page: page, Filters: api.Filters{FlowRuns: &api.FlowRunFilter{ID: &api.IDAnyNot{Any: []api.ID{run.ID}}}}})
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list the task runs of flow run '%s': %w", run.Name, err)
+	}
+	var all []candidate
+	for _, t := range tasks {
+		all = append(all, candidate{t.ID, t.Name})
+	}
+	chosen, err := choose("task run", ref, "sluice task-run ls --flow-run "+run.ID.String(), all)
+	return &chosen.id, err
 }
 
 // showLogs prints the lines that are selected, page by page where their order allows.
@@ -209,6 +252,8 @@ type following struct {
 	logs, states bool
 	tail         int
 	timeout      time.Duration
+	// keeps selects log lines; nil: all.
+	keeps func(*api.Log) bool
 }
 
 // waitBeforeWhy is how long a run that is watched may wait before it is said why, and between two looks.
@@ -270,6 +315,9 @@ func (a *app) followRun(ctx context.Context, run *api.FlowRun, f following) erro
 		if err != nil {
 			return err
 		}
+		if f.keeps != nil {
+			logs = slices.DeleteFunc(logs, func(l api.Log) bool { return !f.keeps(&l) })
+		}
 		skip = max(0, len(logs)-f.tail)
 	}
 	var last *api.State
@@ -280,13 +328,16 @@ func (a *app) followRun(ctx context.Context, run *api.FlowRun, f following) erro
 	err = c.StreamFlowRun(watchCtx, run.ID, f.logs, "", func(event client.Event) error {
 		switch event.Kind {
 		case api.EventLog:
-			if skip > 0 {
-				skip--
-				return nil
-			}
 			var log api.Log
 			if err := json.Unmarshal(event.Data, &log); err != nil {
 				return fmt.Errorf("decode log: %w", err)
+			}
+			if f.keeps != nil && !f.keeps(&log) {
+				return nil
+			}
+			if skip > 0 {
+				skip--
+				return nil
 			}
 			return printer.log(watchCtx, &log)
 		case api.EventState, api.EventEnd:
