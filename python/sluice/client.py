@@ -116,6 +116,7 @@ class Client:
         return self._get(f"/flow_runs/{id}")
 
     def update_flow_run(self, id: str, **fields: Any) -> None:
+        """Changes fields of a flow run; others stay."""
         self.transport.request("PATCH", f"/flow_runs/{id}", fields)
 
     def set_flow_run_state(
@@ -197,6 +198,7 @@ class Client:
     # Leases of processes that no agent started
 
     def take_lease(self, flow_run_id: str, owner: str) -> Dict[str, Any]:
+        """A lease on a flow run that no agent holds: `token`, `ttl_seconds`, `renew_seconds`. The same owner gets the same one again."""
         return self._post(f"/flow_runs/{flow_run_id}/lease", {"owner": owner})
 
     def renew_leases(self, tokens: Dict[str, str], known: Collection[str], wait_seconds: float) -> Dict[str, Any]:
@@ -227,6 +229,7 @@ class Client:
         return str(self._get(f"/kv/{key}"))
 
     def write_kv(self, key: str, value: str) -> None:
+        """Writes a value of the built-in store, in place of one that is there."""
         self.transport.request("POST", f"/kv/{key}", value)
 
     # Logs

@@ -218,6 +218,7 @@ class Quoted:
         self.value = value
 
     def unquote(self) -> Any:
+        """The value itself."""
         return self.value
 
 

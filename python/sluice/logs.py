@@ -308,23 +308,29 @@ class RunLogger:
         return _threshold() if self._level is None else self._level
 
     def isEnabledFor(self, level: int) -> bool:
+        """Whether a line of this level would be written."""
         return level >= self.getEffectiveLevel()
 
     def debug(self, message: object, *args: object, **options: Any) -> None:
+        """A line for who looks for a mistake."""
         self.log(DEBUG, message, *args, **options)
 
     def info(self, message: object, *args: object, **options: Any) -> None:
+        """A line that says what happens."""
         self.log(INFO, message, *args, **options)
 
     def warning(self, message: object, *args: object, **options: Any) -> None:
+        """A line about what may be wrong."""
         self.log(WARNING, message, *args, **options)
 
     warn = warning
 
     def error(self, message: object, *args: object, **options: Any) -> None:
+        """A line about what went wrong."""
         self.log(ERROR, message, *args, **options)
 
     def critical(self, message: object, *args: object, **options: Any) -> None:
+        """A line about what ends the program."""
         self.log(CRITICAL, message, *args, **options)
 
     fatal = critical

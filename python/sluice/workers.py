@@ -117,6 +117,7 @@ class Pool:
             self._free -= 1
 
     def release(self) -> None:
+        """Lets the next task run."""
         with self._changed:
             self._free += 1
             self._changed.notify()
