@@ -225,9 +225,9 @@ class FlowRun:
         deadline = time.monotonic() + LAST_WORDS_SECONDS
         for future in list(self.futures):
             left = deadline - time.monotonic()
-            if future.is_done() or left <= 0:
-                continue
             run = future.task_run
+            if future.is_done() or left <= 0 or not run.exists():
+                continue
             try:
                 # Forced: a task that has retries left is not to await one.
                 self.client.set_task_run_state(run.id, state_body(kind, name, message, task_run_id=run.id), self.lease, True, run.state_id, left)

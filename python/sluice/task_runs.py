@@ -71,6 +71,10 @@ class TaskRun:
         """Whether the server has answered to the creation, one way or the other."""
         return self._id is not None or self._error is not None
 
+    def exists(self) -> bool:
+        """Whether the server has the run, as far as this process knows."""
+        return self._id is not None
+
     @property
     def id(self) -> str:
         """The run's id; waits for the server to give it. Raises what kept the run from being created."""

@@ -292,6 +292,21 @@ class Ends(OnServer):
         (task,) = self.server.ask("/task_runs/filter", {"flow_runs": {"id": {"any_": [run["id"]]}}})
         self.assertEqual((task["state"]["type"], task["state"]["name"]), ("FAILED", "TimedOut"))
 
+    def test_a_flow_that_is_ended_among_thousands_of_calls_says_so(self):
+        code = (
+            "import time\nfrom sluice import flow, task\n@task\ndef slow(n): time.sleep(300)\n"
+            "@flow\ndef thousands():\n    for n in range(5000):\n        slow(n)\n        if n == 20: print('calling', flush=True)\n"
+            "thousands()\n"
+        )
+        process = self.spawn(self.write("thousands.py", code), SLUICE_LOGGING_LEVEL="ERROR")
+        self.assertEqual(process.stdout.readline(), "calling\n")
+        process.terminate()
+        _, err = process.communicate(timeout=60)
+        self.assertEqual(process.returncode, 143, err)
+        state, lines = self.ended("thousands")
+        self.assertEqual((state["name"], state["message"]), ("Crashed", "Flow run process was terminated by SIGTERM."), err)
+        self.assertIn("Crash detected! Flow run process was terminated by SIGTERM.", lines)
+
     def test_sys_exit_in_a_task_is_a_crash_of_the_task_alone(self):
         out = self.run_code(
             "import sys\n"
