@@ -42,7 +42,7 @@ func agentList(agents []api.Agent, now time.Time) list[api.Agent] {
 			{header: "ID", right: true, sgr: sgrCyan, cell: func(g api.Agent, _ bool) string { return g.ID.String() }},
 			{header: "Name", fold: true, sgr: sgrGreen, cell: func(g api.Agent, _ bool) string { return g.Name }},
 			{header: "State", cell: func(g api.Agent, _ bool) string { return agentState(&g) }},
-			{header: "Last Seen", sgr: sgrYellow, cell: func(g api.Agent, people bool) string {
+			{header: "Last Seen", fold: true, sgr: sgrYellow, cell: func(g api.Agent, people bool) string {
 				switch {
 				case g.LastSeen == nil:
 					return "never"
@@ -51,9 +51,9 @@ func agentList(agents []api.Agent, now time.Time) list[api.Agent] {
 				}
 				return g.LastSeen.String()
 			}},
-			{header: "Queues", cell: func(g api.Agent, _ bool) string { return strconv.Itoa(len(g.WorkQueueIDs)) }},
+			{header: "Queues", wide: true, cell: func(g api.Agent, _ bool) string { return strconv.Itoa(len(g.WorkQueueIDs)) }},
 			{header: "Runs", sgr: sgrBlue, cell: func(g api.Agent, _ bool) string { return strconv.Itoa(len(g.FlowRuns)) }},
-			{header: "Version", cell: func(g api.Agent, _ bool) string { return g.Version }},
+			{header: "Version", wide: true, cell: func(g api.Agent, _ bool) string { return g.Version }},
 		},
 		items: agents,
 		id:    func(g api.Agent) string { return g.ID.String() },

@@ -71,16 +71,30 @@ func newFlowList(a *app) *cobra.Command {
 	return command
 }
 
-// findFlow returns the flow of a name or an id.
+// findFlow returns the flow of a name, an id or a unique prefix of an id.
 func findFlow(ctx context.Context, c *client.Client, ref string) (*api.Flow, error) {
 	flow, err := c.FlowByName(ctx, ref)
 	if id, bad := api.ParseID(ref); bad == nil && api.IsNotFound(err) {
 		flow, err = c.Flow(ctx, id)
 	}
-	if api.IsNotFound(err) {
-		return nil, notFoundf("sluice flow ls", "there is no flow '%s'", ref)
+	if !api.IsNotFound(err) {
+		return flow, err
 	}
-	return flow, err
+	flows, err := client.Each(func(page api.Page) ([]api.Flow, error) {
+		return c.FilterFlows(ctx, api.FilterRequest{Page: page, Sort: api.SortNameAsc})
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list flows: %w", err)
+	}
+	var all []candidate
+	for _, f := range flows {
+		all = append(all, candidate{f.ID, f.Name})
+	}
+	chosen, err := choose("flow", ref, "sluice flow ls", all)
+	if err != nil {
+		return nil, err
+	}
+	return c.Flow(ctx, chosen.id)
 }
 
 func onFlow(a *app, do func(ctx context.Context, c *client.Client, flow *api.Flow) error) func(*cobra.Command, []string) error {

@@ -62,7 +62,9 @@ type column[T any] struct {
 	sgr    string
 	// programs: only in plain output, for what tables show as a mark.
 	programs bool
-	cell     func(item T, people bool) string
+	// wide: not in tables, but for -o wide or --columns.
+	wide bool
+	cell func(item T, people bool) string
 }
 
 // list is what an ls command prints.
@@ -93,7 +95,9 @@ func printList[T any](a *app, l list[T]) error {
 		if format == formatWide {
 			t.maxWidth = 0
 		}
-		l.columns = slices.DeleteFunc(slices.Clone(l.columns), func(c column[T]) bool { return c.programs })
+		l.columns = slices.DeleteFunc(slices.Clone(l.columns), func(c column[T]) bool {
+			return c.programs || c.wide && format == formatTable && len(a.wantedColumns) == 0
+		})
 		for _, c := range l.columns {
 			t.columns = append(t.columns, tableColumn{header: c.header, right: c.right, fold: c.fold, sgr: c.sgr})
 		}

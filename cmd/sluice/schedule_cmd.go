@@ -106,9 +106,12 @@ func newScheduleList(a *app) *cobra.Command {
 					{header: "Name", sgr: sgrGreen, cell: func(e api.ScheduleEntry, _ bool) string { return e.Name }},
 					{header: "Schedule", fold: true, sgr: sgrBlue, cell: func(e api.ScheduleEntry, _ bool) string { return describeSchedule(e.Schedule) }},
 					{header: "State", cell: func(e api.ScheduleEntry, _ bool) string { return switchState(e.Active, d.IsScheduleActive) }},
-					{header: "Next", cell: func(e api.ScheduleEntry, _ bool) string {
+					{header: "Next", fold: true, cell: func(e api.ScheduleEntry, people bool) string {
 						if len(e.Next) == 0 {
 							return ""
+						}
+						if people {
+							return since(e.Next[0].Time, time.Now())
 						}
 						return e.Next[0].String()
 					}},
