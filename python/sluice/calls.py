@@ -82,12 +82,19 @@ def submit_task(
         except BaseException as error:
             future.settle(None, error)
             raise
+        finally:
+            run.begun()
+
+    def start() -> None:
+        if not future.waits():
+            run.line_up()
+        flow_run.runner.submit(work, task.is_async)
 
     if flow_run.runner.in_turn:
         run.create(inputs)
         work()
     else:
-        flow_run.creation.add(lambda: run.create(inputs), lambda: flow_run.runner.submit(work, task.is_async))
+        flow_run.creation.add(lambda: run.create(inputs), start)
     return future
 
 

@@ -33,12 +33,14 @@ class Abandoned(RunStopped):
 def here(run: TaskRun, args: Tuple[Any, ...], kwargs: Dict[str, Any]) -> Any:
     """Calls the function of a task and gives what it returns. Raises TaskTimedOut after the task's `timeout_seconds`."""
     seconds = run.task.timeout_seconds
+    run.await_turn()
     with context.entered(run):
         if run.task.is_async:
             return _on_loop(run, run.task.fn(*args, **kwargs), seconds)
         if seconds is not None:
             return _limited(run, lambda: run.task.fn(*args, **kwargs), seconds)
         run.thread = threading.get_ident()
+        run.begun()
         try:
             return run.task.fn(*args, **kwargs)
         finally:
@@ -49,6 +51,7 @@ def _on_loop(run: TaskRun, coroutine: Any, seconds: Any) -> Any:
     import asyncio
 
     future = asyncio.run_coroutine_threadsafe(guarded(coroutine), run.flow_run.coroutine_loop())
+    run.begun()
     done = threading.Event()
     future.add_done_callback(lambda _: done.set())
     try:
@@ -102,6 +105,7 @@ def _limited(run: TaskRun, call: Callable[[], Any], seconds: float) -> Any:
 
     thread = threading.Thread(target=work, name="sluice-limited", daemon=True)
     thread.start()
+    run.begun()
     try:
         ended = run.flow_run.wait(done, seconds)
     except BaseException:

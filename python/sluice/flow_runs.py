@@ -10,6 +10,7 @@ from sluice.creation import Creation
 from sluice.errors import ApiError, FlowCancelled, LeaseLost, RunAborted, RunStopped, ServerUnavailable, Terminated
 from sluice.futures import TaskFuture
 from sluice.leases import LeaseKeeper
+from sluice.order import Order
 from sluice.states import State
 from sluice.task_runs import LEASE_LOST, store
 
@@ -51,6 +52,7 @@ class FlowRun:
         self.state_id: Optional[str] = (body.get("state") or {}).get("id")
         self.runner: Any = None
         self.creation = Creation()
+        self.order = Order()
         self.loop: Any = None  # the event loop that coroutines of tasks run on, once one is needed
         self._own_loop: Any = None  # that, where it is not the flow's
         self._turn: Any = None

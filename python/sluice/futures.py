@@ -92,6 +92,10 @@ class TaskFuture:
         """Whether the task run has ended."""
         return self._done
 
+    def waits(self) -> bool:
+        """Whether something that the task run depends on has not ended."""
+        return any(not future._done for future in self._upstream or ())
+
     def final_state(self) -> Optional[State]:
         """The final state if there is one yet. Raises what kept the task run from getting one."""
         if self._error is not None:

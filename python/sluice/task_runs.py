@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from sluice.client import Answer
     from sluice.flow_runs import FlowRun
+    from sluice.order import Place
     from sluice.tasks import Task
 
 LEASE_LOST = "The lease on this flow run was lost."
@@ -22,7 +23,7 @@ LEASE_LOST = "The lease on this flow run was lost."
 class TaskRun:
     """One task run that this process executes."""
 
-    __slots__ = ("task", "flow_run", "name", "dynamic_key", "tags", "attempt", "state_id", "thread", "_id", "_earlier", "_error", "_logger")
+    __slots__ = ("task", "flow_run", "name", "dynamic_key", "tags", "attempt", "state_id", "thread", "_id", "_earlier", "_error", "_logger", "_place")
 
     is_task = True
 
@@ -39,6 +40,7 @@ class TaskRun:
         self._earlier: Optional[Dict[str, Any]] = None  # the final state it had when it was created: that of an earlier execution
         self._error: Optional[BaseException] = None  # why it could not be created
         self._logger: Optional[logs.RunLogger] = None
+        self._place: Optional[Place] = None  # among the runs that wait for nothing but the server
 
     # Creation
 
@@ -103,6 +105,23 @@ class TaskRun:
             self._logger = logs.RunLogger("sluice.task_runs", f"Task run {self.name!r}", self.flow_run.shipper, self.flow_run.id, self.id)
         return self._logger
 
+    # The order of the calls
+
+    def line_up(self) -> None:
+        """Takes a place in the order in which tasks begin."""
+        self._place = self.flow_run.order.join()
+
+    def await_turn(self) -> None:
+        """Waits until the task runs before this one have begun, or need not be waited for."""
+        if self._place is not None:
+            self.flow_run.order.wait(self._place, self.flow_run.check)
+
+    def begun(self) -> None:
+        """Lets the next task run begin. Has no effect when it is called again."""
+        place, self._place = self._place, None
+        if place is not None:
+            self.flow_run.order.leave(place)
+
     # Reports
 
     def propose(self, state: Dict[str, Any], force: bool = False) -> Answer:
@@ -153,6 +172,7 @@ class TaskRun:
         while True:
             answer = self.propose(state_body("RUNNING", cache_key=key))
             if answer.status == "WAIT":
+                self.begun()
                 self.flow_run.sleep(max(answer.delay_seconds, 0.05))
                 continue
             if answer.status == "ABORT":
@@ -164,6 +184,7 @@ class TaskRun:
                 return None
             if answer.state["type"] in states.FINAL_TYPES:
                 return answer.state
+            self.begun()
             self._await_schedule(answer.state)
 
     def _report(self, state: State, value: Any, key: Optional[str]) -> Optional[State]:

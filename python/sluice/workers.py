@@ -223,7 +223,11 @@ class _Slot:
         self._pool, self._run = pool, run
 
     def __enter__(self) -> None:
-        self._pool.acquire(self._run)
+        self._run.await_turn()
+        try:
+            self._pool.acquire(self._run)
+        finally:
+            self._run.begun()
 
     def __exit__(self, *_: object) -> None:
         self._pool.release()

@@ -73,6 +73,12 @@ class Recorder:
                 Exchange(incoming.command, incoming.path, {key.lower(): value for key, value in incoming.headers.items()},
                          json.loads(body) if body else None, reply.status, json.loads(data) if data else None)
             )  # fmt: skip
+        try:
+            self._answer(incoming, reply, data)
+        except OSError:  # the client has gone
+            incoming.close_connection = True
+
+    def _answer(self, incoming: Any, reply: Any, data: bytes) -> None:
         incoming.send_response_only(reply.status)
         for key, value in reply.getheaders():
             if key.lower() not in ("connection", "content-length", "transfer-encoding"):

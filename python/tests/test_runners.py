@@ -23,7 +23,7 @@ class Runners(OnServer):
             "@task\ndef meet(): barrier.wait(60)\n"
             "barrier = threading.Barrier(20)\n"
             "@flow\ndef ordered():\n    word.set('kept'); return step.map(range(60))\n"
-            "for runner in (ConcurrentTaskRunner(max_workers=1), SequentialTaskRunner):\n"
+            "for runner in (ConcurrentTaskRunner, ConcurrentTaskRunner(max_workers=1), SequentialTaskRunner):\n"
             "    begun.clear(); names.clear(); state = ordered.with_options(task_runner=runner)()\n"
             "    print(begun == list(range(60)), {s.result() for s in state.result()}, names)\n"
             "@flow\ndef together(): return [meet() for _ in range(20)]\n"
@@ -35,6 +35,7 @@ class Runners(OnServer):
         self.assertEqual(
             out.splitlines(),
             [
+                "True {'kept'} {'sluice-task'}",
                 "True {'kept'} {'sluice-task'}",
                 "True {'kept'} {'MainThread'}",
                 "Completed('All states completed.')",
