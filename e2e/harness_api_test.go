@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"strings"
 	"testing"
@@ -27,6 +28,16 @@ func get(ctx context.Context, url string) (*http.Response, error) {
 
 // request sends a request to the API as curl would: a nil body sends none, out may be nil. It returns the status, or an error when there was no answer.
 func (s *server) request(ctx context.Context, method, path string, body, out any) (int, error) {
+	return s.requestWith(ctx, nil, method, path, body, out)
+}
+
+// requestWithKey is a POST with an Idempotency-Key.
+func (s *server) requestWithKey(t *testing.T, key, path string, body, out any) (int, error) {
+	t.Helper()
+	return s.requestWith(t.Context(), http.Header{"Idempotency-Key": {key}}, http.MethodPost, path, body, out)
+}
+
+func (s *server) requestWith(ctx context.Context, header http.Header, method, path string, body, out any) (int, error) {
 	var content io.Reader
 	if body != nil {
 		text, err := json.Marshal(body)
@@ -42,6 +53,7 @@ func (s *server) request(ctx context.Context, method, path string, body, out any
 	if body != nil {
 		request.Header.Set("Content-Type", "application/json")
 	}
+	maps.Copy(request.Header, header)
 	if s.token != "" {
 		request.Header.Set("Authorization", "Bearer "+s.token)
 	}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 	"github.com/sluice-dev/sluice/fsm/command"
 	"github.com/sluice-dev/sluice/fsm/state"
 	"github.com/sluice-dev/sluice/http/internal/body"
+	"github.com/sluice-dev/sluice/internal/redact"
 )
 
 // exchange is one request and its answer. Handlers get it; it is not used after they return.
@@ -190,10 +192,29 @@ func (x *exchange) appendRequestBody(b []byte, f *failure) []byte {
 	}
 	doc, syntax := body.Parse(x.data)
 	if syntax != nil {
+		if x.takesSecrets() {
+			return body.AppendString(b, "("+strconv.Itoa(len(x.data))+" bytes)")
+		}
 		return body.AppendString(b, string(x.data))
 	}
 	defer doc.Release()
+	if x.takesSecrets() {
+		return append(b, redact.Object(doc.Raw(), secretsOfBodies)...)
+	}
 	return append(b, doc.Raw()...)
+}
+
+// secretsOfBodies are the fields that are not sent back, beside those whose names say it: answers end in logs.
+var secretsOfBodies = redact.ParseSchema([]byte(`{"secret_fields": ["data", "data.*", "secret", "new_secret"]}`))
+
+// takesSecrets reports whether the body may hold a secret. Those of all other routes are sent back as they came, as Orion does.
+func (x *exchange) takesSecrets() bool {
+	for _, of := range []string{"/blocks", "/webhooks", "/tokens"} {
+		if strings.HasPrefix(x.route.path, of) {
+			return true
+		}
+	}
+	return false
 }
 
 var (

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -63,6 +64,19 @@ func (a Access) setting() string {
 		return "on"
 	}
 	return "off"
+}
+
+// firstTokenCheck says, with none, that nobody can use this node yet: it asks for tokens, and the leader of a new cluster has not made
+// the first. A cluster whose nodes are switched over one by one gets its first when one of those leads that ask for them.
+func (n *Node) firstTokenCheck(disagrees []string) (c httpapi.Check, none bool) {
+	if !n.config.Access.Auth || slices.Contains(disagrees, settingAuth) {
+		return c, false
+	}
+	known, err := n.fsm.Tokens()
+	if err != nil || len(known.ByID) > 0 {
+		return c, false
+	}
+	return httpapi.Check{Name: "access", Text: "this node knows no token yet; the leader makes the first one"}, true
 }
 
 // AdminTokenFile is where the first token of a cluster is, on the node that made it.

@@ -433,6 +433,9 @@ func (n *Node) Checks(context.Context) []httpapi.Check {
 		state.OK, state.Text = false, s.Diverged
 	}
 	checks := []httpapi.Check{leader, n.disk.check(), state, n.secrets.check()}
+	if c, none := n.firstTokenCheck(s.Disagrees); none {
+		checks = append(checks, c)
+	}
 	if len(s.Disagrees) > 0 {
 		// Which node has what is for those who may ask for the health: nobody needs a token for this.
 		checks = append(checks, httpapi.Check{Name: "settings", OK: true, Warning: true,
