@@ -149,7 +149,7 @@ func TestAWrongCommandLineIsAnsweredWithWhatIsRight(t *testing.T) {
 		},
 		{
 			name: "an unknown format", args: []string{"deployment", "ls", "-o", "xyz"}, code: 2,
-			stderr: "error: -o is \"xyz\"; it is one of table, plain, json, jsonl, yaml, name\ntry: sluice deployment ls --help\n",
+			stderr: "error: -o is \"xyz\"; it is one of table, wide, plain, json, jsonl, yaml, name or template=TEXT, like template='{{.name}} {{.id}}'\ntry: sluice deployment ls --help\n",
 		},
 		{
 			name: "an unknown configuration variable", args: []string{"config", "set", "SLUICE_API_ULR=http://127.0.0.1:4200/api"}, code: 2,
