@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -89,8 +90,49 @@ func Burst(ctx context.Context, api, deployment string, n int) (BurstResult, err
 	return BurstResult{Runs: n, Seconds: last.Sub(begin).Seconds()}, nil
 }
 
-func create(c *conn, deployment string) (string, error) {
-	status, answer, err := c.post("/api/deployments/"+deployment+"/create_flow_run", []byte(`{"state":{"type":"SCHEDULED"}}`))
+// Due creates n runs that are due at one moment, later, and says how long after it the last has ended: what who executes them can do,
+// without the time of creating them.
+func Due(ctx context.Context, api, deployment string, n int) (BurstResult, error) {
+	c, err := dial(HostOf(api))
+	if err != nil {
+		return BurstResult{}, err
+	}
+	defer c.close()
+	due := time.Now().Add(2*time.Second + time.Duration(n)*3*time.Millisecond)
+	var runs []string
+	for range n {
+		run, err := createAt(c, deployment, due)
+		if err != nil {
+			return BurstResult{}, err
+		}
+		runs = append(runs, run)
+	}
+	if late := time.Since(due); late > 0 {
+		return BurstResult{}, fmt.Errorf("creating %d runs took %s too long: measure on a machine that is less busy", n, late)
+	}
+	time.Sleep(time.Until(due)) // looking earlier would take from the machine
+	last := due
+	for _, run := range slices.Backward(runs) {
+		states, err := waitEnd(ctx, c, run)
+		if err != nil {
+			return BurstResult{}, err
+		}
+		if end := states[len(states)-1].Timestamp; end.After(last) {
+			last = end
+		}
+	}
+	return BurstResult{Runs: n, Seconds: last.Sub(due).Seconds()}, nil
+}
+
+func create(c *conn, deployment string) (string, error) { return createAt(c, deployment, time.Time{}) }
+
+// createAt creates a run that is due at a time; the zero one is now.
+func createAt(c *conn, deployment string, due time.Time) (string, error) {
+	body := `{"state":{"type":"SCHEDULED"}}`
+	if !due.IsZero() {
+		body = fmt.Sprintf(`{"state":{"type":"SCHEDULED","state_details":{"scheduled_time":%q}}}`, due.UTC().Format(time.RFC3339Nano))
+	}
+	status, answer, err := c.post("/api/deployments/"+deployment+"/create_flow_run", []byte(body))
 	if err != nil {
 		return "", err
 	}

@@ -17,7 +17,7 @@ import (
 // newBenchCommand measures a server with a load client in a process of its own.
 func newBenchCommand(a *app) *cobra.Command {
 	return group("bench", "Measure a server", "Measure servers and agents with a load client that speaks the API. The figures of docs/performance.md come from here.",
-		"  sluice bench all", newBenchLivesCommand(a), newBenchClusterCommand(a), newBenchFailoverCommand(a), newBenchSchedulesCommand(a), newBenchSeedCommand(a), newBenchQueryCommand(a), newBenchMillionCommand(a), newBenchAllCommand(a))
+		"  sluice bench all", newBenchLivesCommand(a), newBenchClusterCommand(a), newBenchFailoverCommand(a), newBenchSchedulesCommand(a), newBenchSeedCommand(a), newBenchQueryCommand(a), newBenchMillionCommand(a), newBenchGoCommand(a), newBenchAllCommand(a))
 }
 
 func newBenchLivesCommand(a *app) *cobra.Command {

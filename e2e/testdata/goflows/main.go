@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"syscall"
 	"time"
 
 	"github.com/sluice-dev/sluice/flow"
@@ -79,8 +80,45 @@ var ending = flow.New("ending", func(ctx context.Context, _ none) (none, error) 
 
 var failing = flow.New("failing", func(context.Context, none) (none, error) { return none{}, errors.New("this is why") })
 
+// panicking has a goroutine of its own panic, which no engine can catch.
+var panicking = flow.New("panicking", func(ctx context.Context, _ none) (none, error) {
+	flow.Log(ctx).Info("panicking")
+	go panic("nobody catches this")
+	<-ctx.Done()
+	return none{}, ctx.Err()
+})
+
+// hungry takes more memory than it may have.
+var hungry = flow.New("hungry", func(ctx context.Context, _ none) (int, error) {
+	flow.Log(ctx).Info("hungry")
+	if err := syscall.Setrlimit(syscall.RLIMIT_AS, &syscall.Rlimit{Cur: 1 << 31, Max: 1 << 31}); err != nil {
+		return 0, err
+	}
+	var taken [][]byte
+	for ctx.Err() == nil {
+		taken = append(taken, make([]byte, 64<<20))
+		for i := 0; i < len(taken[len(taken)-1]); i += 4096 {
+			taken[len(taken)-1][i] = 1
+		}
+	}
+	return len(taken), ctx.Err()
+})
+
+// looping looks at nothing.
+var looping = flow.New("looping", func(ctx context.Context, _ none) (none, error) {
+	flow.Log(ctx).Info("looping")
+	for n := 0; ; n++ {
+		if n < 0 {
+			return none{}, nil
+		}
+	}
+})
+
 func main() {
-	flow.Main(talking, inner, waiting, ending, failing,
+	flow.Main(talking, inner, waiting, ending, failing, panicking, hungry, looping,
+		panicking.Deployment("p", none{}, flow.DeployTags("go")),
+		hungry.Deployment("h", none{}, flow.DeployTags("go")),
+		looping.Deployment("l", none{}, flow.DeployTags("go")),
 		talking.Deployment("t", Params{Name: "Leo", Lines: 12}, flow.DeployTags("go")),
 		waiting.Deployment("w", none{}, flow.DeployTags("go")),
 		ending.Deployment("e", none{}, flow.DeployTags("go")),
