@@ -24,6 +24,8 @@ const (
 	// firesPerProposal bounds the runs made by one proposal, deploymentsPerRound the schedules planned at a time.
 	firesPerProposal    = 500
 	deploymentsPerRound = 500
+	// morePause is when a schedule that got only a part of its future runs is looked at again.
+	morePause = time.Second
 )
 
 // materializer makes runs from the schedules of deployments ahead of time. The truth is next_fire of the deployment's row;
@@ -53,6 +55,7 @@ type scheduled struct {
 	at      time.Time          // when to plan it
 	place   int                // in the queue; -1: nothing to plan before it changes
 	pending plan
+	ahead   int // future runs it may have by now; grows to its share
 }
 
 // scheduleRow is what is kept of a deployment's row: not its code and parameters.
@@ -155,6 +158,9 @@ func (m *materializer) putSchedule(key scheduleKey, next scheduleRow, active boo
 	if e.row.anchor != next.anchor || e.row.dst != next.dst || !bytes.Equal(e.row.json, next.json) {
 		e.parsed = nil
 	}
+	if e.row.revision != next.revision {
+		e.ahead = 0 // its future runs are gone
+	}
 	e.row = next
 	at := time.Time{} // now
 	if next.nextFire == never {
@@ -177,12 +183,17 @@ func (m *materializer) runOnce(ctx context.Context) (time.Duration, error) {
 		m.put(d)
 	}
 	now := time.UnixMicro(m.core.now())
-	var round []*scheduled
-	fires := 0
-	for len(m.queue) > 0 && len(round) < deploymentsPerRound && fires < firesPerProposal && !m.queue[0].at.After(now) {
+	var due, round []*scheduled
+	for len(m.queue) > 0 && len(due) < deploymentsPerRound && !m.queue[0].at.After(now) {
 		e := m.queue[0]
 		m.queue.remove(e)
-		if m.plan(e, now) {
+		due = append(due, e)
+	}
+	more, fires := quota(len(due)), 0
+	for _, e := range due {
+		if fires >= firesPerProposal {
+			m.queue.set(e, e.at)
+		} else if m.plan(e, now, more) {
 			round = append(round, e)
 			fires += len(e.pending.fires)
 		}
@@ -199,8 +210,12 @@ func (m *materializer) runOnce(ctx context.Context) (time.Duration, error) {
 	return untilMicros(m.queue[0].at.UnixMicro(), m.core.now()), nil
 }
 
-// plan works out what to make for one deployment. It reports whether there is something to propose.
-func (m *materializer) plan(e *scheduled, now time.Time) bool {
+// quota is how many future runs more each of so many schedules gets at a time that are to be planned now. Where there are many, all get
+// their next runs before any gets its whole share: otherwise the first runs of the last ones would be late.
+func quota(due int) int { return max(2, firesPerProposal/max(1, due)) }
+
+// plan works out what to make for one schedule, at most so many future runs more. It reports whether there is something to propose.
+func (m *materializer) plan(e *scheduled, now time.Time, more int) bool {
 	if e.parsed == nil {
 		parsed, err := m.parser.Parse(e.row.json)
 		if err == nil {
@@ -215,7 +230,12 @@ func (m *materializer) plan(e *scheduled, now time.Time) bool {
 	}
 	t := timetable{revision: e.row.revision, schedule: e.parsed, since: time.UnixMicro(e.row.since), nextFire: e.row.nextFire,
 		catchup: e.row.catchup, limit: e.row.limit}
-	e.pending = t.materialize(now, share(len(m.entries)))
+	whole := share(len(m.entries))
+	e.ahead = min(whole, e.ahead+more)
+	e.pending = t.materialize(now, e.ahead)
+	if e.ahead < whole && !e.pending.again.IsZero() {
+		e.pending.again = now.Add(morePause)
+	}
 	if len(e.pending.fires) > 0 || e.pending.nextFire != e.row.nextFire {
 		return true
 	}

@@ -176,6 +176,39 @@ func TestMaterializedRuns(t *testing.T) {
 	}
 }
 
+// Otherwise the first runs of the last ones would be made late.
+func TestManyNewSchedulesAllGetTheirNextRunsFirst(t *testing.T) {
+	t.Parallel()
+	within(t, func(r *rig) {
+		var made []api.ID
+		for range 50 {
+			made = append(made, r.deployment(every("60")))
+		}
+		proposals := 0
+		r.inject(func(e *command.Envelope) fault {
+			if e.GetScheduleRuns() == nil {
+				return none
+			}
+			if proposals++; proposals > 1 {
+				return refused
+			}
+			return none
+		})
+		r.start()
+		synctest.Wait()
+		for i, d := range made {
+			if n := len(r.runs(d)); n < 2 {
+				t.Fatalf("deployment %d has %d runs after the first proposal, want 2 or more", i, n)
+			}
+		}
+		r.inject(nil)
+		r.pass(time.Hour)
+		for _, d := range made {
+			wantEvery(t, r.starts(d), 0, 2*time.Hour, time.Minute)
+		}
+	})
+}
+
 func TestFireTimesMissedWithoutALeader(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {

@@ -76,7 +76,7 @@ func (t timetable) materialize(now time.Time, ahead int) plan {
 		p.nextFire = t.following(maxTime(now, from))
 	}
 	if len(coming) > 0 {
-		p.again = coming[len(coming)/2]
+		p.again = coming[(len(coming)-1)/2] // of two the first, so that one is left
 	}
 	return p
 }

@@ -14,6 +14,9 @@ import (
 	"github.com/sluice-dev/sluice/bench/dataset"
 )
 
+// leastRuns is the least number of runs of which a hundredth has everything that the queries name.
+const leastRuns = 100_000
+
 func newBenchMillionCommand(a *app) *cobra.Command {
 	c := bench.MillionConfig{Progress: a.note}
 	var runs int
@@ -27,11 +30,11 @@ line; then a server with many schedules, one with many long polls, and one under
 target is named at the end.
 
 The data is made first, in --dir, and used again when it is there: the first million takes minutes.`,
-		Example: "  sluice bench million --dir /tmp/million\n  sluice bench million --runs 100000 --schedules 0 --polls 0 --load 0s",
+		Example: "  sluice bench million --dir /tmp/million\n  sluice bench million --runs 100000 --schedules 0 --polls 0 --load 0s\n  sluice bench million --runs 0 --polls 0 --load 0s",
 		Args:    cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
-			if runs < 1000 {
-				return usagef("--runs must be at least 1000")
+			if runs != 0 && runs < leastRuns {
+				return usagef("--runs must be at least %d, or 0 to leave the stored runs out", leastRuns)
 			}
 			program, err := os.Executable()
 			if err != nil {
@@ -45,7 +48,11 @@ The data is made first, in --dir, and used again when it is there: the first mil
 			if dir == "" {
 				dir = filepath.Join(c.Dir, "data")
 			}
-			for _, n := range []int{runs / 100, runs / 10, runs} {
+			sizes := []int{runs / 100, runs / 10, runs}
+			if runs == 0 {
+				sizes = nil
+			}
+			for _, n := range sizes {
 				p, err := a.prepareData(command.Context(), dir, n)
 				if err != nil {
 					return err
@@ -60,7 +67,7 @@ The data is made first, in --dir, and used again when it is there: the first mil
 		},
 	}
 	flags := command.Flags()
-	flags.IntVar(&runs, "runs", 1_000_000, "the largest number of stored runs; a tenth and a hundredth of it come before")
+	flags.IntVar(&runs, "runs", 1_000_000, "the largest number of stored runs; a tenth and a hundredth of it come before (0: none)")
 	flags.StringVar(&dir, "dir", "", "where the data is, or is to be made (default: a temporary directory)")
 	flags.IntVar(&c.Schedules, "schedules", 100_000, "how many active schedules (0: none)")
 	flags.IntVar(&c.Polls, "polls", 10_000, "how many waiting claims (0: none); the limit of open files must allow for them")
