@@ -79,7 +79,10 @@ func TestLogsAreSearched(t *testing.T) {
 	if page["next_cursor"] != nil {
 		t.Errorf("after the last line: %v", page["next_cursor"])
 	}
-	for _, query := range []string{"cursor=x", "cursor=AQ", "regex=%28", "level=loud", "since=yesterday", "order=up", "limit=1000", "task_run_id=1", "search=" + strings.Repeat("x", 501), "regex=" + strings.Repeat("x", 501)} {
+	if later := s.must(200, "GET", path+"?cursor="+page["end"].(string), nil); len(later["logs"].([]any)) != 0 || later["end"] != page["end"] {
+		t.Errorf("behind the end: %v", later)
+	}
+	for _, query := range []string{"cursor=x", "cursor=AQ", "regex=%28", "level=loud", "since=yesterday", "order=up", "limit=3000", "task_run_id=1", "search=" + strings.Repeat("x", 501), "regex=" + strings.Repeat("x", 501)} {
 		if a := s.do("GET", path+"?"+query, nil); a.status != 422 {
 			t.Errorf("%.30s: %d %s", query, a.status, a.text)
 		}

@@ -43,7 +43,7 @@ test('every page', async (t) => {
   t.after(() => browser.close())
   const { page, complaints } = await open(t, browser, address, { colorScheme: 'light' })
   const calm = async () => {
-    await page.locator('.skeleton').first().waitFor({ state: 'detached' })
+    await page.locator('.skeleton:not([data-sample] *)').first().waitFor({ state: 'detached' })
     await page.waitForLoadState('load')
   }
   for (const [name, path] of Object.entries(pages)) {

@@ -140,10 +140,10 @@ export function Shell() {
             {open === 'menu' ? <X size={18} aria-hidden /> : <MenuIcon size={18} aria-hidden />}
           </IconButton>
           <span className="lg:hidden"><Brand /></span>
-          <button type="button" onClick={() => setOpen('palette')} aria-label="Search and commands" className="ml-auto flex h-8.5 items-center gap-2 rounded-md border border-line bg-bg px-2.5 text-muted hover:border-strong lg:mr-auto lg:ml-0 lg:w-80">
+          <button type="button" onClick={() => setOpen('palette')} className="ml-auto flex h-8.5 items-center gap-2 rounded-md border border-line bg-bg px-2.5 text-muted hover:border-strong lg:mr-auto lg:ml-0 lg:w-80">
             <Search size={15} aria-hidden />
-            <span className="hidden lg:inline">Search or go to…</span>
-            <kbd className="ml-auto hidden rounded border border-line bg-surface px-1.5 text-[12px] lg:inline">Ctrl K</kbd>
+            <span className="sr-only lg:not-sr-only">Search or go to…</span>
+            <kbd aria-hidden className="ml-auto hidden rounded border border-line bg-surface px-1.5 text-[12px] lg:inline">Ctrl K</kbd>
           </button>
           <LiveMark />
         </header>

@@ -40,10 +40,10 @@ export function Page({ title, titleMark, crumbs = [], actions, children, wide }:
 
 export function Card({ title, aside, children, flush, className = '' }: { title?: ReactNode; aside?: ReactNode; children: ReactNode; flush?: boolean; className?: string }) {
   return (
-    <section className={`rounded-lg border border-line bg-surface ${className}`}>
+    <section className={`min-w-0 rounded-lg border border-line bg-surface ${className}`}>
       {(title || aside) && (
         <div className="flex flex-wrap items-center justify-between gap-2 border-b border-line px-4 py-2.5">
-          {title && <h2 className="text-[15px] font-semibold">{title}</h2>}
+          {title && <h2 className="max-w-full min-w-0 text-[15px] font-semibold">{title}</h2>}
           {aside}
         </div>
       )}

@@ -26,7 +26,7 @@ interface Props<T> {
 /** Table is a list of things of one kind. Its rows take part in j, k, x and Enter (app/keys.ts). */
 export function Table<T>({ label, columns, rows, id, selected, onSelect, onSelectAll }: Props<T>) {
   return (
-    <div className="overflow-x-auto">
+    <div className="relative overflow-x-auto">
       <table className="w-full border-collapse text-left" aria-label={label}>
         <thead>
           <tr className="border-b border-line text-[13px] text-muted">

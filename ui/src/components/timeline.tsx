@@ -37,8 +37,8 @@ export function Timeline({ runId, tasks, from, following }: { runId: string; tas
               const took = duration((b.end - b.start) / 1000)
               return (
                 <li key={b.id} className="absolute inset-x-0 top-0 flex items-center hover:bg-sunken/70" style={{ height: rowHeight, transform: `translateY(${item.start}px)` }}>
-                  <Link to="/runs/$id/tasks/$taskId" params={{ id: runId, taskId: b.id }} aria-label={`${b.name}: ${look.label}, ${took}`} className="flex h-full min-w-0 flex-1 items-center">
-                    <span className="flex w-52 shrink-0 items-center gap-1.5 truncate px-4"><ToneIcon tone={look.tone} size={13} /> <span className="truncate">{b.name}</span></span>
+                  <Link to="/runs/$id/tasks/$taskId" params={{ id: runId, taskId: b.id }} title={`${b.name}: ${look.label}, ${took}`} className="flex h-full min-w-0 flex-1 items-center">
+                    <span className="flex w-52 shrink-0 items-center gap-1.5 truncate px-4"><ToneIcon tone={look.tone} size={13} /> <span className="truncate">{b.name}</span> <span className="sr-only">{look.label}, {took}</span></span>
                     <span className="relative mr-16 h-full flex-1">
                       {g.ticks.map((t) => <span key={t.at} aria-hidden className="absolute inset-y-0 border-l border-line/60" style={{ left: place(t.at) }} />)}
                       <span aria-hidden className={`tone-${look.tone} absolute top-1.5 h-4 min-w-[3px] rounded-[3px] bg-(--tone-fill)`} style={{ left: place(b.start), width: `${((b.end - b.start) / (g.end - g.start)) * 100}%` }} />

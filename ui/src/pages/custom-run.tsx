@@ -83,7 +83,7 @@ function Form({ d }: { d: Deployment }) {
     }
   }
   return (
-    <form onSubmit={(e) => void start(e)} noValidate className="grid items-start gap-4 lg:grid-cols-[minmax(0,1fr)_380px]">
+    <form onSubmit={(e) => void start(e)} noValidate className="grid grid-cols-[minmax(0,1fr)] items-start gap-4 lg:grid-cols-[minmax(0,1fr)_380px]">
       <Card
         title="Parameters"
         aside={

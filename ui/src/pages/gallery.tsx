@@ -30,7 +30,7 @@ export function Gallery() {
   const [open, setOpen] = useState(false)
   return (
     <Page wide title="Components" actions={<Button onClick={() => setPreference('theme', theme === 'dark' ? 'light' : 'dark')}>Other theme</Button>}>
-      <div className="grid gap-4 xl:grid-cols-2">
+      <div className="grid grid-cols-[minmax(0,1fr)] gap-4 xl:grid-cols-2">
         <Card title="States"><div className="flex flex-wrap gap-2">{states.map(([t, n]) => <StateBadge key={n} type={t} name={n} />)}</div></Card>
         <Card title="Buttons">
           <div className="flex flex-wrap items-center gap-2"><Button kind="primary"><Zap size={15} aria-hidden /> Primary</Button><Button>Plain</Button><Button kind="quiet">Quiet</Button><Button kind="danger">Danger</Button><Button disabled>Disabled</Button><Button small>Small</Button><Menu label="A menu" items={[{ label: 'Tell', onSelect: () => tell('Told.') }, { label: 'Tell of a failure', danger: true, onSelect: () => tell('It failed.', true) }]} /><Button onClick={() => setOpen(true)}>Dialog</Button></div>
@@ -38,7 +38,7 @@ export function Gallery() {
         <Card title="Fields">
           <div className="grid gap-3 sm:grid-cols-2"><Field label="Text" hint="A hint.">{(a) => <Input {...a} />}</Field><Field label="Wrong" error="What is wrong.">{(a) => <Input {...a} defaultValue="x" />}</Field><Field label="Choice">{(a) => <Select {...a}><option>one</option><option>two</option></Select>}</Field><Field label="More text">{(a) => <Textarea {...a} rows={2} />}</Field><Switch on={on} onChange={setOn} label="A switch" showLabel /></div>
         </Card>
-        <Card title="Feedback"><div className="flex flex-col gap-3"><Failure error={new ApiError('The flow run has ended.', 409, 'conflict', 'Run it again with sluice flow-run rerun.', '1a2b3c4d-00000007')} retry={() => {}} /><CommandLine command="sluice agent start tutorial_queue" /><Skeleton rows={2} /></div></Card>
+        <Card title="Feedback"><div className="flex flex-col gap-3"><Failure error={new ApiError('The flow run has ended.', 409, 'conflict', 'Run it again with sluice flow-run rerun.', '1a2b3c4d-00000007')} retry={() => {}} /><CommandLine command="sluice agent start tutorial_queue" /><div data-sample><Skeleton rows={2} /></div></div></Card>
         <Card title="History"><HistoryChart history={sample} now={start + 40 * 1_800_000} onBrush={() => {}} /></Card>
         <Card title="Facts"><Facts items={[['Flow', 'leonardo_dicapriflow'], ['Tags', <Tags tags={['tutorial', 'test']} />], ['Id', <Id id="01a20aeb-937f-757b-abe6-6542a76e2b98" />]]} /></Card>
         <Card title="States of a run"><StatesList states={[{ id: '1', type: 'SCHEDULED', name: 'Scheduled', timestamp: '2026-03-01T12:00:00Z', message: null, actor: 'alex' }, { id: '2', type: 'RUNNING', name: 'Running', timestamp: '2026-03-01T12:00:01Z', message: null, actor: 'agent one' }, { id: '3', type: 'FAILED', name: 'Failed', timestamp: '2026-03-01T12:00:04Z', message: 'ValueError: no rows', actor: null }] as never} /></Card>

@@ -73,7 +73,7 @@ export function QueuePage() {
                 </div>
               </div>
             </Card>
-            <div className="grid gap-4 xl:grid-cols-2">
+            <div className="grid grid-cols-[minmax(0,1fr)] gap-4 xl:grid-cols-2">
               <Card title="Agents" flush>
                 <Loaded query={polling} rows={2}>
                   {() => mine.length === 0 ? <Empty title="No agent polls this queue" /> : (

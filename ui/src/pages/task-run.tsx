@@ -51,7 +51,7 @@ export function TaskRunPage() {
               ]}
             />
           </Card>
-          <div className="grid gap-4 lg:grid-cols-2">
+          <div className="grid grid-cols-[minmax(0,1fr)] gap-4 lg:grid-cols-2">
             <Card title="States"><Loaded query={states} rows={3}>{(all) => <StatesList states={all} />}</Loaded></Card>
             <Card title="Inputs">
               {inputs.length === 0 ? <p className="text-muted">None.</p> : (
