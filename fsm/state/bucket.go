@@ -158,6 +158,10 @@ type sumSpot struct {
 	name     string
 }
 
+func (a sumSpot) compare(b sumSpot) int {
+	return cmp.Or(cmp.Compare(a.timeline, b.timeline), cmp.Compare(a.begin, b.begin), cmp.Compare(a.kind, b.kind), cmp.Compare(a.name, b.name))
+}
+
 // bucketChanges are what buckets of all levels change by, by key.
 type bucketChanges map[string]bucket
 

@@ -113,8 +113,8 @@ func (tx *Tx) flushSums() error {
 		return nil
 	}
 	changed := bucketChanges{}
-	for at, delta := range tx.sums {
-		changed.add(at, *delta)
+	for _, at := range slices.SortedFunc(maps.Keys(tx.sums), sumSpot.compare) {
+		changed.add(at, *tx.sums[at])
 	}
 	clear(tx.sums)
 	for _, key := range slices.Sorted(maps.Keys(changed)) {

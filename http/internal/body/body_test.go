@@ -91,16 +91,14 @@ func TestFindings(t *testing.T) {
 	nul := func(place string) string {
 		return `[{"loc":["body",` + place + `],"msg":"the character U+0000 (\\u0000) is not allowed; leave it out or encode the value, as base64 for example","type":"value_error.nul"}]`
 	}
-	for _, c := range []struct{ name, body, want string }{
+	cases = append(cases, []struct{ name, body, want string }{
 		{"the NUL character is refused in a name", `{"name":"a\u0000b"}`, nul(`"name"`)},
 		{"the NUL character is refused in a list", `{"name":"a","list":["x","\u0000"]}`, nul(`"list",1`)},
 		{"the NUL character is refused deep in a value that is kept", `{"name":"a","raw":{"x":[{"y":"\u0000"}]}}`, nul(`"raw"`)},
 		{"the NUL character is refused in a name within a value that is kept", `{"name":"a","raw":{"\u0000":1}}`, nul(`"raw"`)},
 		{"an escaped backslash before u0000 is none", `{"name":"a","text":"\\u0000"}`, `[]`},
 		{"a value without it is kept beside a text that is ignored", `{"name":"a","raw":{"x":1},"name":"\u0001"}`, `[]`},
-	} {
-		cases = append(cases, c)
-	}
+	}...)
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
