@@ -131,7 +131,7 @@ func newAgentDrain(a *app) *cobra.Command {
 		Long: `Have an agent claim no more flow runs and finish those it executes. It goes on living, drained, also when the server is
 restarted, until it is called back with undrain, or stopped. --wait returns when it executes nothing any more: then its
 machine can be worked on.`,
-		Example:           "  sluice agent drain worker-1\n  sluice agent drain worker-1 --wait --timeout 10m\n  sluice agent undrain worker-1",
+		Example:           "  sluice agent drain worker-1\n  sluice agent drain worker-1 --wait --timeout 10m",
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: completeNames(a, agentNames),
 		RunE: onAgent(a, func(ctx context.Context, c *client.Client, g *api.Agent) error {

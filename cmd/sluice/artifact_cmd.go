@@ -134,7 +134,7 @@ func newArtifactInspect(a *app) *cobra.Command {
 		Use:     "inspect KEY|ID",
 		Short:   "Show an artifact with its data",
 		Long:    "Show an artifact with its data: the newest of a key, or the one of an id.",
-		Example: "  sluice artifact inspect report\n  sluice artifact inspect report -o json | jq -r .data",
+		Example: "  sluice artifact inspect report\n  sluice artifact inspect report -o template={{.data}}",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(command *cobra.Command, args []string) error {
 			c, err := a.connect(0)

@@ -18,10 +18,10 @@ func newBenchGoCommand(a *app) *cobra.Command {
 	command := &cobra.Command{
 		Use:   "go",
 		Short: "Flows of the Go SDK: starts, bursts and many tasks",
-		Long: `Start a server, an agent and a program of the Go SDK in a temporary directory, measure them, and stop them: the time from creating a
-run to Running and thirty runs at once, once with the agent that starts the program for each run and once with the program
-serving the queue; how many runs a second it serves; and flows of 1,000 and 10,000 no-op tasks, with CPU time and peak memory.
-Needs the Go toolchain and the sources: run it in the repository.`,
+		Long: `Start a server, an agent and a program of the Go SDK in a temporary directory, measure them, and stop them: the time from
+creating a run to Running and thirty runs at once, once with the agent that starts the program for each run and once with
+the program serving the queue; how many runs a second it serves; and flows of 1,000 and 10,000 no-op tasks, with CPU time
+and peak memory. Needs the Go toolchain and the sources: run it in the repository.`,
 		Example: "  sluice bench go\n  sluice bench go --flows ./bench/goflows -o json",
 		Args:    cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {

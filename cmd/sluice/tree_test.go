@@ -155,7 +155,7 @@ func TestWrongCommandLinesEndWithTheUsageCode(t *testing.T) {
 		"work-queue lss":                     "there is no command 'sluice work-queue lss'; did you mean ls?",
 		"work-queue ls --nope":               "unknown flag: --nope",
 		"work-queue inspect":                 "accepts 1 arg(s), received 0",
-		"work-queue ls -o xml":               "-o is \"xml\"; it is one of table, plain, json",
+		"work-queue ls -o xml":               "-o is \"xml\"; it is one of table, wide, plain, json",
 		"work-queue ls --color red":          "--color is \"red\"",
 		"work-queue ls --log-level loud":     "--log-level is \"loud\"",
 		"work-queue create q --flow-runner":  "flag needs an argument",
