@@ -370,7 +370,7 @@ func (n *Node) stop(ctx context.Context) error {
 	}
 	close(n.endArrivals)
 	n.arriving.Wait()
-	n.reader.rounds.Wait()
+	n.reader.rounds.stop()
 	n.proposer.work.Wait()
 	if n.tcp != nil {
 		n.client.Close()

@@ -16,7 +16,33 @@ type reader struct {
 	n      *Node
 	local  shared // confirmations on this node, as the leader
 	remote shared // questions to the leader
-	rounds sync.WaitGroup
+	rounds rounds
+}
+
+// rounds are the goroutines that answer. None begins once the node waits for their end.
+type rounds struct {
+	mu    sync.Mutex // guards ended, and that none is added while they are waited for
+	ended bool
+	work  sync.WaitGroup
+}
+
+// begin runs answer unless the node stops.
+func (r *rounds) begin(answer func()) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.ended {
+		return false
+	}
+	r.work.Go(answer)
+	return true
+}
+
+// stop waits until none answers any more.
+func (r *rounds) stop() {
+	r.mu.Lock()
+	r.ended = true
+	r.mu.Unlock()
+	r.work.Wait()
 }
 
 func newReader(n *Node) *reader {
@@ -57,8 +83,8 @@ type readRound struct {
 	err   error
 }
 
-// ask returns the answer of a round that began after the call.
-func (s *shared) ask(ctx context.Context, work *sync.WaitGroup) (uint64, error) {
+// ask returns the answer of a round that began after the call, ErrStopped when none can begin.
+func (s *shared) ask(ctx context.Context, rounds *rounds) (uint64, error) {
 	s.mu.Lock()
 	round := s.next
 	if round == nil {
@@ -67,9 +93,11 @@ func (s *shared) ask(ctx context.Context, work *sync.WaitGroup) (uint64, error) 
 	}
 	round.reads++
 	if !s.running {
-		s.running = true
-		work.Add(1)
-		go func() { defer work.Done(); s.loop() }()
+		if s.running = rounds.begin(s.loop); !s.running {
+			s.next = nil
+			s.mu.Unlock()
+			return 0, ErrStopped
+		}
 	}
 	s.mu.Unlock()
 	select {

@@ -2,7 +2,9 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -18,8 +20,8 @@ func TestReads(t *testing.T) {
 			asked <- reads
 			return <-answer, nil
 		}}
-		var work sync.WaitGroup
-		defer work.Wait()
+		var work rounds
+		defer work.stop()
 		defer close(answer)
 		got := make(chan uint64, 8)
 		ask := func() {
@@ -104,4 +106,36 @@ func TestReads(t *testing.T) {
 			t.Errorf("%v, state %q", err, s.toy.words())
 		}
 	})
+}
+
+func TestNoReadBeginsOnceTheEndOfThemIsAwaited(t *testing.T) {
+	t.Parallel()
+	for range 100 {
+		var all rounds
+		var over atomic.Bool
+		s := &shared{answer: func(int) (uint64, error) {
+			if over.Load() {
+				t.Error("a read was answered after the node had stopped")
+			}
+			return 1, nil
+		}}
+		var callers sync.WaitGroup
+		for range 4 {
+			callers.Go(func() {
+				for {
+					_, err := s.ask(t.Context(), &all)
+					if errors.Is(err, ErrStopped) {
+						return
+					}
+					if err != nil {
+						t.Error(err)
+						return
+					}
+				}
+			})
+		}
+		all.stop()
+		over.Store(true)
+		callers.Wait()
+	}
 }
