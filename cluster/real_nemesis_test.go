@@ -478,6 +478,9 @@ func (n *realNemesis) check() {
 	}
 	ctx := testContext(t)
 	index, err := n.leader().node.Read(ctx)
+	for err != nil && ctx.Err() == nil { // a busy machine may elect another in between
+		index, err = n.leader().node.Read(ctx)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
