@@ -33,11 +33,14 @@ func TestTheSnippetsOfTutorials(t *testing.T) {
 		var killing sync.WaitGroup
 		over := make(chan struct{})
 		kills := 0
-		t.Cleanup(func() {
+		// Before any process of the test is ended: a node on its way back is waited for.
+		defer func() {
+			close(over)
+			killing.Wait()
 			if t.Logf("the leader was killed %d times", kills); kills == 0 {
 				t.Error("no leader was killed")
 			}
-		})
+		}()
 		killing.Go(func() {
 			for {
 				select {
@@ -51,8 +54,6 @@ func TestTheSnippetsOfTutorials(t *testing.T) {
 				kills++
 			}
 		})
-		t.Cleanup(killing.Wait)
-		t.Cleanup(sync.OnceFunc(func() { close(over) }))
 		runSnippets(t, addresses, "killed")
 	})
 }

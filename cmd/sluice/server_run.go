@@ -99,7 +99,6 @@ func startServer(ctx context.Context, o serverOptions) (*server, error) {
 	if err := writeServerFile(o.DataDir, serverFile{APIURL: s.apiURL(), PID: os.Getpid(), Ephemeral: o.Ephemeral}); err != nil {
 		return nil, errors.Join(err, s.stop())
 	}
-	s.announce()
 	return s, nil
 }
 
@@ -181,6 +180,9 @@ func (s *server) start(ctx context.Context) error {
 	if err != nil {
 		return &failure{code: exitError, err: fmt.Errorf("serve the API: %w", err), hint: "another address with --http-addr"}
 	}
+	// The kernel's choice of a port stays the address when the node starts again. Who sees the server ready must find its token.
+	s.addr = listener.Addr().String()
+	s.announce()
 	n, err := node.Start(ctx, node.Config{
 		DataDir: s.options.DataDir, Name: s.options.NodeName, Listener: listener, InternalAddr: s.options.InternalAddr, GossipAddr: s.options.GossipAddr,
 		BootstrapExpect: s.options.BootstrapExpect, Version: version(), DiskLowWater: s.options.DiskLowWater, Snapshots: s.options.Snapshots, Retention: s.options.Retention, WebhookAllowPrivate: s.options.WebhookPrivate, LogBytes: s.options.LogBytes, Logger: s.options.Logger,
@@ -188,11 +190,12 @@ func (s *server) start(ctx context.Context) error {
 		RecentLog: s.recent, Settings: s.options.Settings, Clock: s.options.Clock, Membership: s.options.Membership, Access: s.options.access(), BasePath: s.options.BasePath,
 	})
 	if err != nil {
+		localserver.Remove(s.options.Home, s.dashboardURL())
 		return addressTaken(err)
 	}
-	// The kernel's choice of a port stays the address when the node starts again.
-	s.node, s.addr = n, n.Addr()
+	s.node = n
 	if err := waitReady(ctx, n, len(s.options.Join) == 0); err != nil {
+		localserver.Remove(s.options.Home, s.dashboardURL())
 		return errors.Join(err, s.stop())
 	}
 	return nil
