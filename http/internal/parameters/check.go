@@ -60,6 +60,9 @@ func (c *Checker) Check(schema, parameters []byte, partial bool) ([]body.Error, 
 	if err != nil {
 		return nil, fmt.Errorf("read the parameters: %w", err)
 	}
+	if found := outOfRange(value, "body", "parameters"); len(found) > 0 {
+		return found, nil
+	}
 	problem, ok := errors.AsType[*jsonschema.ValidationError](compiled.Validate(value))
 	if !ok {
 		return nil, nil
@@ -111,6 +114,9 @@ func compile(text []byte) (*jsonschema.Schema, error) {
 	value, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
 	if err != nil {
 		return nil, err
+	}
+	if found := outOfRange(value); len(found) > 0 {
+		return nil, fmt.Errorf("at /%s: %s", join(found[0].Loc), found[0].Msg)
 	}
 	const name = "parameters:schema"
 	compiler := jsonschema.NewCompiler()
