@@ -85,6 +85,54 @@ func byTheWall(shown map[int64][]int64, zone *time.Location, at, start, end time
 	return slices.Sorted(maps.Keys(found))
 }
 
+// An interval of days meets each change of the clocks of 2025 to 2027 in every zone, at the first quarter that is missing or repeated.
+func TestAnIntervalOfDaysFollowsItsPolicyInEveryZone(t *testing.T) {
+	t.Parallel()
+	checked := 0
+	for _, name := range zoneNames(t) {
+		zone, err := time.LoadLocation(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for at := time.Date(2025, 1, 1, 0, 0, 0, 0, time.UTC); ; {
+			_, at = at.In(zone).ZoneBounds()
+			if at.IsZero() || at.Year() > 2027 {
+				break
+			}
+			before := offsetAt(at.Unix()-1, zone)
+			wall := -floorDiv(-min(at.Unix()+before, wallOf(at, zone)), 15*60) * 15 * 60
+			anchor := time.Unix(wall-7*day-before, 0).In(zone)
+			daily, err := Compile(api.Schedule{Interval: &api.IntervalSchedule{Interval: api.Duration(24 * time.Hour), Timezone: &name, AnchorDate: &api.ZonedTime{Time: anchor}}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			moments := onTheWall(zone, at)[wall]
+			for _, policy := range []DST{{}, {Repeated: RepeatedFirst}, {Repeated: RepeatedBoth}, {SkipMissing: true}} {
+				var want, got []int64
+				switch {
+				case len(moments) == 0 && policy.SkipMissing:
+				case len(moments) == 0:
+					want = []int64{wall - before}
+				case policy.Repeated == RepeatedLast:
+					want = moments[len(moments)-1:]
+				default:
+					want = moments[:1]
+				}
+				for _, d := range daily.WithDST(policy).Dates(9, at.Add(-8*time.Hour), at.Add(8*time.Hour)) {
+					got = append(got, d.Unix())
+				}
+				if !slices.Equal(got, want) {
+					t.Fatalf("%s at %v with %+v: fires at %v, want %v", name, at.In(zone), policy, got, want)
+				}
+				checked++
+			}
+		}
+	}
+	if checked < 2000 {
+		t.Errorf("only %d changes were looked at", checked)
+	}
+}
+
 func TestAnIntervalOfDaysFollowsItsPolicy(t *testing.T) {
 	t.Parallel()
 	zone := "Europe/Berlin"
