@@ -1,6 +1,8 @@
 package httpapi
 
 import (
+	"errors"
+	"net/http"
 	"strconv"
 
 	"github.com/sluice-dev/sluice/api"
@@ -102,10 +104,19 @@ func createWebhook(_ *Server, x *exchange) error {
 		return err
 	}
 	e := x.envelope()
+	again := ""
+	if in.secret == nil && e.Idempotency != nil {
+		e.Idempotency = nil // a repetition could not tell the secret again
+		again = "If an earlier try of this request made it, get a new secret: `sluice webhook edit NAME --new-secret`, or PATCH with \"new_secret\": true."
+	}
 	e.Command = &command.Envelope_CreateWebhook{CreateWebhook: c}
-	return x.proposeObject(e, missingWebhook, "", func(view *state.View, r *command.Result) error {
+	err = x.proposeObject(e, missingWebhook, "", func(view *state.View, r *command.Result) error {
 		return x.answerWebhook(created(r), view, idOf(r.Id), secret)
 	})
+	if f, refused := errors.AsType[*failure](err); refused && f.status == http.StatusConflict && again != "" {
+		f.hint = f.hint + ". " + again
+	}
+	return err
 }
 
 func updateWebhook(_ *Server, x *exchange) error {

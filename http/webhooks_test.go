@@ -63,3 +63,23 @@ func checkWebhooksAreKeptAndTheirOutboxIsSeen(t *testing.T, at place) {
 	s.must(404, "GET", path, nil)
 	s.must(404, "GET", path+"/deliveries", nil)
 }
+
+func TestARepeatedWebhookTellsNoOtherSecret(t *testing.T) {
+	everywhere(t, checkARepeatedWebhookTellsNoOtherSecret)
+}
+
+func checkARepeatedWebhookTellsNoOtherSecret(t *testing.T, at place) {
+	s := newStack(t, at)
+	key := []string{"Idempotency-Key", "hook-1"}
+	made := object{"name": "alerts", "url": "https://example.org/hook"}
+	s.must(201, "POST", "/api/webhooks", made, key...)
+	if a := s.do("POST", "/api/webhooks", made, key...); a.status != 409 || strings.Contains(a.text, "whsec_") || !strings.Contains(a.text, "new_secret") {
+		t.Errorf("a webhook of which the server made the secret, again: %d %s", a.status, a.text)
+	}
+	const secret = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz"
+	key, made = []string{"Idempotency-Key", "hook-2"}, object{"name": "own", "url": "https://example.org/hook", "secret": secret}
+	first := s.must(201, "POST", "/api/webhooks", made, key...)
+	if a := s.do("POST", "/api/webhooks", made, key...); a.status != 201 || a.object(t)["id"] != first["id"] || a.object(t)["secret"] != secret {
+		t.Errorf("a webhook with a secret of its own, again: %d %s", a.status, a.text)
+	}
+}
