@@ -55,6 +55,7 @@ func putBlob(_ *Server, x *exchange) error {
 	for i := range chunks {
 		piece := text[i*blobChunkBytes : min(len(text), (i+1)*blobChunkBytes)]
 		e := x.envelope()
+		e.Idempotency = nil // a put can be repeated anyway, and a repetition has a version of its own, of which every piece is needed
 		e.Command = &command.Envelope_PutBlobChunk{PutBlobChunk: &command.PutBlobChunk{
 			Key: key, Version: version, Ordinal: uint32(i), Chunks: uint32(chunks), Data: piece,
 		}}
