@@ -64,7 +64,7 @@ func checkAddress(address string, allowPrivate bool) error {
 	if err != nil {
 		return fmt.Errorf("%w: %s", ErrForbiddenAddress, address)
 	}
-	ip := target.Addr().Unmap().WithZone("")
+	ip := embedded(target.Addr().WithZone("").Unmap())
 	for _, m := range metadata {
 		if ip == m {
 			return fmt.Errorf("%w: %s is a cloud's metadata service", ErrForbiddenAddress, ip)
@@ -73,10 +73,33 @@ func checkAddress(address string, allowPrivate bool) error {
 	switch {
 	case ip.IsLinkLocalUnicast(), ip.IsUnspecified(), ip.IsMulticast(), ip.IsInterfaceLocalMulticast():
 		return fmt.Errorf("%w: %s is of the machine's own network segment", ErrForbiddenAddress, ip)
-	case (ip.IsLoopback() || ip.IsPrivate() || carrier.Contains(ip)) && !allowPrivate:
+	case (ip.IsLoopback() || ip.IsPrivate() || carrier.Contains(ip) || translatedLocally.Contains(ip)) && !allowPrivate:
 		return fmt.Errorf("%w: %s is private; the nodes allow that with --webhook-allow-private", ErrForbiddenAddress, ip)
 	}
 	return nil
+}
+
+var (
+	// translated is what a NAT64 gateway reaches by IPv4 (RFC 6052): the last four bytes say where.
+	translated = netip.MustParsePrefix("64:ff9b::/96")
+	// translatedLocally is the same for a network's own use (RFC 8215): how it is laid out, its operator decides.
+	translatedLocally = netip.MustParsePrefix("64:ff9b:1::/48")
+	// tunnelled is 6to4: the four bytes after the prefix say which router gets it.
+	tunnelled = netip.MustParsePrefix("2002::/16")
+	// compatible is how IPv4 was once written in IPv6.
+	compatible = netip.MustParsePrefix("::/96")
+)
+
+// embedded returns the IPv4 address that somebody on the way takes out of an IPv6 one, otherwise the address itself.
+func embedded(ip netip.Addr) netip.Addr {
+	b := ip.As16()
+	switch {
+	case translated.Contains(ip), compatible.Contains(ip) && !ip.IsLoopback() && !ip.IsUnspecified():
+		return netip.AddrFrom4([4]byte(b[12:]))
+	case tunnelled.Contains(ip):
+		return netip.AddrFrom4([4]byte(b[2:6]))
+	}
+	return ip
 }
 
 // carrier is shared address space behind carriers' NAT, which overlays use as private networks.

@@ -185,6 +185,18 @@ func TestNoNameLeadsToAForbiddenAddress(t *testing.T) {
 		"100.100.100.200:80":          {false, false},
 		"0.0.0.0:80":                  {false, false},
 		"224.0.0.1:80":                {false, false},
+		// IPv4 addresses that a gateway would unwrap.
+		"[64:ff9b::5db8:d822]:443":   {true, true},
+		"[64:ff9b::7f00:1]:80":       {false, true},
+		"[64:ff9b::a01:203]:80":      {false, true},
+		"[64:ff9b::a9fe:a9fe]:80":    {false, false},
+		"[64:ff9b:1::a01:203]:80":    {false, true},
+		"[2002:5db8:d822::1]:443":    {true, true},
+		"[2002:a01:203::1]:80":       {false, true},
+		"[2002:a9fe:a9fe::]:80":      {false, false},
+		"[2002:6464:64c8::1]:80":     {false, false},
+		"[64:ff9b::a01:203%eth0]:80": {false, true},
+		"[::10.1.2.3]:80":            {false, true},
 	} {
 		if err := checkAddress(address, false); (err == nil) != want.public {
 			t.Errorf("%s: %v", address, err)
