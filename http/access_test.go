@@ -283,8 +283,12 @@ func checkFlowRunKeys(t *testing.T, at place) {
 		{"its own version", "PATCH", "/api/flow_runs/" + own, object{"flow_version": "2"}, true},
 		{"another run's version", "PATCH", "/api/flow_runs/" + other, object{"flow_version": "2"}, false},
 		{"a task run of another run", "POST", "/api/task_runs/", task(other), false},
+		{"the same, spelled otherwise", "POST", "/api/task_runs/", task("uuid:" + strings.ReplaceAll(other, "-", "")), false},
+		{"the same in a brace", "POST", "/api/task_runs/", task("{" + other), false},
 		{"its own logs", "POST", "/api/logs/", []object{line(own), line(sub)}, true},
 		{"another's logs among its own", "POST", "/api/logs/", []object{line(own), line(other)}, false},
+		{"another's logs, spelled otherwise", "POST", "/api/logs/", []object{line("urn:" + other)}, false},
+		{"a flow run below another's task run, spelled otherwise", "POST", "/api/flow_runs/", object{"flow_id": flow, "parent_task_run_id": "uuid:" + others}, false},
 		{"a flow run below nothing", "POST", "/api/flow_runs/", object{"flow_id": flow}, false},
 		{"a flow run below another's task run", "POST", "/api/flow_runs/", object{"flow_id": flow, "parent_task_run_id": others}, false},
 		{"a run of a deployment", "POST", "/api/flow_runs/", object{"flow_id": flow, "parent_task_run_id": mine, "deployment_id": deployment}, false},
@@ -313,6 +317,58 @@ func checkFlowRunKeys(t *testing.T, at place) {
 	s.must(404, "GET", "/api/flow_runs/"+own, nil, admin...) // which this node knows then
 	if a := s.do("GET", "/api/flow_runs/"+other, nil, key...); a.status != 401 {
 		t.Errorf("the process of a deleted run: %d %s", a.status, a.text)
+	}
+}
+
+func TestWhoRunsDeploymentsDoesNotSayHow(t *testing.T) { everywhere(t, checkFlowRunners) }
+
+func checkFlowRunners(t *testing.T, at place) {
+	s := newStack(t, at, withTokens)
+	admin := bearer(s.token("root", row.TokenRole_ADMIN))
+	operator, deployer := bearer(s.token("operator", row.TokenRole_OPERATOR)), bearer(s.token("deployer", row.TokenRole_DEPLOYER))
+	flow := s.must(201, "POST", "/api/flows/", object{"name": "f"}, admin...)["id"].(string)
+	deployment := s.must(201, "POST", "/api/deployments/", object{"name": "d", "flow_id": flow, "flow_data": object{"encoding": "e", "blob": "b"}}, admin...)["id"].(string)
+	runner := object{"type": "subprocess", "config": object{"env": object{"SLUICE_API_URL": "http://elsewhere.example/api"}}}
+	run := s.must(201, "POST", "/api/deployments/"+deployment+"/create_flow_run", object{}, operator...)["id"].(string)
+	for _, c := range []struct {
+		method, path string
+		body         object
+	}{
+		{"POST", "/api/deployments/" + deployment + "/create_flow_run", object{}},
+		{"POST", "/api/flow_runs/", object{"flow_id": flow, "deployment_id": deployment}},
+		{"PATCH", "/api/flow_runs/" + run, object{}},
+	} {
+		c.body["flow_runner"] = runner
+		if a := s.do(c.method, c.path, c.body, operator...); a.status != 403 || !strings.Contains(a.text, "deployer") {
+			t.Errorf("%s %s by an operator: %d %s", c.method, c.path, a.status, a.text)
+		}
+		if a := s.do(c.method, c.path, c.body, deployer...); a.status >= 300 {
+			t.Errorf("%s %s by a deployer: %d %s", c.method, c.path, a.status, a.text)
+		}
+		c.body["flow_runner"] = nil // as Orion's clients send it
+		if a := s.do(c.method, c.path, c.body, operator...); a.status >= 300 {
+			t.Errorf("%s %s without a flow runner: %d %s", c.method, c.path, a.status, a.text)
+		}
+	}
+}
+
+func TestALeaseInAHeaderHidesNothingFromTheAudit(t *testing.T) { everywhere(t, checkLeaseHeader) }
+
+func checkLeaseHeader(t *testing.T, at place) {
+	s := newStack(t, at, withTokens)
+	admin := bearer(s.token("root", row.TokenRole_ADMIN))
+	deployer := append(bearer(s.token("deployer", row.TokenRole_DEPLOYER)), "X-Sluice-Lease", "1-1")
+	run := s.aRun(admin...)
+	s.must(201, "POST", "/api/kv/code", `"print(1)"`, deployer...)
+	s.must(204, "PATCH", "/api/flow_runs/"+run, object{"flow_version": "2"}, deployer...)
+	told := map[string]bool{}
+	for _, r := range s.audit(object{"actor": "deployer"}, admin...) {
+		told[r.Action] = true
+	}
+	for _, action := range []string{"POST /kv/{key}", "PATCH /flow_runs/{id}"} {
+		if !told[action] {
+			t.Errorf("%s left no record", action)
+		}
 	}
 }
 

@@ -21,7 +21,7 @@ const recordPatience = 5 * time.Second
 // auditEntry is what the record of this request says, nil when it leaves none: what agents, the processes of runs and, without
 // authentication, anybody reports of runs is in the states, which name the actor, and would bury all else.
 func (x *exchange) auditEntry() *command.Audit {
-	if x.route.reporting && (x.lease != "" || x.who.role <= RoleAgent || x.server.tokens == nil) {
+	if x.route.reporting && (x.route.leased && x.lease != "" || x.who.role <= RoleAgent || x.server.tokens == nil) {
 		return nil
 	}
 	a := &command.Audit{Role: x.who.role.String(), Action: x.route.method + " " + x.route.path, RequestId: x.id, Address: x.address(), Object: x.objectOfPath()}

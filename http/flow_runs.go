@@ -22,8 +22,21 @@ func createFlowRun(_ *Server, x *exchange) error {
 	return x.createFlowRun(c)
 }
 
+// mayChoose refuses a flow runner from who runs only what others wrote: its environment decides what the process does and where the key
+// of the run goes.
+func (x *exchange) mayChoose(runner *row.FlowRunner) error {
+	if runner == nil || x.who.role != RoleOperator {
+		return nil
+	}
+	return &failure{status: http.StatusForbidden, kind: api.KindForbidden, detail: "To choose the flow runner of a flow run needs the role deployer.",
+		hint: "Leave flow_runner out: the deployment's is used."}
+}
+
 // createFlowRun orders the creation of a run and answers the run.
 func (x *exchange) createFlowRun(c *command.CreateFlowRun) error {
+	if err := x.mayChoose(c.FlowRunner); err != nil {
+		return err
+	}
 	if c.Name == "" {
 		c.Name = api.RunName(rand.Uint64())
 	}
@@ -64,6 +77,9 @@ func updateFlowRun(_ *Server, x *exchange) error {
 	}
 	c := &command.UpdateFlowRun{Id: id[:]}
 	if err := decode(x, updateFlowRunSpec, c); err != nil {
+		return err
+	}
+	if err := x.mayChoose(c.FlowRunner); err != nil {
 		return err
 	}
 	if c.HasParameters {

@@ -24,6 +24,7 @@ type route struct {
 	stream     bool          // its duration says nothing
 	rawBody    bool          // the handler reads the body
 	reporting  bool          // tells of runs: leaves an audit record only when a person does it
+	leased     bool          // reporting, and what comes with a lease is taken for the run's own process
 	// recorded leaves an audit record though it is no command; recordFirst before it is done.
 	recorded, recordFirst bool
 	scope                 scope // what the process of a flow run may write about; nil: it reads
@@ -82,6 +83,7 @@ func streaming(rt *route)   { rt.stream, rt.timeout = true, 0 }
 func waiting(rt *route)     { rt.stream, rt.timeout = true, 0 }
 func rawBody(rt *route)     { rt.rawBody = true }
 func reporting(rt *route)   { rt.reporting = true }
+func leased(rt *route)      { rt.reporting, rt.leased = true, true }
 func audited(rt *route)     { rt.recorded = true }
 func recordFirst(rt *route) { rt.recordFirst = true }
 func unversioned(rt *route) { rt.anyVersion = true }

@@ -1,11 +1,11 @@
 package httpapi
 
 import (
-	"encoding/json"
 	"net/http"
 
 	"github.com/sluice-dev/sluice/api"
 	"github.com/sluice-dev/sluice/fsm/state"
+	"github.com/sluice-dev/sluice/http/internal/body"
 )
 
 // The process of a flow run may write about its own run and the subflow runs below it, and nothing else.
@@ -85,59 +85,70 @@ func flowRunOfTask(view *state.View, id api.ID) ([]api.ID, bool, error) {
 	return []api.ID{idOf(task.FlowRunId)}, true, nil
 }
 
-// What is malformed in these bodies the handler tells.
+// Bodies are read as the handlers read them: an id that is spelled otherwise must not pass here unseen. What is malformed the handler
+// tells, and does nothing.
+
+type subject struct{ flowRun [16]byte }
+
+var subjectSpec = body.Parameters(
+	body.Required("flow_run_id", body.UUID, func(v *subject) *[16]byte { return &v.flowRun }),
+)
 
 func flowRunOfTaskBody(x *exchange, _ *state.View) ([]api.ID, bool, error) {
-	var in struct {
-		FlowRunID api.ID `json:"flow_run_id"`
-	}
-	if json.Unmarshal(x.data, &in) != nil {
+	var in subject
+	if subjectSpec.Decode(x.data, &in) != nil {
 		return nil, true, nil
 	}
-	return []api.ID{in.FlowRunID}, true, nil
+	return []api.ID{in.flowRun}, true, nil
 }
 
 func flowRunsOfLogs(x *exchange, _ *state.View) (runs []api.ID, ok bool, err error) {
-	var in []struct {
-		FlowRunID api.ID `json:"flow_run_id"`
-	}
-	if json.Unmarshal(x.data, &in) != nil {
+	in, findings := body.DecodeList(subjectSpec.Kind(), x.data)
+	if findings != nil {
 		return nil, true, nil
 	}
-	for i, line := range in {
-		if i == 0 || line.FlowRunID != in[i-1].FlowRunID {
-			runs = append(runs, line.FlowRunID)
+	return distinct(in), true, nil
+}
+
+// distinct leaves out what stands beside its like: the lines of a batch are mostly of one run.
+func distinct(in []subject) (runs []api.ID) {
+	for i, s := range in {
+		if i == 0 || s != in[i-1] {
+			runs = append(runs, s.flowRun)
 		}
 	}
-	return runs, true, nil
+	return runs
 }
+
+type parentage struct{ deployment, parentTask []byte }
+
+var parentageSpec = body.Parameters(
+	body.Nullable("deployment_id", body.UUIDBytes, func(v *parentage) *[]byte { return &v.deployment }),
+	body.Nullable("parent_task_run_id", body.UUIDBytes, func(v *parentage) *[]byte { return &v.parentTask }),
+)
 
 // subflowRun is a new flow run: of no deployment, whose runs others start, and below the caller's.
 func subflowRun(x *exchange, view *state.View) ([]api.ID, bool, error) {
-	var in struct {
-		DeploymentID    *api.ID `json:"deployment_id"`
-		ParentTaskRunID *api.ID `json:"parent_task_run_id"`
-	}
-	if json.Unmarshal(x.data, &in) != nil {
+	var in parentage
+	if parentageSpec.Decode(x.data, &in) != nil {
 		return nil, true, nil
 	}
-	if in.DeploymentID != nil || in.ParentTaskRunID == nil {
+	if len(in.deployment) != 0 || len(in.parentTask) == 0 {
 		return nil, false, nil
 	}
-	return flowRunOfTask(view, *in.ParentTaskRunID)
+	return flowRunOfTask(view, idOf(in.parentTask))
 }
 
+type renewed struct{ leases []subject }
+
+var renewedSpec = body.Parameters(
+	body.Required("leases", body.List(subjectSpec.Kind()), func(v *renewed) *[]subject { return &v.leases }),
+)
+
 func flowRunsOfLeases(x *exchange, _ *state.View) (runs []api.ID, ok bool, err error) {
-	var in struct {
-		Leases []struct {
-			FlowRunID api.ID `json:"flow_run_id"`
-		} `json:"leases"`
-	}
-	if json.Unmarshal(x.data, &in) != nil {
+	var in renewed
+	if renewedSpec.Decode(x.data, &in) != nil {
 		return nil, true, nil
 	}
-	for _, l := range in.Leases {
-		runs = append(runs, l.FlowRunID)
-	}
-	return runs, true, nil
+	return distinct(in.leases), true, nil
 }

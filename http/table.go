@@ -16,7 +16,7 @@ func routes() []*route {
 		post("/admin/database/clear", RoleAdmin, clearDatabase),
 		post("/admin/database/drop", RoleAdmin, clearDatabase),
 
-		post("/flow_runs/{id}/set_state", RoleFlowRun, setFlowRunState).with(reporting).with(inScope(flowRunOfPath)),
+		post("/flow_runs/{id}/set_state", RoleFlowRun, setFlowRunState).with(leased).with(inScope(flowRunOfPath)),
 		post("/flow_runs", RoleFlowRun, createFlowRun).with(reporting).with(inScope(subflowRun)),
 		post("/flow_runs/filter", RoleViewer, filterFlowRuns),
 		post("/flow_runs/count", RoleViewer, countFlowRuns),
@@ -41,8 +41,8 @@ func routes() []*route {
 		get("/jobs/{id}", RoleViewer, readJob),
 		post("/jobs/{id}/cancel", RoleOperator, cancelJob),
 
-		post("/task_runs/{id}/set_state", RoleFlowRun, setTaskRunState).with(reporting).with(inScope(taskRunOfPath)),
-		post("/task_runs", RoleFlowRun, createTaskRun).with(reporting).with(inScope(flowRunOfTaskBody)),
+		post("/task_runs/{id}/set_state", RoleFlowRun, setTaskRunState).with(leased).with(inScope(taskRunOfPath)),
+		post("/task_runs", RoleFlowRun, createTaskRun).with(leased).with(inScope(flowRunOfTaskBody)),
 		post("/task_runs/filter", RoleViewer, filterTaskRuns),
 		post("/task_runs/count", RoleViewer, countTaskRuns),
 		post("/task_runs/history", RoleViewer, taskRunHistory),
@@ -51,10 +51,10 @@ func routes() []*route {
 		get("/task_run_states", RoleViewer, readTaskRunStates),
 		get("/task_run_states/{id}", RoleViewer, readTaskRunState),
 
-		post("/logs", RoleFlowRun, createLogs).with(reporting).with(inScope(flowRunsOfLogs)),
+		post("/logs", RoleFlowRun, createLogs).with(leased).with(inScope(flowRunsOfLogs)),
 		post("/logs/filter", RoleViewer, filterLogs),
 
-		post("/artifacts", RoleFlowRun, createArtifact).with(reporting).with(inScope(flowRunOfTaskBody)),
+		post("/artifacts", RoleFlowRun, createArtifact).with(leased).with(inScope(flowRunOfTaskBody)),
 		post("/artifacts/filter", RoleViewer, filterArtifacts),
 		get("/artifacts/key/{key}", RoleViewer, readLatestArtifact),
 		get("/artifacts/{id}", RoleViewer, readArtifact),
