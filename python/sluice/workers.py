@@ -42,25 +42,34 @@ class _Worker:
         self._process.start()
         theirs.close()
         self.ready = False
+        self._ending = threading.Lock()  # the end of a process can be awaited by one thread at a time
+
+    def end(self) -> None:
+        """Ends the process at once. Whoever uses the pipe reads its end there, and closes it: a number that is closed
+        under a reader may be another file's by then."""
+        self._process.kill()
+        self._wait(None)
 
     def kill(self) -> None:
-        self._process.kill()
-        self._process.join()
+        self.end()
         self._pipe.close()
+
+    def _wait(self, seconds: Optional[float]) -> None:
+        with self._ending:
+            self._process.join(seconds)
 
     def stop(self) -> None:
         """Lets the process end by itself: it does when nobody is at the other end."""
         self._pipe.close()
 
     def join(self) -> None:
-        self._process.join(5.0)
+        self._wait(5.0)
         if self._process.is_alive():
-            self._process.kill()
-            self._process.join()
+            self.end()
 
     def how_it_ended(self) -> str:
         """For people: `was killed by SIGKILL`, `ended with exit status 3`."""
-        self._process.join(5.0)
+        self._wait(5.0)
         code = self._process.exitcode
         if code is None or code >= 0:
             return f"ended with exit status {code}"
@@ -131,7 +140,7 @@ class Pool:
         for worker in idle:
             worker.stop()
         for worker in busy:
-            worker.kill()
+            worker.end()
         for worker in idle:
             worker.join()
 
