@@ -315,7 +315,7 @@ func (x *exchange) grant(view *state.View, g *row.Grant) (*api.Grant, error) {
 		return nil, err
 	}
 	grant := &api.Grant{
-		FlowRun: *flowRunObject(run, x.now(), x.strict), Token: Token{g.TokenIndex, g.TokenOrdinal}.String(),
+		FlowRun: *x.showFlowRun(run, x.now()), Token: Token{g.TokenIndex, g.TokenOrdinal}.String(),
 		WorkQueueID: idOf(g.WorkQueueId), TTLSeconds: api.Duration(x.server.leaseTTL),
 	}
 	if len(run.DeploymentId) > 0 {
@@ -323,7 +323,7 @@ func (x *exchange) grant(view *state.View, g *row.Grant) (*api.Grant, error) {
 		if err != nil || d == nil {
 			return grant, err
 		}
-		if grant.Deployment, err = deploymentObject(d, x.strict); err != nil {
+		if grant.Deployment, err = x.showDeployment(d); err != nil {
 			return nil, err
 		}
 	}

@@ -161,7 +161,7 @@ func (x *exchange) flowRunsByCursor(q *query) error {
 	}
 	now := x.now()
 	return list(x, found.Runs, func(b []byte, r *row.FlowRun) ([]byte, error) {
-		return flowRunObject(r, now, x.strict).AppendJSON(b), nil
+		return x.showFlowRun(r, now).AppendJSON(b), nil
 	})
 }
 

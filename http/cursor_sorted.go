@@ -179,7 +179,7 @@ func (x *exchange) sortedRunsByCursor(q *query) error {
 	}
 	now := x.now()
 	return list(x, runs, func(b []byte, r *row.FlowRun) ([]byte, error) {
-		return flowRunObject(r, now, x.strict).AppendJSON(b), nil
+		return x.showFlowRun(r, now).AppendJSON(b), nil
 	})
 }
 

@@ -79,7 +79,7 @@ func (x *exchange) answerDeployment(status int, d *row.Deployment, err error) er
 	case d == nil:
 		return notFound(missing.deployment)
 	}
-	object, err := deploymentObject(d, x.strict)
+	object, err := x.showDeployment(d)
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -153,7 +154,7 @@ func (x *exchange) appendFailure(b []byte, f *failure) []byte {
 	b = append(b, '{')
 	if f.findings != nil {
 		b = append(b, `"exception_message":"Invalid request received.","exception_detail":`...)
-		b = body.AppendErrors(b, f.findings)
+		b = body.AppendErrors(b, x.tellable(f.findings))
 		b = append(b, `,"request_body":`...)
 		b = x.appendRequestBody(b, f)
 	} else {
@@ -178,6 +179,20 @@ func (x *exchange) appendFailure(b []byte, f *failure) []byte {
 		b = body.AppendString(b, x.id)
 	}
 	return append(b, '}')
+}
+
+// tellable leaves out of the findings the text of a body that is no JSON and may hold a secret.
+func (x *exchange) tellable(findings []body.Error) []body.Error {
+	if !x.takesSecrets() {
+		return findings
+	}
+	list := slices.Clone(findings)
+	for i := range list {
+		if list[i].Type == "value_error.jsondecode" {
+			list[i].Ctx = ""
+		}
+	}
+	return list
 }
 
 // echoLimit bounds how much of a refused body is sent back.
@@ -205,11 +220,13 @@ func (x *exchange) appendRequestBody(b []byte, f *failure) []byte {
 }
 
 // secretsOfBodies are the fields that are not sent back, beside those whose names say it: answers end in logs.
-var secretsOfBodies = redact.ParseSchema([]byte(`{"secret_fields": ["data", "data.*", "secret", "new_secret"]}`))
+var secretsOfBodies = redact.ParseSchema([]byte(`{"secret_fields": ["data", "data.*", "secret", "new_secret",
+	"flow_runner.config.env.*", "flow_runner.config.job.spec.template.spec.containers.env.value", "flow_runner.config.customizations.value.*",
+	"flow_runner.env.*", "config.env.*", "env.*"]}`))
 
 // takesSecrets reports whether the body may hold a secret. Those of all other routes are sent back as they came, as Orion does.
 func (x *exchange) takesSecrets() bool {
-	for _, of := range []string{"/blocks", "/webhooks", "/tokens"} {
+	for _, of := range []string{"/blocks", "/webhooks", "/tokens", "/deployments", "/flow_runs"} {
 		if strings.HasPrefix(x.route.path, of) {
 			return true
 		}

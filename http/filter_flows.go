@@ -178,7 +178,7 @@ func filterDeployments(_ *Server, x *exchange) error {
 		page = cut(&q.page, deployments)
 	}
 	return list(x, page, func(b []byte, d *row.Deployment) ([]byte, error) {
-		object, err := deploymentObject(d, x.strict)
+		object, err := x.showDeployment(d)
 		if err != nil {
 			return b, err
 		}

@@ -28,7 +28,7 @@ func filterFlowRuns(_ *Server, x *exchange) error {
 	}
 	now := x.now()
 	return list(x, runs, func(b []byte, r *row.FlowRun) ([]byte, error) {
-		return flowRunObject(r, now, x.strict).AppendJSON(b), nil
+		return x.showFlowRun(r, now).AppendJSON(b), nil
 	})
 }
 

@@ -62,7 +62,7 @@ func (x *exchange) answerFlowRun(status int, run *row.FlowRun, err error) error 
 	case run == nil:
 		return notFound(missing.flowRun)
 	}
-	return x.object(status, flowRunObject(run, x.now(), x.strict))
+	return x.object(status, x.showFlowRun(run, x.now()))
 }
 
 var readFlowRun = readsOne(func(x *exchange, view *state.View, id api.ID) error {

@@ -108,7 +108,7 @@ func createJob(_ *Server, x *exchange) error {
 	if in.dryRun {
 		preview := api.JobPreview{Action: jobActions[in.Action], Count: count, Sample: []api.FlowRun{}}
 		for _, r := range sample {
-			preview.Sample = append(preview.Sample, *flowRunObject(r, x.now(), x.strict))
+			preview.Sample = append(preview.Sample, *x.showFlowRun(r, x.now()))
 		}
 		if x.out, err = appendJSON(x.out, preview); err != nil {
 			return err

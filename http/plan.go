@@ -46,6 +46,9 @@ func planDeployment(_ *Server, x *exchange) error {
 	if c.IfRevision != nil && strconv.FormatUint(*c.IfRevision, 10) != plan.Revision {
 		return conflict(revisionConflict, fmt.Sprintf("Its revision is %s. Plan again without if_revision.", plan.Revision))
 	}
+	if err := x.showChanges(plan.Changes); err != nil {
+		return fmt.Errorf("mask a plan's secrets: %w", err)
+	}
 	if x.out, err = appendJSON(x.out, plan); err != nil {
 		return err
 	}

@@ -28,7 +28,7 @@ var tokenRoles = map[row.TokenRole]Role{
 // String returns the role's name.
 func (r Role) String() string { return roleNames[r] }
 
-// seesSecrets reports whether the caller may see what blocks hold in clear: those who execute flows need it, those who write the
+// seesSecrets reports whether the caller may see in clear what blocks and the environments of flow runners hold: those who execute flows need it, those who write the
 // code that agents execute could read it anyway. An operator runs only what others wrote.
 func (x *exchange) seesSecrets() bool {
 	switch x.who.role {

@@ -62,7 +62,7 @@ var setStateSpec = body.Parameters(
 var flowRunnerSpec = body.Strict(
 	body.Nullable("type", body.TextRef, func(v *row.FlowRunner) **string { return &v.Type }),
 	body.Nullable("config", body.RawObject, func(v *row.FlowRunner) *[]byte { return &v.ConfigJson }),
-)
+).Check(noMask)
 
 var createFlowSpec = body.Strict(
 	body.Required("name", body.Name, func(v *command.CreateFlow) *string { return &v.Name }),

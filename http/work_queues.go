@@ -164,7 +164,7 @@ func workQueueRuns(_ *Server, x *exchange) error {
 	}
 	now := x.now()
 	return list(x, runs, func(b []byte, run *row.FlowRun) ([]byte, error) {
-		return flowRunObject(run, now, x.strict).AppendJSON(b), nil
+		return x.showFlowRun(run, now).AppendJSON(b), nil
 	})
 }
 

@@ -19,6 +19,7 @@ import (
 	"github.com/sluice-dev/sluice/agent/program"
 	"github.com/sluice-dev/sluice/api"
 	"github.com/sluice-dev/sluice/api/client"
+	"github.com/sluice-dev/sluice/internal/redact"
 	"github.com/sluice-dev/sluice/storage"
 )
 
@@ -170,9 +171,13 @@ func executeCommand(ctx context.Context, a *app, c *client.Client, d *namedDeplo
 	if err != nil {
 		return fmt.Errorf("the command of deployment '%s': %w", d.title(), err)
 	}
+	runner := d.FlowRunner
+	if redact.HasMask(runner.Config) {
+		runner.Config = nil // an operator is not shown it, and nothing executes this run by it
+	}
 	end, err := a.record(ctx, c, recordedCommand{
 		flow: d.flow, argv: argv, told: "sluice deployment execute",
-		run: api.FlowRunCreate{FlowID: d.FlowID, Parameters: d.Parameters, Tags: d.Tags, FlowRunner: &d.FlowRunner},
+		run: api.FlowRunCreate{FlowID: d.FlowID, Parameters: d.Parameters, Tags: d.Tags, FlowRunner: &runner},
 	})
 	switch {
 	case err != nil:
