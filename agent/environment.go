@@ -13,15 +13,21 @@ import (
 type environment struct{ variables map[string]string }
 
 // baseEnvironment is what every flow process gets of the agent's own environment.
-func baseEnvironment() environment {
+func baseEnvironment() environment { return inherited(os.Environ()) }
+
+// inherited leaves out of NAME=VALUE entries what is the agent's alone.
+func inherited(entries []string) environment {
 	e := environment{map[string]string{}}
-	for _, entry := range os.Environ() {
+	for _, entry := range entries {
 		name, value, _ := strings.Cut(entry, "=")
 		e.variables[name] = value
 	}
 	// Of another run, if this agent itself was started by a flow.
 	delete(e.variables, "SLUICE_LEASE_TOKEN")
 	delete(e.variables, "SLUICE_FLOW_RUN_ID")
+	// Of a server on this machine, which may share a file of settings with the agent: with these a flow reads every secret.
+	delete(e.variables, "SLUICE_SECRETS_KEY")
+	delete(e.variables, "SLUICE_BOOTSTRAP_TOKEN")
 	// What a service manager told the agent: flows must not speak for it.
 	delete(e.variables, "NOTIFY_SOCKET")
 	delete(e.variables, "WATCHDOG_PID")
