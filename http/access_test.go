@@ -114,6 +114,50 @@ func TestAStreamEndsWithItsToken(t *testing.T) {
 	}
 }
 
+// revokingClaims plays an administrator who revokes the agent's token while its claim waits.
+type revokingClaims struct {
+	Claims
+	revoke func()
+}
+
+func (c *revokingClaims) Claim(ctx context.Context, d Demand) (Granted, error) {
+	c.revoke()
+	return c.Claims.Claim(ctx, d)
+}
+
+func TestAClaimThatWaitedEndsWithItsToken(t *testing.T) {
+	t.Parallel()
+	claims := &revokingClaims{}
+	s := newStack(t, oneNode, withTokens, func(c *Config) {
+		claims.Claims = c.Claims
+		c.Claims = claims
+	})
+	admin, secret := bearer(s.token("admin", row.TokenRole_ADMIN)), s.token("agent", row.TokenRole_AGENT)
+	agent := bearer(secret)
+	queue := s.must(201, "POST", "/api/work_queues/", object{"name": "q"}, admin...)["id"]
+	flow := s.must(201, "POST", "/api/flows/", object{"name": "f"}, admin...)["id"]
+	deployment := s.must(201, "POST", "/api/deployments/", object{"name": "d", "flow_id": flow, "flow_data": object{"encoding": "text", "blob": "x"}}, admin...)["id"].(string)
+	run := s.must(201, "POST", "/api/deployments/"+deployment+"/create_flow_run", object{"state": object{"type": "SCHEDULED"}}, admin...)["id"].(string)
+	s.must(201, "POST", "/api/agents/", object{"id": agentID, "name": "a"}, agent...)
+	claims.revoke = func() {
+		known, err := s.server.tokens.Tokens()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		s.order(&command.Envelope{Seed: newID(), Command: &command.Envelope_RevokeToken{RevokeToken: &command.RevokeToken{Id: known.ByHash[api.TokenHash(secret)].Id}}})
+	}
+	ask := object{"work_queue_ids": []any{queue}, "limit": 1, "wait_seconds": 30, "claim_id": nobody}
+	if a := s.do("POST", "/api/agents/"+agentID+"/claim", ask, agent...); a.status != 401 || !strings.Contains(a.text, "revoked") || strings.Contains(a.text, run) {
+		t.Errorf("a claim whose token was revoked while it waited: %d %s", a.status, a.text)
+	}
+	// The run is under a lease that ends, and the same claim with a good token finds it.
+	claims.revoke = func() {}
+	if a := s.do("POST", "/api/agents/"+agentID+"/claim", ask, admin...); a.status != 200 || !strings.Contains(a.text, run) {
+		t.Errorf("the claim with a good token: %d %s", a.status, a.text)
+	}
+}
+
 // TestEveryRouteAsksForItsRole walks the table with every kind of credentials.
 func TestEveryRouteAsksForItsRole(t *testing.T) { everywhere(t, checkRoles) }
 

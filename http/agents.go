@@ -290,6 +290,10 @@ func (x *exchange) answerGrants(granted Granted, lost []api.ID) error {
 			return err
 		}
 		defer view.Close()
+		// The claim may have waited long. What was granted to a token that is over ends with its lease, as that of an agent that died.
+		if err := x.recheck(); err != nil {
+			return err
+		}
 		x.at(granted.Index)
 		for _, g := range granted.Grants {
 			grant, err := x.grant(view, g)
