@@ -88,7 +88,7 @@ test('every page', async (t) => {
     await page.keyboard.press('j')
     assert.equal(await page.locator('[data-row][data-current]').count(), 1)
     await page.keyboard.press('Enter')
-    await page.getByRole('button', { name: 'Quick Run' }).waitFor()
+    await page.getByRole('button', { name: 'Quick Run', exact: true }).first().waitFor()
     await page.keyboard.press('Control+k')
     await page.getByRole('combobox').fill('cluster')
     if (pictures) await page.screenshot({ path: join(pictures, 'palette.png') })
