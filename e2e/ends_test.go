@@ -63,6 +63,19 @@ def ending(how: str):
     time.sleep(600)
 `
 
+// ending is one way in which the process of a run can end.
+type ending struct {
+	how     string
+	act     func(s *shell, id api.ID, pid int) // what happens to it from outside; nil for nothing
+	state   string                             // type and name
+	message string                             // part of it
+	log     string                             // what must be in the log beside the lines
+}
+
+func terminate(_ *shell, _ api.ID, pid int) { _ = syscall.Kill(pid, syscall.SIGTERM) }
+
+func cancel(s *shell, id api.ID, _ int) { s.ok("flow-run", "cancel", id.String()) }
+
 // TestEveryEndOfAFlowProcessIsTold: however the process of a run under an agent ends, the run gets the right state with the cause, and
 // what it had logged is there to the last line.
 func TestEveryEndOfAFlowProcessIsTold(t *testing.T) {
@@ -73,7 +86,50 @@ func TestEveryEndOfAFlowProcessIsTold(t *testing.T) {
 	deployment := deployPython(t, s, "ending", endingFlow)
 	queue(t, conn, "python", 0)
 	shell.startAgent("python", "--limit", "12")
-	const ends = 30 * time.Second
+	checkEndings(t, s, shell, deployment, []ending{
+		{how: "kill", state: "FAILED Crashed", message: "The flow process was killed by signal KILL"},
+		{how: "os._exit", state: "FAILED Crashed", message: "The flow process exited with code 4"},
+		{how: "abort", state: "FAILED Crashed", message: "The flow process was killed by signal ABRT"},
+		{how: "sys.exit", state: "FAILED Crashed", message: "SystemExit: 3"},
+		{how: "memory", state: "FAILED Failed", message: "exception", log: "MemoryError"},
+		{how: "stack", state: "FAILED Failed", message: "exception", log: "RecursionError"},
+		{how: "thread", state: "COMPLETED Completed", log: "ZeroDivisionError: division by zero"},
+		{how: "term", act: terminate, state: "FAILED Crashed", message: "terminated by SIGTERM"},
+		{how: "loop", act: cancel, state: "CANCELLED Cancelled", message: "cancelled"},
+		{how: "deaf", act: cancel, state: "CANCELLED Cancelled", message: "cancelled"},
+	})
+}
+
+// TestEveryEndOfAGoFlowProcessIsTold is the same for programs of the Go SDK, whose runtime has ends of its own.
+func TestEveryEndOfAGoFlowProcessIsTold(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	conn, shell := connect(t, s, 0), newClient(t, s)
+	shell.env["E2E_PIDS"] = t.TempDir()
+	goFlows(t, shell)
+	shell.startAgent("go", "--limit", "12")
+	deployment := must[*api.Deployment](t)(conn.DeploymentByName(t.Context(), "ending", "e")).ID
+	checkEndings(t, s, shell, deployment, []ending{
+		{how: "kill", state: "FAILED Crashed", message: "The flow process was killed by signal KILL"},
+		{how: "exit", state: "FAILED Crashed", message: "The flow process exited with code 4"},
+		{how: "fatal", state: "FAILED Crashed", message: "The flow process exited with code 1", log: "this is fatal"},
+		{how: "goroutine", state: "FAILED Crashed", message: "The flow process exited with code 2", log: "panic: nobody catches this"},
+		{how: "map", state: "FAILED Crashed", message: "The flow process exited with code 2", log: "fatal error: concurrent map writes"},
+		{how: "memory", state: "FAILED Crashed", message: "The flow process exited with code 2", log: "out of memory"},
+		{how: "stack", state: "FAILED Crashed", message: "The flow process exited with code 2", log: "stack overflow"},
+		{how: "panic", state: "FAILED Failed", message: "panic: caught", log: "Encountered a panic during execution: panic: caught"},
+		{how: "goexit", state: "FAILED Failed", message: "runtime.Goexit"},
+		{how: "term", act: terminate, state: "FAILED Crashed", message: "terminated by SIGTERM"},
+		{how: "loop", act: cancel, state: "CANCELLED Cancelled", message: "cancelled"},
+		{how: "deaf", act: cancel, state: "CANCELLED Cancelled", message: "cancelled"},
+	})
+}
+
+// checkEndings runs a deployment whose parameter says how its process ends.
+func checkEndings(t *testing.T, s *server, shell *shell, deployment api.ID, endings []ending) {
+	t.Helper()
+	conn := connect(t, s, 0)
+	const within = 30 * time.Second
 	pid := func(how string) int {
 		var found int
 		eventually(t, how+" runs", func() (err error) {
@@ -86,23 +142,7 @@ func TestEveryEndOfAFlowProcessIsTold(t *testing.T) {
 		})
 		return found
 	}
-	for _, end := range []struct {
-		how     string
-		act     func(id api.ID, pid int) // what happens to it from outside; nil for nothing
-		state   string                   // type and name
-		message string                   // part of it
-	}{
-		{how: "kill", state: "FAILED Crashed", message: "The flow process was killed by signal KILL"},
-		{how: "os._exit", state: "FAILED Crashed", message: "The flow process exited with code 4"},
-		{how: "abort", state: "FAILED Crashed", message: "The flow process was killed by signal ABRT"},
-		{how: "sys.exit", state: "FAILED Crashed", message: "SystemExit: 3"},
-		{how: "memory", state: "FAILED Failed", message: "exception"},
-		{how: "stack", state: "FAILED Failed", message: "exception"},
-		{how: "thread", state: "COMPLETED Completed"},
-		{how: "term", act: func(_ api.ID, pid int) { _ = syscall.Kill(pid, syscall.SIGTERM) }, state: "FAILED Crashed", message: "terminated by SIGTERM"},
-		{how: "loop", act: func(id api.ID, _ int) { shell.ok("flow-run", "cancel", id.String()) }, state: "CANCELLED Cancelled", message: "cancelled"},
-		{how: "deaf", act: func(id api.ID, _ int) { shell.ok("flow-run", "cancel", id.String()) }, state: "CANCELLED Cancelled", message: "cancelled"},
-	} {
+	for _, end := range endings {
 		t.Run(end.how, func(t *testing.T) {
 			t.Parallel()
 			state, key := api.NewState(api.Scheduled, ""), api.NewID().String()
@@ -119,9 +159,9 @@ func TestEveryEndOfAFlowProcessIsTold(t *testing.T) {
 					}
 					return nil
 				})
-				end.act(id, process)
+				end.act(shell, id, process)
 			}
-			got := watchUntil(t, conn, id, end.state, ends, func(s api.State) bool { return s.Type.Terminal() })
+			got := watchUntil(t, conn, id, end.state, within, func(s api.State) bool { return s.Type.Terminal() })
 			message := ""
 			if got.Message != nil {
 				message = *got.Message
@@ -135,10 +175,8 @@ func TestEveryEndOfAFlowProcessIsTold(t *testing.T) {
 			for _, line := range logged {
 				text.WriteString(line.Message + "\n")
 			}
-			for how, words := range map[string]string{"memory": "MemoryError", "stack": "RecursionError", "thread": "ZeroDivisionError: division by zero"} {
-				if end.how == how && !strings.Contains(text.String(), words) {
-					t.Errorf("the log does not name the cause, %s:\n%s", words, text.String())
-				}
+			if !strings.Contains(text.String(), end.log) {
+				t.Errorf("the log does not name the cause, %s:\n%s", end.log, text.String())
 			}
 			for _, run := range s.list("/task_runs/filter", object{"flow_runs": object{"id": object{"any_": []any{id}}}}) {
 				if state := run["state"].(object); state["type"] != "COMPLETED" {

@@ -9,10 +9,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/sluice-dev/sluice/api"
-	"github.com/sluice-dev/sluice/api/client"
 )
 
 // goFlows creates the deployments of testdata/goflows with a shell.
@@ -81,7 +79,7 @@ func TestGoFlows(t *testing.T) {
 		t.Parallel()
 		id := begin("ending", "e")
 		end := watchUntil(t, conn, id, "Crashed", patience, func(s api.State) bool { return s.Type.Terminal() })
-		if end.Name != api.NameCrashed || !strings.Contains(*end.Message, "exited with code 7") {
+		if end.Name != api.NameCrashed || !strings.Contains(*end.Message, "exited with code 4") {
 			t.Error(describeState(end))
 		}
 		killed := begin("waiting", "w")
@@ -119,66 +117,6 @@ func TestGoFlows(t *testing.T) {
 	})
 }
 
-// TestGoFlowsEndInTheRightState ends their processes in every way there is, each within the time in which a run may be lost.
-func TestGoFlowsEndInTheRightState(t *testing.T) {
-	t.Parallel()
-	s := startServer(t)
-	conn, shell := connect(t, s, 0), newClient(t, s)
-	goFlows(t, shell)
-	shell.startAgent("go")
-	carrier := func(sig syscall.Signal) func(api.ID) {
-		return func(id api.ID) {
-			for _, pid := range carriers("SLUICE_FLOW_RUN_ID=" + id.String()) {
-				_ = syscall.Kill(pid, sig) // it may have ended with another of them
-			}
-		}
-	}
-	for _, test := range []struct {
-		name, flow, deployment string
-		do                     func(api.ID) // once it runs
-		state, message, log    string
-	}{
-		{"a panic of a goroutine is Crashed, with the stack in the log", "panicking", "p", nil, api.NameCrashed, "exited with code 2", "panic: nobody catches this"},
-		{"too much memory is Crashed, with the reason in the log", "hungry", "h", nil, api.NameCrashed, "exited with code 2", "out of memory"},
-		{"an end of the process without a word is Crashed", "ending", "e", nil, api.NameCrashed, "exited with code 7", ""}, // what was not sent yet goes with it
-		{"kill -9 is Crashed", "waiting", "w", carrier(syscall.SIGKILL), api.NameCrashed, "KILL", "waiting"},
-		{"SIGTERM is Crashed", "waiting", "w", carrier(syscall.SIGTERM), api.NameCrashed, "SIGTERM", "waiting"},
-		{"a loop without end is Cancelled when it is cancelled", "looping", "l", func(id api.ID) { shell.ok("flow-run", "cancel", id.String()) }, "Cancelled", "", "looping"},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			t.Parallel()
-			id := run(t, conn, must[*api.Deployment](t)(conn.DeploymentByName(t.Context(), test.flow, test.deployment)).ID)
-			if test.do != nil {
-				watchUntil(t, conn, id, "Running", patience, named("Running"))
-				// The line is on its way before the end: what a process has not sent when it is killed is lost with it.
-				untilLogged(t, conn, id, test.log)
-				test.do(id)
-			}
-			end := watchUntil(t, conn, id, "its end", patience, func(s api.State) bool { return s.Type.Terminal() })
-			if end.Name != test.state || end.Message == nil || !strings.Contains(*end.Message, test.message) {
-				t.Error(describeState(end))
-			}
-			untilLogged(t, conn, id, test.log)
-		})
-	}
-}
-
-// untilLogged waits until a text is in a run's log; lines come with the next batch.
-func untilLogged(t *testing.T, conn *client.Client, id api.ID, text string) {
-	t.Helper()
-	deadline := time.Now().Add(patience)
-	for {
-		log := lines(allLogs(t, conn, id))
-		if strings.Contains(log, text) {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("%q is not in the log:\n%s", text, log)
-		}
-		time.Sleep(50 * time.Millisecond) // there is no event to wait for once the run has ended
-	}
-}
-
 // TestGoFlowsServed has one process execute all runs of a queue.
 func TestGoFlowsServed(t *testing.T) {
 	t.Parallel()
@@ -186,7 +124,7 @@ func TestGoFlowsServed(t *testing.T) {
 	conn, shell := connect(t, s, 0), newClient(t, s)
 	goFlows(t, shell)
 	serving := shell.launch(launch{program: filepath.Join(shell.dir, "goflows"), args: []string{"serve", "go"}})
-	serving.waitFor("Serving talking, inner, waiting, ending, failing, panicking, hungry, looping from go")
+	serving.waitFor("Serving talking, inner, waiting, ending, failing from go")
 	begin := func(flow, deployment string) api.ID {
 		return run(t, conn, must[*api.Deployment](t)(conn.DeploymentByName(t.Context(), flow, deployment)).ID)
 	}

@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/sluice-dev/sluice/api/client"
@@ -73,7 +75,8 @@ func newRecorder(ctx context.Context) (*server.Recorder, error) {
 		return nil, err
 	}
 	url := set.get("SLUICE_API_URL")
-	if url == "" {
+	passing := url == ""
+	if passing {
 		if url, err = ephemeral(ctx, set); err != nil {
 			return nil, err
 		}
@@ -86,8 +89,20 @@ func newRecorder(ctx context.Context) (*server.Recorder, error) {
 	if token == "" && len(addresses) == 1 {
 		token = localserver.Token(home(), addresses[0])
 	}
-	return server.New(server.Config{Home: home(), Owner: server.Owner(), Client: client.Config{Addresses: addresses, Token: token,
+	return server.New(server.Config{Home: home(), Owner: server.Owner(), Spool: logSpool(addresses, passing), Client: client.Config{Addresses: addresses, Token: token,
 		CAFile: set.get("SLUICE_API_CA_FILE"), UserAgent: "sluice-go"}})
+}
+
+// logSpool is where log lines wait: where the agent says that has started this process, else with the files of the user.
+func logSpool(addresses []string, passing bool) server.Spool {
+	place := server.Spool{Folder: os.Getenv("SLUICE_LOG_SPOOL"), Of: cmp.Or(os.Getenv("SLUICE_FLOW_RUN_ID"), "script")}
+	if !passing {
+		place.Addresses = strings.Join(addresses, ",")
+	}
+	if place.Folder == "" {
+		place.Folder, place.Orphans = filepath.Join(home(), "spool"), true
+	}
+	return place
 }
 
 // home is the directory of Sluice's own files.

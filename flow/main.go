@@ -333,7 +333,7 @@ func (p *program) exec(ctx context.Context, args []string) int {
 		p.say("error: %s", err)
 		return exitFailed
 	}
-	connection := engine.Connection{Recorder: recorder}
+	connection := engine.Connection{Recorder: recorder, Killed: true}
 	if os.Getenv("SLUICE_ENGINE_CONSOLE") != "0" {
 		connection.Console = p.stderr
 	}

@@ -2,23 +2,63 @@ package spool
 
 import (
 	"bufio"
+	"bytes"
+	"crypto/md5"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
-	"syscall"
 
 	"github.com/sluice-dev/sluice/api"
 )
 
-// sdkSuffix ends the names of the files in which the Python SDK keeps the log lines of one process; python/sluice/log_spool.py
-// describes them.
+// sdkSuffix ends the names of the files in which the SDKs keep the log lines of one process: SDKWriter writes those of Go,
+// python/sluice/log_spool.py those of Python, which also describes them.
 const sdkSuffix = ".lines"
 
 // sdkHeader is the size of their header.
 const sdkHeader = 256
+
+// sdkHead is their header: who sends the lines to which server, and which bytes were sent last under which number.
+type sdkHead struct {
+	Form     int    `json:"sluice_lines"` // 1
+	Producer api.ID `json:"producer"`
+	API      string `json:"api"`
+	Sequence uint64 `json:"sequence"`
+	Start    int64  `json:"start"`
+	End      int64  `json:"end"`
+}
+
+func (h *sdkHead) valid() bool { return h.Start >= sdkHeader && h.End >= h.Start }
+
+// write puts the header at the beginning of a file.
+func (h *sdkHead) write(to io.WriterAt) error {
+	text, err := json.Marshal(h)
+	if err == nil && len(text) >= sdkHeader { // the addresses are for telling servers apart, which their digest does as well
+		short := *h
+		short.API = addressDigest(h.API)
+		text, err = json.Marshal(short)
+	}
+	if err != nil {
+		return fmt.Errorf("note what is sent of a flow process's log lines: %w", err)
+	}
+	header := bytes.Repeat([]byte{' '}, sdkHeader)
+	copy(header, text)
+	header[sdkHeader-1] = '\n'
+	if _, err := to.WriteAt(header, 0); err != nil {
+		return fmt.Errorf("note what is sent of a flow process's log lines: %w", err)
+	}
+	return nil
+}
+
+// addressDigest stands for addresses that are too long for the header; it is the Python SDK's.
+func addressDigest(addresses string) string {
+	sum := md5.Sum([]byte(addresses)) // for naming, not for security
+	return hex.EncodeToString(sum[:])
+}
 
 // SDKFolder is where the flow processes of agents with this spool directory keep log lines until they are delivered. They deliver them
 // themselves; what a killed one leaves is delivered by its agent.
@@ -28,14 +68,7 @@ func SDKFolder(directory string) string { return filepath.Join(directory, "sdk")
 type SDKFile struct {
 	path   string
 	raw    *os.File
-	header struct {
-		Form     int    `json:"sluice_lines"` // 1
-		Producer api.ID `json:"producer"`
-		API      string `json:"api"`
-		Sequence uint64 `json:"sequence"`
-		Start    int64  `json:"start"`
-		End      int64  `json:"end"`
-	}
+	header sdkHead
 	limits Limits
 	reader *bufio.Reader
 	begun  bool
@@ -49,24 +82,44 @@ func (d *Directory) AdoptSDK(flowRun *api.ID) ([]*SDKFile, error) {
 	if flowRun != nil {
 		pattern = flowRun.String() + "-*" + sdkSuffix
 	}
-	paths, err := filepath.Glob(filepath.Join(SDKFolder(d.path), pattern))
+	return adoptSDK(filepath.Join(SDKFolder(d.path), pattern), d.limits, nil)
+}
+
+// AdoptScripts takes over the files in a folder that ended processes have left for the server with these addresses: those of programs
+// that no agent had started. The caller must Close each.
+func AdoptScripts(folder, addresses string) ([]*SDKFile, error) {
+	var limits Limits
+	limits.setDefaults()
+	return adoptSDK(filepath.Join(folder, "*"+sdkSuffix), limits, func(h *sdkHead) bool {
+		return h.API == addresses || h.API == addressDigest(addresses)
+	})
+}
+
+// adoptSDK takes over the files of a pattern that are wanted; nil wants all.
+func adoptSDK(pattern string, limits Limits, wanted func(*sdkHead) bool) ([]*SDKFile, error) {
+	paths, err := filepath.Glob(pattern)
 	if err != nil {
 		return nil, fmt.Errorf("look for log lines of flow processes: %w", err)
 	}
 	var found []*SDKFile
 	var problems []error
 	for _, path := range paths {
-		file, err := d.adoptSDK(path)
-		if err != nil {
+		file, err := openSDK(path, limits)
+		switch {
+		case err != nil:
 			problems = append(problems, err)
-		} else if file != nil {
+		case file == nil:
+		case wanted != nil && !wanted(&file.header):
+			_ = file.Close()
+		default:
 			found = append(found, file)
 		}
 	}
 	return found, errors.Join(problems...)
 }
 
-func (d *Directory) adoptSDK(path string) (*SDKFile, error) {
+// openSDK takes over one file; nil when its process lives.
+func openSDK(path string, limits Limits) (*SDKFile, error) {
 	raw, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
 		if errors.Is(err, os.ErrNotExist) {
@@ -74,13 +127,13 @@ func (d *Directory) adoptSDK(path string) (*SDKFile, error) {
 		}
 		return nil, fmt.Errorf("open log lines of a flow process: %w", err)
 	}
-	if err := syscall.Flock(int(raw.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+	if held, err := lock(raw); err != nil || !held {
 		_ = raw.Close()
-		return nil, nil // its process lives
+		return nil, err // its process lives, or all was delivered meanwhile
 	}
-	f := &SDKFile{path: path, raw: raw, limits: d.limits}
+	f := &SDKFile{path: path, raw: raw, limits: limits}
 	header := make([]byte, sdkHeader)
-	if _, err := raw.ReadAt(header, 0); err != nil || json.Unmarshal(header, &f.header) != nil || f.header.Start < sdkHeader || f.header.End < f.header.Start {
+	if _, err := raw.ReadAt(header, 0); err != nil || json.Unmarshal(header, &f.header) != nil || !f.header.valid() {
 		_ = raw.Close()
 		return nil, fmt.Errorf("%s holds no log lines of a flow process; it is left as it is", path)
 	}
@@ -136,25 +189,7 @@ func (f *SDKFile) Next() (SDKBatch, error) {
 	f.header.Sequence++
 	f.header.Start, f.header.End = start, f.at
 	batch.Sequence = f.header.Sequence
-	return batch, f.note()
-}
-
-// note writes down which batch is about to be sent, for the next one who adopts the file.
-func (f *SDKFile) note() error {
-	text, err := json.Marshal(f.header)
-	if err != nil {
-		return fmt.Errorf("note what is sent of a flow process's log lines: %w", err)
-	}
-	header := make([]byte, sdkHeader)
-	for i := range header {
-		header[i] = ' '
-	}
-	copy(header, text)
-	header[sdkHeader-1] = '\n'
-	if _, err := f.raw.WriteAt(header, 0); err != nil {
-		return fmt.Errorf("note what is sent of a flow process's log lines: %w", err)
-	}
-	return nil
+	return batch, f.header.write(f.raw) // for the next one who adopts the file
 }
 
 // Remove deletes the file, whose lines are delivered.

@@ -62,7 +62,7 @@ class Spool:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             header = json.loads(os.pread(descriptor, HEADER, 0))
-            if header["api"] != api or not os.path.exists(path):
+            if header["api"] not in (api, names.fingerprint(api.encode())) or not os.path.exists(path):
                 os.close(descriptor)
                 return None
             spool = cls(api)

@@ -5,7 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log"
 	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -75,26 +80,81 @@ var waiting = flow.New("waiting", func(ctx context.Context, _ none) (none, error
 	return none{}, ctx.Err()
 })
 
-// ending ends its process without a word.
-var ending = flow.New("ending", func(ctx context.Context, _ none) (none, error) {
-	flow.Log(ctx).Info("ending")
-	os.Exit(7)
-	return none{}, nil
+// How is the parameter of ending.
+type How struct {
+	How string `json:"how"`
+}
+
+// ending logs, and ends its process at once in the way it is told.
+var ending = flow.New("ending", func(ctx context.Context, p How) (int, error) {
+	if _, err := say.Run(ctx, "step"); err != nil {
+		return 0, err
+	}
+	if folder := os.Getenv("E2E_PIDS"); folder != "" {
+		if err := os.WriteFile(filepath.Join(folder, p.How), []byte(strconv.Itoa(os.Getpid())), 0o600); err != nil {
+			return 0, err
+		}
+	}
+	for n := range 200 {
+		flow.Log(ctx).Info(fmt.Sprintf("line %d", n))
+	}
+	switch p.How {
+	case "kill":
+		return 0, syscall.Kill(os.Getpid(), syscall.SIGKILL)
+	case "exit":
+		os.Exit(4)
+	case "fatal":
+		log.Fatal("this is fatal")
+	case "goroutine":
+		go panic("nobody catches this")
+	case "panic":
+		panic("caught")
+	case "goexit":
+		runtime.Goexit()
+	case "map":
+		crowd(map[int]int{})
+	case "memory":
+		return hungry(ctx)
+	case "stack":
+		return deeper(ctx, [1024]byte{}), nil
+	case "loop", "deaf":
+		if p.How == "deaf" {
+			signal.Ignore(syscall.SIGTERM)
+		}
+		for n := 0; ; n++ {
+			if n < 0 {
+				return n, nil
+			}
+		}
+	}
+	<-ctx.Done()
+	return 0, ctx.Err()
 })
+
+// crowd writes a map from everywhere at once, which the runtime ends the process for.
+func crowd(m map[int]int) {
+	for range 8 {
+		go func() {
+			for n := 0; ; n++ {
+				m[n%100] = n
+			}
+		}()
+	}
+	select {}
+}
+
+// deeper calls itself until the stack is used up.
+func deeper(ctx context.Context, room [1024]byte) int {
+	if ctx.Err() != nil {
+		return int(room[0])
+	}
+	return deeper(ctx, room) + 1
+}
 
 var failing = flow.New("failing", func(context.Context, none) (none, error) { return none{}, errors.New("this is why") })
 
-// panicking has a goroutine of its own panic, which no engine can catch.
-var panicking = flow.New("panicking", func(ctx context.Context, _ none) (none, error) {
-	flow.Log(ctx).Info("panicking")
-	go panic("nobody catches this")
-	<-ctx.Done()
-	return none{}, ctx.Err()
-})
-
 // hungry takes more memory than it may have.
-var hungry = flow.New("hungry", func(ctx context.Context, _ none) (int, error) {
-	flow.Log(ctx).Info("hungry")
+func hungry(ctx context.Context) (int, error) {
 	if err := syscall.Setrlimit(syscall.RLIMIT_AS, &syscall.Rlimit{Cur: 1 << 31, Max: 1 << 31}); err != nil {
 		return 0, err
 	}
@@ -106,25 +166,12 @@ var hungry = flow.New("hungry", func(ctx context.Context, _ none) (int, error) {
 		}
 	}
 	return len(taken), ctx.Err()
-})
-
-// looping looks at nothing.
-var looping = flow.New("looping", func(ctx context.Context, _ none) (none, error) {
-	flow.Log(ctx).Info("looping")
-	for n := 0; ; n++ {
-		if n < 0 {
-			return none{}, nil
-		}
-	}
-})
+}
 
 func main() {
-	flow.Main(talking, inner, waiting, ending, failing, panicking, hungry, looping,
-		panicking.Deployment("p", none{}, flow.DeployTags("go")),
-		hungry.Deployment("h", none{}, flow.DeployTags("go")),
-		looping.Deployment("l", none{}, flow.DeployTags("go")),
+	flow.Main(talking, inner, waiting, ending, failing,
 		talking.Deployment("t", Params{Name: "Leo", Lines: 12}, flow.DeployTags("go")),
 		waiting.Deployment("w", none{}, flow.DeployTags("go")),
-		ending.Deployment("e", none{}, flow.DeployTags("go")),
+		ending.Deployment("e", How{"exit"}, flow.DeployTags("go")),
 		failing.Deployment("f", none{}, flow.DeployTags("go")))
 }

@@ -3,20 +3,60 @@ package engine
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"runtime/debug"
+	"time"
 
 	"github.com/sluice-dev/sluice/api"
 )
 
-// protect calls a function of the user; a panic becomes its error.
-func protect(ctx context.Context, call func(context.Context, any) (any, error), in any) (out any, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			out, err = nil, &Panicked{Value: p, Stack: string(debug.Stack())}
-		}
+// outcome is what a function of the user returned.
+type outcome struct {
+	out any
+	err error
+}
+
+// errGoexit is the error of a function that has ended its goroutine, as testing's FailNow does.
+var errGoexit = errors.New("the function ended its goroutine with runtime.Goexit instead of returning")
+
+// apart calls a function of the user in a goroutine of its own, which may be left behind. A panic becomes its error.
+func apart(ctx context.Context, call func(context.Context, any) (any, error), in any) <-chan outcome {
+	returned := make(chan outcome, 1)
+	go func() {
+		o := outcome{err: errGoexit}
+		defer func() {
+			if p := recover(); p != nil {
+				o = outcome{err: &Panicked{Value: p, Stack: string(debug.Stack())}}
+			}
+			returned <- o
+		}()
+		o.out, o.err = call(ctx, in)
 	}()
-	return call(ctx, in)
+	return returned
+}
+
+// grace is how long a function may go on after its context has ended, before it is given up and left behind.
+const grace = 5 * time.Second
+
+// await waits for what was called apart. left says that it goes on although its context has ended; the error is why that ended.
+func await(ctx context.Context, returned <-chan outcome, unhurried func(cause error) bool) (o outcome, left bool) {
+	select {
+	case o = <-returned:
+		return o, false
+	case <-ctx.Done():
+	}
+	if unhurried != nil && unhurried(context.Cause(ctx)) {
+		return <-returned, false
+	}
+	patience := time.NewTimer(grace)
+	defer patience.Stop()
+	select {
+	case o = <-returned:
+		return o, false
+	case <-patience.C:
+		return outcome{err: context.Cause(ctx)}, true
+	}
 }
 
 // inlineLimit is how many bytes a result may have that lies in its state.

@@ -183,7 +183,12 @@ func (r *FlowRun) execute(ctx context.Context, end context.CancelCauseFunc, in a
 		limited, cancel = context.WithTimeoutCause(inside, t, limit)
 	}
 	defer cancel()
-	out, err = protect(limited, r.conn.call(&r.flow.Definition), in)
+	o, left := await(limited, apart(limited, r.conn.call(&r.flow.Definition), in), func(cause error) bool {
+		return r.conn.killed && cause != error(limit)
+	})
+	if out, err = o.out, o.err; left {
+		r.log.Error(fmt.Sprintf("The flow goes on %s after its context has ended; it is left behind.", grace))
+	}
 	if p, ok := errors.AsType[*Panicked](err); ok {
 		r.log.Error("Encountered a panic during execution: " + p.Error() + "\n" + p.Stack)
 	}

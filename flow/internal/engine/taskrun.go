@@ -33,9 +33,6 @@ type Call struct {
 	Detach bool
 }
 
-// grace is how long a function may go on after its context has ended, before its attempt is given up and left behind.
-const grace = 5 * time.Second
-
 // Go begins a task run of the flow run ctx belongs to; outside of one the function is called in a goroutine.
 func (t *Task) Go(ctx context.Context, in any, c Call) *Future {
 	f := &Future{name: t.Name, detached: c.Detach, done: make(chan struct{})}
@@ -50,7 +47,8 @@ func (t *Task) Go(ctx context.Context, in any, c Call) *Future {
 				f.err = err
 				return
 			}
-			f.out, f.err = protect(inside, conn.call(&t.Definition), in)
+			o := <-apart(inside, conn.call(&t.Definition), in)
+			f.out, f.err = o.out, o.err
 		}()
 		return f
 	}
@@ -253,27 +251,9 @@ func (r *TaskRun) attempt(ctx context.Context, in any) (any, error) {
 		ctx, cancel = context.WithTimeoutCause(ctx, d, limit)
 		defer cancel()
 	}
-	type outcome struct {
-		out any
-		err error
-	}
-	returned := make(chan outcome, 1)
-	go func() {
-		out, err := protect(ctx, r.flow.conn.call(&r.task.Definition), in)
-		returned <- outcome{out, err}
-	}()
-	var o outcome
-	select {
-	case o = <-returned:
-	case <-ctx.Done():
-		patience := time.NewTimer(grace)
-		defer patience.Stop()
-		select {
-		case o = <-returned:
-		case <-patience.C:
-			r.log.Error(fmt.Sprintf("The task goes on %s after its context has ended; it is left behind.", grace))
-			o.err = context.Cause(ctx)
-		}
+	o, left := await(ctx, apart(ctx, r.flow.conn.call(&r.task.Definition), in), nil)
+	if left {
+		r.log.Error(fmt.Sprintf("The task goes on %s after its context has ended; it is left behind.", grace))
 	}
 	switch p, panicked := errors.AsType[*Panicked](o.err); {
 	case o.err == nil:

@@ -27,6 +27,8 @@ type Recorder struct {
 	logs    *shipper
 	leases  *keeper
 	home    string
+	orphans sync.WaitGroup     // delivers lines that others have left
+	orphan  context.CancelFunc // ends it
 
 	mu    sync.Mutex
 	flows map[string]api.ID
@@ -41,9 +43,11 @@ type Config struct {
 	Home string
 	// Owner is who this process is, for people.
 	Owner string
+	// Spool is where log lines wait.
+	Spool Spool
 }
 
-// New returns a recorder; it does not connect.
+// New returns a recorder. It connects only to deliver lines that others have left.
 func New(c Config) (*Recorder, error) {
 	c.Client.RetryFor = -1
 	patient, err := client.New(c.Client)
@@ -55,7 +59,13 @@ func New(c Config) (*Recorder, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Recorder{patient: patient, hasty: hasty, home: c.Home, flows: map[string]api.ID{}, logs: newShipper(patient), leases: newKeeper(patient, c.Owner)}, nil
+	r := &Recorder{patient: patient, hasty: hasty, home: c.Home, flows: map[string]api.ID{}, logs: newShipper(patient, c.Spool), leases: newKeeper(patient, c.Owner)}
+	var ctx context.Context
+	ctx, r.orphan = context.WithCancel(context.Background())
+	if c.Spool.Orphans {
+		r.orphans.Go(func() { r.logs.adopt(ctx) })
+	}
+	return r, nil
 }
 
 // Client is the client the recorder reports with.
@@ -65,6 +75,10 @@ func (r *Recorder) Client() *client.Client { return r.patient }
 func (r *Recorder) Close(ctx context.Context) error {
 	r.leases.stop()
 	err := r.logs.stop(ctx)
+	stop := context.AfterFunc(ctx, r.orphan)
+	r.orphans.Wait()
+	stop()
+	r.orphan()
 	r.patient.Close()
 	r.hasty.Close()
 	return err
