@@ -158,3 +158,30 @@ func TestEveryCommandThatSaysSoLeavesOneAuditRecord(t *testing.T) {
 		t.Errorf("removed %d by age, want all 5", n)
 	}
 }
+
+// Two nodes that both saw another admin left ask at the same time.
+func TestOfTheLastAdminsOneIsLeftHoweverManyAreRevokedAtOnce(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	m.do(leaderEpoch(1))
+	first, second := m.do(tokenCommand("admin", "s1", true))[0].Id, m.do(tokenCommand("other", "s2", false))[0].Id
+	ending := tokenCommand("ending", "s3", false)
+	ending.GetCreateToken().Expires = 1 << 60
+	m.do(ending)
+	revoke := func(id []byte, keep bool) *command.Envelope {
+		return &command.Envelope{Actor: "ending", Command: &command.Envelope_RevokeToken{RevokeToken: &command.RevokeToken{Id: id, KeepAdmin: keep}}}
+	}
+	r := append(m.do(revoke(first, true), revoke(second, true)), m.do(revoke(second, true))...)
+	for i, want := range []command.Result_Code{command.Result_OK, command.Result_CONFLICT, command.Result_CONFLICT} {
+		if r[i].Code != want {
+			t.Errorf("answer %d is %v, want %s", i, r[i], want)
+		}
+	}
+	all, err := m.fsm.Tokens()
+	if err != nil || all.ByID[api.ID(first)].Revoked == 0 || all.ByID[api.ID(second)].Revoked != 0 {
+		t.Errorf("the tokens are %v (%v)", all, err)
+	}
+	if r := m.do(revoke(second, false))[0]; r.Code != command.Result_OK {
+		t.Errorf("without tokens being asked for: %v", r)
+	}
+}

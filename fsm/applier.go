@@ -189,7 +189,7 @@ func (a *applier) perform() (*command.Result, error) {
 	case *command.Envelope_CreateToken:
 		return a.createToken(c.CreateToken)
 	case *command.Envelope_RevokeToken:
-		return a.revokeToken(c.RevokeToken.Id)
+		return a.revokeToken(c.RevokeToken)
 	case *command.Envelope_RecordAudit:
 		return &command.Result{}, nil
 	case *command.Envelope_TidyAccess:

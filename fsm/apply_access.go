@@ -38,7 +38,8 @@ func (a *applier) createToken(c *command.CreateToken) (*command.Result, error) {
 	return saved(a.tx.NewToken(t).Save(), created(c.Id), "a token with the name '"+c.Name+"' exists")
 }
 
-func (a *applier) revokeToken(id []byte) (*command.Result, error) {
+func (a *applier) revokeToken(c *command.RevokeToken) (*command.Result, error) {
+	id := c.Id
 	e, err := a.tx.EditToken(id)
 	if err != nil {
 		return nil, err
@@ -48,6 +49,15 @@ func (a *applier) revokeToken(id []byte) (*command.Result, error) {
 	}
 	if e.Row.Revoked != 0 {
 		return ok(id), nil
+	}
+	if c.KeepAdmin {
+		last, err := a.tx.LastAdmin(id)
+		if err != nil {
+			return nil, err
+		}
+		if last {
+			return conflict("this is the last token with the role admin that does not end by itself"), nil
+		}
 	}
 	e.Row.Revoked, e.Row.RevokedBy = a.now, a.env.Actor
 	a.access = true

@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -289,6 +290,30 @@ func checkTokens(t *testing.T, at place) {
 	uses := s.server.TakeUses()
 	if uses[anID(t, root)] == 0 || len(s.server.TakeUses()) != 0 {
 		t.Errorf("uses: %v", uses)
+	}
+}
+
+// TestTheLastAdminsAreRevokedAtOnce by one whose own token will end.
+func TestTheLastAdminsAreRevokedAtOnce(t *testing.T) { everywhere(t, checkLastAdmins) }
+
+func checkLastAdmins(t *testing.T, at place) {
+	s := newStack(t, at, withTokens)
+	root := bearer(s.token("root", row.TokenRole_ADMIN))
+	last := s.must(200, "GET", "/api/whoami", nil, root...)["token_id"].(string)
+	ending := bearer(s.must(201, "POST", "/api/tokens", object{"name": "ending", "role": "admin", "expires": "2200-01-01T00:00:00Z"}, root...)["token"].(string))
+	for round := range 10 {
+		other := s.must(201, "POST", "/api/tokens", object{"name": fmt.Sprint("other", round), "role": "admin"}, ending...)["id"].(string)
+		both, answers := []string{last, other}, make([]answer, 2)
+		var callers sync.WaitGroup
+		for i, id := range both {
+			callers.Go(func() { answers[i] = s.do("DELETE", "/api/tokens/"+id, nil, ending...) })
+		}
+		callers.Wait()
+		kept := slices.IndexFunc(answers, func(a answer) bool { return a.status == 409 && strings.Contains(a.text, "last token") })
+		if kept < 0 || answers[1-kept].status != 204 {
+			t.Fatalf("round %d: answered %d %s and %d %s, want one 204 and one 409", round, answers[0].status, answers[0].text, answers[1].status, answers[1].text)
+		}
+		last = both[kept]
 	}
 }
 

@@ -143,39 +143,26 @@ func revokeToken(s *Server, x *exchange) error {
 	if err != nil {
 		return err
 	}
-	view, err := x.view()
+	e := x.envelope()
+	e.Command = &command.Envelope_RevokeToken{RevokeToken: &command.RevokeToken{Id: id[:], KeepAdmin: s.tokens != nil}}
+	r, index, err := x.propose(e)
 	if err != nil {
 		return err
 	}
-	last, err := lastAdmin(view, id, x.now())
-	_ = view.Close()
-	if err != nil {
-		return err
-	}
-	if last && s.tokens != nil {
+	if r.Code == command.Result_CONFLICT {
 		return conflict("This is the last token with the role admin that does not end by itself; nobody could make another.",
 			"Make another first: sluice token create NAME --role admin.")
 	}
-	e := x.envelope()
-	e.Command = &command.Envelope_RevokeToken{RevokeToken: &command.RevokeToken{Id: id[:]}}
+	if err := outcome(r, noToken, ""); err != nil {
+		return err
+	}
 	// On this node the token is over when the answer comes, on others as soon as they apply it.
-	return x.proposeObject(e, noToken, "", func(*state.View, *command.Result) error { return x.empty() })
-}
-
-// lastAdmin reports whether the token is the only one of an admin that neither ended nor will.
-func lastAdmin(view *state.View, id api.ID, now int64) (bool, error) {
-	is, others := false, false
-	err := view.EachToken(func(t *row.Token) (bool, error) {
-		if t.Role == row.TokenRole_ADMIN && t.Revoked == 0 && t.Expires == 0 {
-			if idOf(t.Id) == id {
-				is = true
-			} else {
-				others = true
-			}
-		}
-		return true, nil
-	})
-	return is && !others, err
+	view, err := x.written(index)
+	if err != nil {
+		return err
+	}
+	_ = view.Close()
+	return x.empty()
 }
 
 // whoAmI says as whom the request was made.

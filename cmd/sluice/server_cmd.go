@@ -86,13 +86,13 @@ func (o *serverOptions) register(a *app, flags *pflag.FlagSet) {
 	flags.StringVar(&o.Auth, "auth", authAuto, "ask for tokens: on, off, or auto, which is on but for sluice dev on a loopback address; the same on all nodes")
 	flags.StringVar(&o.FirstTokenFile, "bootstrap-token-file", "", "file with the first token of a new cluster, made by sluice token generate, the same on all nodes (default the first leader makes one in its data directory)")
 	flags.StringSliceVar(&o.AllowOrigins, "allow-origin", nil, "origin of web pages that may use this server beside its own, like https://ui.example.com; * is all, as Orion has it")
-	flags.Int64Var(&o.AuditKeep, "audit-keep", 200_000, "how many audit records are kept at most; the leader's counts")
-	flags.DurationVar(&o.AuditAge, "audit-age", 365*24*time.Hour, "how long audit records are kept; the leader's counts")
+	flags.Int64Var(&o.AuditKeep, "audit-keep", 200_000, "how many audit records are kept at most; the same on all nodes")
+	flags.DurationVar(&o.AuditAge, "audit-age", 365*24*time.Hour, "how long audit records are kept; the same on all nodes")
 	bindSetting(flags, "auth", "bootstrap-token-file", "allow-origin", "audit-keep", "audit-age")
 	o.Retention = node.RetentionDefaults{RunsMaxAge: node.DefaultRetention, LogsMaxAge: node.DefaultRetention}
-	flags.Var((*ageFlag)(&o.Retention.RunsMaxAge), "retention-runs-max-age", "how long a new cluster keeps finished runs, until `sluice retention set` says otherwise")
+	flags.Var((*ageFlag)(&o.Retention.RunsMaxAge), "retention-runs-max-age", "how long a new cluster keeps finished runs, until `sluice retention set` says otherwise; its first leader's counts")
 	flags.Var((*ageFlag)(&o.Retention.LogsMaxAge), "retention-logs-max-age", "how long a new cluster keeps logs, likewise")
-	flags.DurationVar(&o.Retention.Every, "retention-interval", time.Minute, "how often the leader looks for what may go")
+	flags.DurationVar(&o.Retention.Every, "retention-interval", time.Minute, "how often the leader looks for what may go; the leader's counts")
 	bindSetting(flags, "webhook-allow-private", "retention-runs-max-age", "retention-logs-max-age", "retention-interval")
 }
 

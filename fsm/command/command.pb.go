@@ -6337,10 +6337,12 @@ func (x *CreateToken) GetBootstrap() bool {
 	return false
 }
 
-// RevokeToken ends a token; what is known of it stays for a while.
+// RevokeToken ends a token; what is known of it stays for a while. With keep_admin the last token of an admin that does not end by
+// itself is not ended: nobody could make another.
 type RevokeToken struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	KeepAdmin     bool                   `protobuf:"varint,160,opt,name=keep_admin,json=keepAdmin,proto3" json:"keep_admin,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -6380,6 +6382,13 @@ func (x *RevokeToken) GetId() []byte {
 		return x.Id
 	}
 	return nil
+}
+
+func (x *RevokeToken) GetKeepAdmin() bool {
+	if x != nil {
+		return x.KeepAdmin
+	}
+	return false
 }
 
 // RecordAudit is the record of a write that is no command, as of the membership.
@@ -7816,9 +7825,11 @@ const file_fsm_command_command_proto_rawDesc = "" +
 	"public_key\x18\x05 \x01(\fR\tpublicKey\x12\x18\n" +
 	"\aexpires\x18\x06 \x01(\x03R\aexpires\x12\x12\n" +
 	"\x04note\x18\a \x01(\tR\x04note\x12\x1c\n" +
-	"\tbootstrap\x18\b \x01(\bR\tbootstrap\"\x1d\n" +
+	"\tbootstrap\x18\b \x01(\bR\tbootstrap\"=\n" +
 	"\vRevokeToken\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\fR\x02id\"\r\n" +
+	"\x02id\x18\x01 \x01(\fR\x02id\x12\x1e\n" +
+	"\n" +
+	"keep_admin\x18\xa0\x01 \x01(\bR\tkeepAdmin\"\r\n" +
 	"\vRecordAudit\"\x89\x01\n" +
 	"\n" +
 	"TidyAccess\x12!\n" +

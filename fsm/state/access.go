@@ -40,6 +40,22 @@ func (v *View) EachToken(fn func(*row.Token) (bool, error)) error {
 	return tokens.each(v.r, prefix(kindRow, tokens.number), false, fn)
 }
 
+// LastAdmin reports whether the token is the only one of an admin that neither ended nor will.
+func (v *View) LastAdmin(id []byte) (bool, error) {
+	is, others := false, false
+	err := v.EachToken(func(t *row.Token) (bool, error) {
+		if t.Role == row.TokenRole_ADMIN && t.Revoked == 0 && t.Expires == 0 {
+			if bytes.Equal(t.Id, id) {
+				is = true
+			} else {
+				others = true
+			}
+		}
+		return !others, nil
+	})
+	return is && !others, err
+}
+
 // CountTokens returns how many tokens there are, revoked ones too.
 func (v *View) CountTokens() (int64, error) { return v.count(counterKey(countTokens)) }
 

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -55,15 +56,24 @@ type Access struct {
 	AuditAge  time.Duration
 }
 
-// settingAuth is the setting that says whether a node asks for tokens.
-const settingAuth = "--auth"
+// Settings of which the leader's decide, so that a change of leaders would change what holds. A node that differs is not taken in:
+// records of the audit that went are gone, and who may be reached by webhooks is a matter of security. Those of retention are not
+// among them: they only fill the replicated rules of a new cluster, and how often the leader looks harms nobody.
+const (
+	settingAuth           = "--auth"
+	settingAuditKeep      = "--audit-keep"
+	settingAuditAge       = "--audit-age"
+	settingWebhookPrivate = "--webhook-allow-private"
+)
 
-// setting is the value of settingAuth.
-func (a Access) setting() string {
-	if a.Auth {
-		return "on"
+// common are the node's values of the settings that should be the same on all nodes.
+func (c *Config) common() map[string]string {
+	auth := "off"
+	if c.Access.Auth {
+		auth = "on"
 	}
-	return "off"
+	return map[string]string{settingAuth: auth, settingAuditKeep: strconv.FormatInt(c.Access.AuditKeep, 10), settingAuditAge: c.Access.AuditAge.String(),
+		settingWebhookPrivate: strconv.FormatBool(c.WebhookAllowPrivate)}
 }
 
 // firstTokenCheck says, with none, that nobody can use this node yet: it asks for tokens, and the leader of a new cluster has not made

@@ -292,7 +292,10 @@ func judgeKeys(h *api.ClusterHealth, say sayer) {
 
 // settingHints says what a difference means and what to do about it, by setting.
 var settingHints = map[string][2]string{
-	settingAuth: {"whoever reaches a node with off needs no token there", "restart the nodes with one --auth (SLUICE_AUTH) for all"},
+	settingAuth:           {"whoever reaches a node with off needs no token there", "restart the nodes with one --auth (SLUICE_AUTH) for all"},
+	settingAuditKeep:      {"a leader with the lower number removes what the others would keep", "restart the nodes with one --audit-keep (SLUICE_AUDIT_KEEP) for all"},
+	settingAuditAge:       {"a leader with the lower age removes what the others would keep", "restart the nodes with one --audit-age (SLUICE_AUDIT_AGE) for all"},
+	settingWebhookPrivate: {"what webhooks reach depends on who leads", "restart the nodes with --webhook-allow-private (SLUICE_WEBHOOK_ALLOW_PRIVATE) for all or none"},
 	cluster.CommonGossipKeys: {"nodes do not hear each other's gossip unless each has the key that the other sends with",
 		"give all nodes the same key file (docs/operate/tls.md, new gossip key); it is read again within a second"},
 }

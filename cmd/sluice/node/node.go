@@ -223,7 +223,7 @@ func Start(ctx context.Context, c Config) (_ *Node, err error) {
 		HTTPAddr: c.Listener.Addr().String(), InternalAddr: c.InternalAddr, GossipAddr: c.GossipAddr, BootstrapExpect: c.BootstrapExpect,
 		EncodeEpoch: encodeEpoch(c.Versions), EncodeVersion: encodeVersion, EncodeCheckpoint: encodeCheckpoint, Versions: c.Versions,
 		Lead: n.services.lead, Serve: n.serve(), Name: c.Name, ClusterName: c.ClusterName, InternalAdvertise: c.InternalAdvertise,
-		Join: c.Join, Common: map[string]string{settingAuth: c.Access.setting()}, Clock: c.Clock, LogBackend: c.LogBackend, LogBytes: c.LogBytes, Unfit: n.disk.unfit, Membership: c.Membership,
+		Join: c.Join, Common: c.common(), Clock: c.Clock, LogBackend: c.LogBackend, LogBytes: c.LogBytes, Unfit: n.disk.unfit, Membership: c.Membership,
 	}
 	if c.GossipKeyFile != "" {
 		keys, err := openGossipKeys(c.GossipKeyFile, c.Logger)
