@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/sluice-dev/sluice/api"
+	httpapi "github.com/sluice-dev/sluice/http"
+	"github.com/sluice-dev/sluice/internal/contract"
 )
 
 // fakeServer answers the endpoints an agent uses, with the shapes and rules of
@@ -42,6 +44,15 @@ type fakeServer struct {
 	closing  bool
 }
 
+// described is the API's description, which holds for all that agents send.
+var described = sync.OnceValues(func() (*contract.Checker, error) {
+	document, err := httpapi.Document()
+	if err != nil {
+		return nil, err
+	}
+	return contract.New(document)
+})
+
 type fakeRun struct {
 	run        api.FlowRun
 	deployment *api.Deployment
@@ -65,7 +76,11 @@ func newServer(t testing.TB) *fakeServer {
 	mux.HandleFunc("GET /api/flow_runs/{id}", s.flowRun)
 	mux.HandleFunc("POST /api/flow_runs/{id}/set_state", s.setState)
 	mux.HandleFunc("POST /api/logs/", s.createLogs)
-	s.http = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	checker, err := described()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.http = httptest.NewServer(checker.Requests(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.mu.Lock()
 		s.requests = append(s.requests, r.Method+" "+r.URL.Path)
 		down, refused := s.down, false
@@ -100,7 +115,7 @@ func newServer(t testing.TB) *fakeServer {
 		}
 		w.WriteHeader(recorder.Code)
 		_, _ = w.Write(recorder.Body.Bytes())
-	}))
+	}), func(err error) { t.Error(err) }))
 	s.http.Config.ErrorLog = nil
 	t.Cleanup(func() {
 		s.change(func() { s.closing = true })

@@ -148,7 +148,48 @@ type ExplainItem struct {
 	Unblock string `json:"unblock"`
 	// Command is the next command to type, "" when there is none.
 	Command string `json:"command,omitempty"`
+
+	// What the message tells, for programs; each where the code has it.
+
+	// Due is when the time of a run comes that is not due or waits for another attempt.
+	Due *Time `json:"due,omitempty"`
+	// WorkQueueID and WorkQueueName are the queue that would serve the run.
+	WorkQueueID   *ID    `json:"work_queue_id,omitempty"`
+	WorkQueueName string `json:"work_queue_name,omitempty"`
+	// Limit is the limit that is full.
+	Limit *ExplainLimit `json:"limit,omitempty"`
+	// Agents are the names of agents: those that are busy, drained or ready.
+	Agents []string `json:"agents,omitempty"`
+	// LastSeen is when the owner of a run was last heard of.
+	LastSeen *Time `json:"last_seen,omitempty"`
 }
+
+// ExplainLimit is a limit, and who occupies it.
+type ExplainLimit struct {
+	// Kind is one of the kinds of limits below.
+	Kind  string `json:"kind"`
+	Name  string `json:"name"` // of the queue, the deployment or the tag
+	Limit int    `json:"limit"`
+	InUse int    `json:"in_use"`
+	// Holders are some of those who occupy it.
+	Holders []ExplainHolder `json:"holders"`
+	// TaskRun is the one that waits for a limit on a tag.
+	TaskRun *ExplainHolder `json:"task_run,omitempty"`
+}
+
+// ExplainHolder is a run that occupies a slot, or waits for one: a flow run, of a limit on a tag a task run.
+type ExplainHolder struct {
+	ID   ID     `json:"id"`
+	Name string `json:"name"`
+}
+
+// The kinds of ExplainLimit.
+const (
+	LimitWorkQueue  = "work_queue"
+	LimitDeployment = "deployment"
+	LimitOverlap    = "overlap" // of the runs that schedules make
+	LimitTag        = "tag"
+)
 
 // The codes of ExplainItem.
 const (

@@ -91,7 +91,7 @@ func TestAlertsOfACluster(t *testing.T) {
 	}
 	prometheus := promtest.Start(t, map[string][]string{"sluice": targets})
 	prometheus.Fires("SluiceNodeDown") // the stray one
-	stray.process = stray.shell.start(stray.flags...)
+	stray.begin()
 	prometheus.Fires("SluiceNodeWithoutLeader")
 	stray.kill9()
 	prometheus.Quiet("SluiceNodeDown", slowFsync)

@@ -172,7 +172,7 @@ func TestAFollowerThatFellBehindCatchesUpUnderLoad(t *testing.T) {
 			behind := must[float64](t)(c.leader().metric("sluice_raft_last_index")) - last
 			back := time.Now()
 			if away == "killed" {
-				victim.process = victim.shell.start(victim.flags...)
+				victim.begin()
 			} else {
 				victim.signal(syscall.SIGCONT)
 			}
@@ -239,7 +239,7 @@ func TestANodeWithAReplacedDiskRejoins(t *testing.T) {
 		t.Fatal(err)
 	}
 	began := time.Now()
-	victim.process = victim.shell.start(victim.flags...)
+	victim.begin()
 	// It is another node at the lost one's address. Whether that one is lost is for people to say, and the node says how.
 	command := victim.waitFor(`if that node is lost: sluice (cluster remove \S+)"`)[1]
 	if r := newClient(t, victim).run("cluster", "members"); r.code == 0 || !strings.Contains(r.stderr, "belongs to no cluster") {
@@ -342,7 +342,7 @@ func TestKillsWhileASnapshotIsSent(t *testing.T) {
 		victim := fallBehind(c)
 		stages := map[string]int{}
 		for i := range rounds {
-			victim.process = victim.shell.start(victim.flags...)
+			victim.begin()
 			stage := c.killWhile(victim, victim, time.Duration(10<<(2*(i%3)))*time.Millisecond, rng)
 			stages[stage]++
 			if stage == "" {
@@ -371,7 +371,7 @@ func TestKillsWhileASnapshotIsSent(t *testing.T) {
 		c := startNodes(t, 3, smallLog...)
 		victim := fallBehind(c)
 		sender := c.leader()
-		victim.process = victim.shell.start(victim.flags...)
+		victim.begin()
 		t.Logf("the leader was killed at %q of its follower", c.killWhile(victim, sender, 5*time.Millisecond, rng))
 		if !sender.exited() {
 			sender.kill9()

@@ -74,7 +74,7 @@ func (s *server) ownKeys() string {
 func (c *nodes) start() {
 	c.t.Helper()
 	for _, s := range c.all {
-		s.process = s.shell.start(s.flags...)
+		s.begin()
 	}
 	for _, s := range c.all {
 		s.waitReady()
@@ -369,7 +369,7 @@ func TestTheNodesOfACluster(t *testing.T) {
 	foreign := t.TempDir()
 	operator.ok("cluster", "tls", "init", "--dir", foreign, "x")
 	x := newServer(t, "--join", c.addressOf(0), "--gossip-key-file", keyFile, "--tls-ca", filepath.Join(foreign, "ca.pem"), "--tls-cert", filepath.Join(foreign, "x.pem"), "--tls-key", filepath.Join(foreign, "x-key.pem"))
-	x.process = x.shell.start(x.flags...)
+	x.begin()
 	x.waitFor("certificate")
 	c.all[0].waitFor("internal connection refused")
 

@@ -375,7 +375,7 @@ func TestADiskThatIsFullToTheLastByte(t *testing.T) {
 			r.write(t, conn, flow, 1000)
 			d.fill(0)
 			s.kill9()
-			s.process = s.shell.start(s.flags...)
+			s.begin()
 			refusal := startedOnFullDisk(t, s)
 			d.empty()
 			if s.exited() {

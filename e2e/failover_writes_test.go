@@ -233,7 +233,7 @@ func TestWritesGoOnWhileTheLeaderIsKilled(t *testing.T) {
 			return nil
 		})
 	}
-	c.all[0].post("/webhooks/"+webhook+"/test", object{})
+	c.all[0].post("/webhooks/"+webhook+"/test", nil)
 	settled(runs + 1)
 	hook.mu.Lock()
 	defer hook.mu.Unlock()

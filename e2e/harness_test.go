@@ -24,6 +24,9 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	httpapi "github.com/sluice-dev/sluice/http"
+	"github.com/sluice-dev/sluice/internal/contract"
 )
 
 // patience bounds each wait for an event. It is no target: it only ends a test whose event will not come.
@@ -218,8 +221,10 @@ type server struct {
 	shell   *shell
 	flags   []string
 	dataDir string
-	address string // of HTTP
-	token   string // that requests show; "" for servers without authentication
+	address string        // of HTTP
+	tap     *contract.Tap // nil where clients are to use its own address
+	shut    chan struct{} // closed when the tap of the current process is shut, because it has ended
+	token   string        // that requests show; "" for servers without authentication
 }
 
 // startServer starts a cluster of one in a directory of its own and waits until it is ready. The flags come after the usual ones.
@@ -236,22 +241,71 @@ func newServer(t *testing.T, flags ...string) *server {
 	s := &server{t: t, shell: newShell(t), dataDir: filepath.Join(t.TempDir(), "data"), address: freeAddress(t)}
 	s.flags = append([]string{"server", "start", "--data-dir", s.dataDir, "--http-addr", s.address,
 		"--internal-addr", freeAddress(t), "--gossip-addr", freeAddress(t), "--auth", "off"}, flags...)
+	s.tap = contract.NewTap(freeAddress(t), s.address, described, func(err error) { t.Errorf("%s: %v", s.address, err) })
+	t.Cleanup(func() {
+		if s.shut != nil {
+			<-s.shut
+		}
+		s.tap.Close()
+	})
 	return s
 }
 
-func (s *server) apiURL() string { return "http://" + s.address + "/api" }
+// described is the API's description, which holds for all that clients and servers of the tests say to each other.
+var described = sync.OnceValues(func() (*contract.Checker, error) {
+	document, err := httpapi.Document()
+	if err != nil {
+		return nil, err
+	}
+	return contract.New(document)
+})
+
+// apiURL is where the tests' clients reach the server: what they say to each other is held against the API's description.
+func (s *server) apiURL() string {
+	if s.tap == nil {
+		return s.ownURL()
+	}
+	return "http://" + s.tap.Address() + "/api"
+}
+
+// ownURL is the address that the server itself tells.
+func (s *server) ownURL() string { return "http://" + s.address + "/api" }
 
 // start starts the process, the first or one after another has ended, and waits until it is ready.
 func (s *server) start() {
 	s.t.Helper()
-	s.process = s.shell.start(s.flags...)
+	s.begin()
 	s.waitReady()
+}
+
+// begin starts the process and leaves it.
+func (s *server) begin() {
+	s.t.Helper()
+	s.attach(s.shell.start(s.flags...))
+}
+
+// attach makes a process the server's current one; the one before has ended.
+func (s *server) attach(p *process) {
+	s.t.Helper()
+	if s.shut != nil {
+		<-s.shut
+	}
+	shut := make(chan struct{})
+	s.process, s.shut = p, shut
+	if err := s.tap.Open(); err != nil {
+		s.t.Fatal(err)
+	}
+	go func() {
+		defer close(shut)
+		<-p.ended // with the test at the latest
+		s.tap.Shut()
+	}()
 }
 
 // waitReady polls /readyz: a process that starts has no other event to offer than its answers.
 func (s *server) waitReady() {
 	s.t.Helper()
-	s.t.Logf("server: pid %d at %s", s.pid(), s.address)
+	s.t.Logf("server: pid %d at %s, clients reach it at %s", s.pid(), s.address, s.apiURL())
 	eventually(s.t, "the server is ready", func() error {
 		if s.exited() {
 			s.t.Fatalf("the server ended with exit code %d while it should become ready\n%s", s.wait(), s.output())

@@ -77,7 +77,7 @@ func TestTheAPIOverHTTPS(t *testing.T) {
 	cert, key := filepath.Join(folder, "cert.pem"), filepath.Join(folder, "key.pem")
 	ca.issue(cert, key, 100, time.Now().Add(time.Hour))
 	s := newServer(t, "--http-tls-cert", cert, "--http-tls-key", key)
-	s.process = s.shell.start(s.flags...)
+	s.begin()
 	s.waitFor("Check out the dashboard at https://" + s.address)
 	address := "https://" + s.address
 
@@ -175,7 +175,7 @@ func TestTheAPIOverHTTPS(t *testing.T) {
 		cert, key := filepath.Join(own, "cert.pem"), filepath.Join(own, "key.pem")
 		ca.issue(cert, key, 200, time.Now().Add(time.Hour))
 		s := newServer(t, "--http-tls-cert", cert, "--http-tls-key", key)
-		s.process = s.shell.start(s.flags...)
+		s.begin()
 		s.waitFor("Check out the dashboard")
 		shown := func() int64 {
 			c := ca.client()

@@ -128,7 +128,7 @@ func (u *story) kill(s *server, seed *rand.Rand, number int) {
 	}
 	// Some deaths come while the node reads what the one before has left.
 	for seed.IntN(4) == 0 {
-		s.process = s.shell.start(s.flags...)
+		s.begin()
 		<-time.After(time.Duration(seed.IntN(150_000)) * time.Microsecond)
 		u.dies()
 		s.kill9()

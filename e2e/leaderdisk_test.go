@@ -89,7 +89,7 @@ func TestAReadOnlyDisk(t *testing.T) {
 		s.start()
 		s.stop()
 		remount(unix.MS_RDONLY)
-		s.process = s.shell.start(s.flags...)
+		s.begin()
 		if code := s.wait(); code != 1 {
 			t.Errorf("it ended with exit code %d", code)
 		}

@@ -67,8 +67,8 @@ func (p *pods) run(servers ...*server) {
 	p.t.Helper()
 	for _, s := range servers {
 		flags := append(append([]string{}, s.flags...), "--internal-addr", net.JoinHostPort(p.at[s], p.port), "--gossip-addr", net.JoinHostPort(p.at[s], p.gossip))
-		s.process = s.shell.launch(launch{program: "unshare", args: append([]string{"-m", "sh", "-c", `mount --bind "$1" /etc/hosts && shift && exec "$@"`, "sh", p.hosts,
-			built.binary}, flags...)})
+		s.attach(s.shell.launch(launch{program: "unshare", args: append([]string{"-m", "sh", "-c", `mount --bind "$1" /etc/hosts && shift && exec "$@"`, "sh", p.hosts,
+			built.binary}, flags...)}))
 	}
 	for _, s := range servers {
 		s.waitReady()

@@ -66,7 +66,7 @@ func TestTwoClustersNeverMerge(t *testing.T) {
 	t.Run("a node that is told to join both joins neither and names both", func(t *testing.T) {
 		t.Parallel()
 		x := newServer(t, "--insecure", "--join", a.flag("--internal-addr")+","+b.flag("--internal-addr"))
-		x.process = x.shell.start(x.flags...)
+		x.begin()
 		x.says("the addresses to join lead to two clusters", idA, idB, a.flag("--internal-addr"), b.flag("--internal-addr"), "correct --join")
 		x.waitFor("lead to two clusters")
 	})
@@ -76,7 +76,7 @@ func TestTwoClustersNeverMerge(t *testing.T) {
 		id := clusterOf(t, c).ClusterID
 		c.stop()
 		c.flags = append(c.flags, "--insecure", "--join", a.flag("--internal-addr"))
-		c.process = c.shell.start(c.flags...)
+		c.begin()
 		c.waitReady()
 		if now := clusterOf(t, c); now.ClusterID != id || len(now.Members) != 1 {
 			t.Errorf("it is in cluster %+v now", now)
@@ -100,7 +100,7 @@ func TestTwoClustersNeverMerge(t *testing.T) {
 	t.Run("another name is another cluster", func(t *testing.T) {
 		t.Parallel()
 		x := newServer(t, "--insecure", "--cluster-name", "other", "--join", a.flag("--internal-addr"))
-		x.process = x.shell.start(x.flags...)
+		x.begin()
 		x.says(`belongs to a cluster named "other"`, `to one named "sluice"`)
 		a.waitFor(`belongs to a cluster named .*other`)
 	})
@@ -154,7 +154,7 @@ func TestANodeWithoutTheRightCertificateIsRefused(t *testing.T) {
 	at := a.flag("--internal-addr")
 	join := func(t *testing.T, flags ...string) *server {
 		x := newServer(t, append([]string{"--join", at}, flags...)...)
-		x.process = x.shell.start(x.flags...)
+		x.begin()
 		return x
 	}
 	t.Run("of another authority", func(t *testing.T) {
@@ -173,7 +173,7 @@ func TestANodeWithoutTheRightCertificateIsRefused(t *testing.T) {
 		t.Parallel()
 		plain := startServer(t)
 		x := newServer(t, append(nodeFiles(t, ca, ca, "x", time.Hour), "--gossip-key-file", key, "--join", plain.flag("--internal-addr"))...)
-		x.process = x.shell.start(x.flags...)
+		x.begin()
 		x.says("if it runs with --insecure, one of the two is wrong")
 		plain.waitFor("internal connection refused.*uses TLS where this one does not")
 	})
@@ -281,7 +281,7 @@ func TestACorruptDataDirectoryIsRefused(t *testing.T) {
 			must[*api.FlowRun](t)(conn.CreateFlowRun(t.Context(), api.FlowRunCreate{FlowID: flow, Name: &name}))
 			s.stop()
 			c.damage(t, s.dataDir)
-			s.process = s.shell.start(s.flags...)
+			s.begin()
 			if code := s.wait(); code == 0 || code == -1 {
 				t.Errorf("it ended with exit code %d", code)
 			}
@@ -326,7 +326,7 @@ func TestAClockThatIsAnHourOff(t *testing.T) {
 	start := func(s *server, ahead string) {
 		s.shell.env["SLUICE_TEST_CLOCK_FILE"] = filepath.Join(t.TempDir(), "clock")
 		set(s, ahead)
-		s.process = s.shell.launch(launch{program: binary, args: s.flags})
+		s.attach(s.shell.launch(launch{program: binary, args: s.flags}))
 	}
 	c := newNodes(t, 3, "--insecure")
 	for _, s := range c.all {

@@ -97,7 +97,7 @@ func TestAServiceManagerIsTold(t *testing.T) {
 		if err := ready(t.Context(), s.address); err != nil {
 			t.Errorf("it said that it is ready: %v", err)
 		}
-		manager.waitFor(t, s.process, "STATUS=serving "+s.apiURL())
+		manager.waitFor(t, s.process, "STATUS=serving "+s.ownURL())
 		manager.waitFor(t, s.process, "WATCHDOG=1")
 		if strings.Contains(s.output(), "no cluster yet") {
 			t.Errorf("a node that is alone waits for others:\n%s", s.output())
@@ -118,7 +118,7 @@ func TestAServiceManagerIsTold(t *testing.T) {
 		if heard := manager.heard(); slices.Contains(heard, "READY=1") {
 			t.Errorf("it told %q while it has no cluster", heard)
 		}
-		second.process = second.shell.start(second.flags...)
+		second.begin()
 		manager.waitFor(t, first.process, "READY=1")
 	})
 	t.Run("by an agent, which waits for its run when it is told to stop, and not after a second signal", func(t *testing.T) {

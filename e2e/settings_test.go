@@ -80,7 +80,7 @@ func TestNodesWithDifferentSettings(t *testing.T) {
 			x.flags[len(x.flags)-1] = filepath.Join(x.shell.dir, "gossip.key")
 			writeKeys(t, x.flags[len(x.flags)-1], newKey(8))
 		}
-		x.process = x.shell.start(x.flags...)
+		x.begin()
 		x.says(name)
 		x.kill9()
 	}

@@ -18,19 +18,9 @@ type situation struct {
 	now     time.Time
 	renewed time.Time // when the run's lease was last renewed; zero: not known
 	// deployment is what limits the run beside its queues; nil: nothing.
-	deployment *limitSituation
+	deployment *api.ExplainLimit
 	// tags are full limits that task runs of the run wait for.
-	tags []limitSituation
-}
-
-// limitSituation is one limit and who occupies it.
-type limitSituation struct {
-	name    string
-	limit   int
-	inUse   int
-	holders []string // some of them, for people
-	overlap bool     // it concerns the runs of schedules alone, one at a time
-	waits   string   // the task run that waits, for a limit on a tag
+	tags []api.ExplainLimit
 }
 
 type queueSituation struct {
@@ -40,8 +30,8 @@ type queueSituation struct {
 	draining   []string // names of live agents that would, but are drained
 	// free says that one of them asks for work, or might: not all are known to be busy.
 	free    bool
-	busy    int      // how many runs they execute
-	holders []string // runs that occupy its slots, some of them
+	busy    int                 // how many runs they execute
+	holders []api.ExplainHolder // runs that occupy its slots, some of them
 }
 
 // explain says why a run is where it is and what would change that. It is pure.
@@ -87,20 +77,26 @@ func item(code, message, unblock string, command ...string) api.ExplainItem {
 // tagLimits tells the limits that task runs of a run that goes on wait for.
 func (s situation) tagLimits() (reasons []api.ExplainItem) {
 	for _, l := range s.tags {
-		reasons = append(reasons, item(api.ExplainTagLimitFull,
-			fmt.Sprintf("Task run '%s' waits for the concurrency limit on tag '%s': %d of %d slots are in use%s.", l.waits, l.name, l.inUse, l.limit, heldBy(l.holders, l.inUse)),
-			fmt.Sprintf("Wait until one of them ends, or raise the limit: sluice concurrency-limit create %s N", argument(l.name)),
-			fmt.Sprintf("sluice concurrency-limit inspect %s", argument(l.name))))
+		reason := item(api.ExplainTagLimitFull,
+			fmt.Sprintf("Task run '%s' waits for the concurrency limit on tag '%s': %d of %d slots are in use%s.", l.TaskRun.Name, l.Name, l.InUse, l.Limit, heldBy(l.Holders, l.InUse)),
+			fmt.Sprintf("Wait until one of them ends, or raise the limit: sluice concurrency-limit create %s N", argument(l.Name)),
+			fmt.Sprintf("sluice concurrency-limit inspect %s", argument(l.Name)))
+		reason.Limit = &l
+		reasons = append(reasons, reason)
 	}
 	return reasons
 }
 
 // heldBy names some of those who occupy slots.
-func heldBy(holders []string, all int) string {
+func heldBy(holders []api.ExplainHolder, all int) string {
 	if len(holders) == 0 {
 		return ""
 	}
-	text := ", by '" + strings.Join(holders, "', '") + "'"
+	names := make([]string, len(holders))
+	for i, h := range holders {
+		names[i] = h.Name
+	}
+	text := ", by '" + strings.Join(names, "', '") + "'"
 	if more := all - len(holders); more > 0 {
 		text += fmt.Sprintf(" and %d more", more)
 	}
@@ -110,16 +106,18 @@ func heldBy(holders []string, all int) string {
 // limited tells which limit beside those of the queues keeps the run, nil when none does. Limits of further kinds belong here.
 func (s situation) limited() []api.ExplainItem {
 	l := s.deployment
-	if l == nil || l.inUse < l.limit {
+	if l == nil || l.InUse < l.Limit {
 		return nil
 	}
-	text, remedy := fmt.Sprintf("Its deployment '%s' may have %d runs at a time, and has %d%s.", l.name, l.limit, l.inUse, heldBy(l.holders, l.inUse)),
+	text, remedy := fmt.Sprintf("Its deployment '%s' may have %d runs at a time, and has %d%s.", l.Name, l.Limit, l.InUse, heldBy(l.Holders, l.InUse)),
 		"Wait until one of them ends, or raise the deployment's concurrency limit."
-	if l.overlap {
-		text = fmt.Sprintf("Runs that the schedules of its deployment '%s' make must not overlap, and one goes on%s.", l.name, heldBy(l.holders, l.inUse))
+	if l.Kind == api.LimitOverlap {
+		text = fmt.Sprintf("Runs that the schedules of its deployment '%s' make must not overlap, and one goes on%s.", l.Name, heldBy(l.Holders, l.InUse))
 		remedy = "Wait until it ends, or allow the runs to overlap."
 	}
-	return []api.ExplainItem{item(api.ExplainDeploymentFull, text, remedy, "sluice flow-run ls --state Running --deployment "+idOf(s.run.DeploymentId).String())}
+	reason := item(api.ExplainDeploymentFull, text, remedy, "sluice flow-run ls --state Running --deployment "+idOf(s.run.DeploymentId).String())
+	reason.Limit = l
+	return []api.ExplainItem{reason}
 }
 
 func describe(s *row.State) string {
@@ -139,8 +137,10 @@ func (s situation) owned() api.ExplainItem {
 	} else {
 		text += ", which was last heard from " + ago(s.now, seen)
 	}
-	return item(api.ExplainOwned, text+".",
+	reason := item(api.ExplainOwned, text+".",
 		fmt.Sprintf("Nothing is needed: if its owner falls silent, the run is taken from it after %s.", time.Duration(lease.Ttl)*time.Microsecond))
+	reason.LastSeen = new(api.At(seen))
+	return reason
 }
 
 // scheduled goes through what must hold before an agent takes the run.
@@ -149,12 +149,14 @@ func (s situation) scheduled() []api.ExplainItem {
 	due := time.UnixMicro(s.run.NextScheduledStartTime)
 	waiting := s.run.NextScheduledStartTime != 0 && due.After(s.now)
 	if waiting {
-		code, text := api.ExplainNotDue, "The run is due at %s, in %s."
+		code, text := api.ExplainNotDue, "The run is due in %s, at %s."
 		if s.run.GetState().GetName() == orchestration.NameAwaitingRetry {
-			code, text = api.ExplainRetryScheduled, "The run is tried again at %s, in %s."
+			code, text = api.ExplainRetryScheduled, "The run is tried again in %s, at %s."
 		}
-		reasons = append(reasons, item(code, fmt.Sprintf(text, api.At(due), due.Sub(s.now).Round(time.Second)), "Wait until then, or start another run now with `sluice flow-run rerun`.",
-			"sluice flow-run rerun "+idOf(s.run.Id).String()))
+		reason := item(code, fmt.Sprintf(text, due.Sub(s.now).Round(time.Second), due.UTC().Format("2006-01-02 15:04:05 UTC")), "Wait until then, or start another run now with `sluice flow-run rerun`.",
+			"sluice flow-run rerun "+idOf(s.run.Id).String())
+		reason.Due = new(api.At(due))
+		reasons = append(reasons, reason)
 	}
 	blocked := s.blocked()
 	if waiting && len(blocked) == 1 && blocked[0].Code == api.ExplainReady {
@@ -181,7 +183,7 @@ func (s situation) blocked() []api.ExplainItem {
 			continue
 		}
 		matching++
-		reason := s.queueReason(q)
+		reason := queueReason(q)
 		if reason.Code == api.ExplainReady {
 			if limited {
 				return reasons[:1]
@@ -196,7 +198,25 @@ func (s situation) blocked() []api.ExplainItem {
 	return reasons
 }
 
-func (s situation) queueReason(q queueSituation) api.ExplainItem {
+func queueReason(q queueSituation) api.ExplainItem {
+	reason := q.reason()
+	reason.WorkQueueName = q.queue.Name
+	if len(q.queue.Id) > 0 {
+		reason.WorkQueueID = new(idOf(q.queue.Id))
+	}
+	switch reason.Code {
+	case api.ExplainQueueFull:
+		reason.Limit = &api.ExplainLimit{Kind: api.LimitWorkQueue, Name: q.queue.Name, Limit: int(*q.queue.ConcurrencyLimit), InUse: q.inUse, Holders: q.holders}
+	case api.ExplainAgentsDrained:
+		reason.Agents = q.draining
+	case api.ExplainAgentsFull, api.ExplainReady:
+		reason.Agents = q.liveAgents
+	}
+	return reason
+}
+
+// reason is what a queue does with the run.
+func (q queueSituation) reason() api.ExplainItem {
 	name := q.queue.Name
 	switch {
 	case q.queue.IsPaused:

@@ -76,19 +76,20 @@ func (s *Server) situation(view *state.View, id api.ID, presence Presence) (situ
 }
 
 // runsHolding names some of the flow runs that occupy a limit.
-func runsHolding(view *state.View, limit api.ID) (names []string, err error) {
-	err = view.EachSlot(limit, nil, func(slot *row.Slot) (bool, error) {
+func runsHolding(view *state.View, limit api.ID) ([]api.ExplainHolder, error) {
+	holders := []api.ExplainHolder{}
+	err := view.EachSlot(limit, nil, func(slot *row.Slot) (bool, error) {
 		run, err := view.FlowRun(idOf(slot.RunId))
 		if err == nil && run != nil {
-			names = append(names, run.Name)
+			holders = append(holders, api.ExplainHolder{ID: idOf(run.Id), Name: run.Name})
 		}
-		return len(names) < mostNamed, err
+		return len(holders) < mostNamed, err
 	})
-	return names, err
+	return holders, err
 }
 
 // deploymentLimit is the limit of the run's deployment that keeps it, nil when none does.
-func deploymentLimit(view *state.View, run *row.FlowRun) (*limitSituation, error) {
+func deploymentLimit(view *state.View, run *row.FlowRun) (*api.ExplainLimit, error) {
 	if len(run.DeploymentId) == 0 {
 		return nil, nil
 	}
@@ -106,7 +107,11 @@ func deploymentLimit(view *state.View, run *row.FlowRun) (*limitSituation, error
 		}
 		if used >= g.Limit {
 			holders, err := runsHolding(view, g.ID)
-			return &limitSituation{name: d.Name, limit: g.Limit, inUse: used, holders: holders, overlap: g.Overlap}, err
+			kind := api.LimitDeployment
+			if g.Overlap {
+				kind = api.LimitOverlap
+			}
+			return &api.ExplainLimit{Kind: kind, Name: d.Name, Limit: g.Limit, InUse: used, Holders: holders}, err
 		}
 	}
 	return nil, nil
@@ -116,18 +121,18 @@ func deploymentLimit(view *state.View, run *row.FlowRun) (*limitSituation, error
 const mostTaskRuns = 500
 
 // fullTags finds the full limits that task runs of a run wait for.
-func fullTags(view *state.View, id api.ID) ([]limitSituation, error) {
-	full := map[string]*limitSituation{}
+func fullTags(view *state.View, id api.ID) ([]api.ExplainLimit, error) {
+	full := map[string]*api.ExplainLimit{}
 	err := view.EachConcurrencyLimit(func(l *row.ConcurrencyLimit) (bool, error) {
 		used, err := view.SlotsInUse(idOf(l.Id))
 		if err == nil && used >= int(l.Limit) {
-			full[l.Tag] = &limitSituation{name: l.Tag, limit: int(l.Limit), inUse: used}
+			full[l.Tag] = &api.ExplainLimit{Kind: api.LimitTag, Name: l.Tag, Limit: int(l.Limit), InUse: used, Holders: []api.ExplainHolder{}}
 			err = view.EachSlot(idOf(l.Id), nil, func(slot *row.Slot) (bool, error) {
 				task, err := view.TaskRun(idOf(slot.RunId))
 				if err == nil && task != nil {
-					full[l.Tag].holders = append(full[l.Tag].holders, task.Name)
+					full[l.Tag].Holders = append(full[l.Tag].Holders, api.ExplainHolder{ID: idOf(task.Id), Name: task.Name})
 				}
-				return len(full[l.Tag].holders) < mostNamed, err
+				return len(full[l.Tag].Holders) < mostNamed, err
 			})
 		}
 		return true, err
@@ -135,20 +140,20 @@ func fullTags(view *state.View, id api.ID) ([]limitSituation, error) {
 	if err != nil || len(full) == 0 {
 		return nil, err
 	}
-	var found []limitSituation
+	var found []api.ExplainLimit
 	looked := 0
 	err = view.TaskRunsOfFlowRun(id, true, func(t *row.TaskRun) (bool, error) {
 		looked++
 		if t.GetState().GetType() == row.StateType_PENDING {
 			for _, tag := range t.Tags {
-				if l := full[tag]; l != nil && l.waits == "" {
-					l.waits = t.Name
+				if l := full[tag]; l != nil && l.TaskRun == nil {
+					l.TaskRun = &api.ExplainHolder{ID: idOf(t.Id), Name: t.Name}
 					found = append(found, *l)
 				}
 			}
 		}
 		return looked < mostTaskRuns, nil
 	})
-	slices.SortFunc(found, func(a, b limitSituation) int { return cmp.Compare(a.name, b.name) })
+	slices.SortFunc(found, func(a, b api.ExplainLimit) int { return cmp.Compare(a.Name, b.Name) })
 	return found, err
 }

@@ -1,10 +1,12 @@
 package httpapi
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/sluice-dev/sluice/api"
 	"github.com/sluice-dev/sluice/fsm/row"
 )
 
@@ -32,7 +34,7 @@ func TestExplain(t *testing.T) {
 	paused.IsPaused, full.ConcurrencyLimit = true, &one
 	agents := []string{"a2", "a1"}
 	serves := func(q *row.WorkQueue, used int) queueSituation {
-		return queueSituation{queue: q, inUse: used, liveAgents: agents, free: true, holders: []string{"tan-lion"}}
+		return queueSituation{queue: q, inUse: used, liveAgents: agents, free: true, holders: []api.ExplainHolder{{ID: api.ID(deployment), Name: "tan-lion"}}}
 	}
 	busy := queueSituation{queue: queue("q", "dev"), liveAgents: agents, busy: 4}
 	cases := []struct {
@@ -53,11 +55,15 @@ func TestExplain(t *testing.T) {
 		{"a run of a client without a lease", run(row.StateType_RUNNING, "Running", nil), nil, time.Time{}, "owner_without_expiry", []string{"holds no lease"}, false},
 		{"a run created Pending", run(row.StateType_PENDING, "Pending", func(r *row.FlowRun) { r.State.Timestamp = r.Created }), nil, time.Time{}, "pending_without_schedule", []string{"no agent takes"}, true},
 		{"a run whose time has not come", run(row.StateType_SCHEDULED, "Scheduled", func(r *row.FlowRun) { r.NextScheduledStartTime = us(90 * time.Second) }),
-			[]queueSituation{serves(queue("q", "dev"), 0)}, time.Time{}, "not_due", []string{"in 1m30s"}, true},
+			[]queueSituation{serves(queue("q", "dev"), 0)}, time.Time{}, "not_due", []string{"in 1m30s, at 2026-11-23 12:01:30 UTC"}, true},
 		{"what will keep it when its time has come is told too", run(row.StateType_SCHEDULED, "Scheduled", func(r *row.FlowRun) { r.NextScheduledStartTime = us(90 * time.Second) }),
 			[]queueSituation{serves(paused, 0)}, time.Time{}, "not_due queue_paused", nil, true},
 		{"a retry", run(row.StateType_SCHEDULED, "AwaitingRetry", func(r *row.FlowRun) { r.NextScheduledStartTime = us(time.Second) }),
-			[]queueSituation{serves(queue("q"), 0)}, time.Time{}, "retry_scheduled", nil, true},
+			[]queueSituation{serves(queue("q"), 0)}, time.Time{}, "retry_scheduled", []string{"tried again in 1s, at 2026-11-23 12:00:01 UTC"}, true},
+		{"a retry that no agent will take", run(row.StateType_SCHEDULED, "AwaitingRetry", func(r *row.FlowRun) { r.NextScheduledStartTime = us(time.Second) }),
+			[]queueSituation{{queue: queue("q")}}, time.Time{}, "retry_scheduled no_live_agent", nil, true},
+		{"a queue whose agents are drained", run(row.StateType_SCHEDULED, "Late", nil), []queueSituation{{queue: queue("q", "dev"), draining: []string{"a7"}}}, time.Time{},
+			"agents_drained", []string{"'a7'", "sluice agent undrain a7"}, true},
 		{"a run without a deployment", run(row.StateType_SCHEDULED, "Late", func(r *row.FlowRun) { r.DeploymentId = nil }), nil, time.Time{}, "no_deployment", nil, true},
 		{"no queue at all", run(row.StateType_SCHEDULED, "Late", nil), nil, time.Time{}, "no_queue_matches", []string{"none at all", "--tag dev"}, true},
 		{"queues that want something else", run(row.StateType_SCHEDULED, "Late", nil), []queueSituation{serves(queue("prod", "prod"), 0)}, time.Time{},
@@ -100,6 +106,63 @@ func TestExplain(t *testing.T) {
 			}
 			if e.Waiting != c.waiting || e.Summary != e.Reasons[0].Message || e.StateName != c.run.State.Name {
 				t.Errorf("unexpected %+v", e)
+			}
+		})
+	}
+}
+
+// TestWhatAnExplanationTellsIsThereForProgramsToo: nobody has to read it out of a sentence.
+func TestWhatAnExplanationTellsIsThereForProgramsToo(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	id, due := api.NewID(), now.Add(time.Minute)
+	holders := []api.ExplainHolder{{ID: api.NewID(), Name: "tan-lion"}}
+	deployment := func(change func(*row.FlowRun)) *row.FlowRun {
+		r := &row.FlowRun{Id: id[:], DeploymentId: id[:], State: &row.State{Type: row.StateType_SCHEDULED, Name: "Late"}, NextScheduledStartTime: now.Add(-time.Minute).UnixMicro()}
+		if change != nil {
+			change(r)
+		}
+		return r
+	}
+	limit := int32(2)
+	queue := &row.WorkQueue{Id: id[:], Name: "q", Filter: &row.QueueFilter{}, ConcurrencyLimit: &limit}
+	for _, tt := range []struct {
+		name string
+		in   situation
+		want api.ExplainItem // its code and what is for programs
+	}{
+		{"when it is due", situation{run: deployment(func(r *row.FlowRun) { r.NextScheduledStartTime = due.UnixMicro() }), queues: []queueSituation{{queue: queue, liveAgents: []string{"a"}, free: true}}},
+			api.ExplainItem{Code: api.ExplainNotDue, Due: new(api.At(due))}},
+		{"when it is tried again", situation{run: deployment(func(r *row.FlowRun) { r.NextScheduledStartTime, r.State.Name = due.UnixMicro(), "AwaitingRetry" }),
+			queues: []queueSituation{{queue: queue, liveAgents: []string{"a"}, free: true}}},
+			api.ExplainItem{Code: api.ExplainRetryScheduled, Due: new(api.At(due))}},
+		{"which queue is full of what", situation{run: deployment(nil), queues: []queueSituation{{queue: queue, inUse: 2, holders: holders}}},
+			api.ExplainItem{Code: api.ExplainQueueFull, WorkQueueID: &id, WorkQueueName: "q", Limit: &api.ExplainLimit{Kind: api.LimitWorkQueue, Name: "q", Limit: 2, InUse: 2, Holders: holders}}},
+		{"which agents are drained", situation{run: deployment(nil), queues: []queueSituation{{queue: queue, draining: []string{"a"}}}},
+			api.ExplainItem{Code: api.ExplainAgentsDrained, WorkQueueID: &id, WorkQueueName: "q", Agents: []string{"a"}}},
+		{"which agents are busy", situation{run: deployment(nil), queues: []queueSituation{{queue: queue, liveAgents: []string{"a"}, busy: 1}}},
+			api.ExplainItem{Code: api.ExplainAgentsFull, WorkQueueID: &id, WorkQueueName: "q", Agents: []string{"a"}}},
+		{"which deployment has enough runs", situation{run: deployment(nil), deployment: &api.ExplainLimit{Kind: api.LimitDeployment, Name: "d", Limit: 1, InUse: 1, Holders: holders},
+			queues: []queueSituation{{queue: queue, liveAgents: []string{"a"}, free: true}}},
+			api.ExplainItem{Code: api.ExplainDeploymentFull, Limit: &api.ExplainLimit{Kind: api.LimitDeployment, Name: "d", Limit: 1, InUse: 1, Holders: holders}}},
+		{"which tag is full of what", situation{run: deployment(func(r *row.FlowRun) { r.State.Type, r.Lease = row.StateType_RUNNING, &row.Lease{} }),
+			tags: []api.ExplainLimit{{Kind: api.LimitTag, Name: "db", Limit: 1, InUse: 1, Holders: holders, TaskRun: &api.ExplainHolder{ID: id, Name: "load-0"}}}},
+			api.ExplainItem{Code: api.ExplainTagLimitFull, Limit: &api.ExplainLimit{Kind: api.LimitTag, Name: "db", Limit: 1, InUse: 1, Holders: holders, TaskRun: &api.ExplainHolder{ID: id, Name: "load-0"}}}},
+		{"when its owner was heard of", situation{run: deployment(func(r *row.FlowRun) { r.State.Type, r.Lease = row.StateType_RUNNING, &row.Lease{} }), renewed: now.Add(-time.Second)},
+			api.ExplainItem{Code: api.ExplainOwned, LastSeen: new(api.At(now.Add(-time.Second)))}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			tt.in.now = now
+			got := explain(tt.in).Reasons[0]
+			if got.Message == "" || got.Unblock == "" {
+				t.Errorf("a person is told %+v", got)
+			}
+			got.Message, got.Unblock, got.Command = "", "", ""
+			gotText, err := json.Marshal(got)
+			wantText, err2 := json.Marshal(tt.want)
+			if err != nil || err2 != nil || string(gotText) != string(wantText) {
+				t.Errorf("got\n%s, want\n%s (%v %v)", gotText, wantText, err, err2)
 			}
 		})
 	}

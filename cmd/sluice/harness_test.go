@@ -16,6 +16,9 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"sync"
+
+	httpapi "github.com/sluice-dev/sluice/http"
+	"github.com/sluice-dev/sluice/internal/contract"
 )
 
 var rewrite = flag.Bool("rewrite", false, "write the golden files anew")
@@ -87,6 +90,15 @@ func (s *shell) ok(args ...string) string {
 	return result.out
 }
 
+// contractOfAPI is the API's description, which holds for all that commands send.
+var contractOfAPI = sync.OnceValues(func() (*contract.Checker, error) {
+	document, err := httpapi.Document()
+	if err != nil {
+		return nil, err
+	}
+	return contract.New(document)
+})
+
 // request is one request that a server got.
 type request struct {
 	method, path, body string
@@ -101,15 +113,19 @@ type recorder struct {
 
 func record(t *testing.T, handle func(w http.ResponseWriter, r request)) *recorder {
 	t.Helper()
+	checker, err := contractOfAPI()
+	if err != nil {
+		t.Fatal(err)
+	}
 	rec := &recorder{}
-	rec.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	rec.Server = httptest.NewServer(checker.Requests(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		got := request{r.Method, strings.TrimPrefix(r.URL.Path, "/api"), string(body)}
 		rec.mutex.Lock()
 		rec.requests = append(rec.requests, got)
 		rec.mutex.Unlock()
 		handle(w, got)
-	}))
+	}), func(err error) { t.Error(err) }))
 	t.Cleanup(rec.Close)
 	return rec
 }

@@ -13,9 +13,10 @@ import (
 
 	"github.com/sluice-dev/sluice/api"
 	"github.com/sluice-dev/sluice/cmd/sluice/node"
+	"github.com/sluice-dev/sluice/internal/contract"
 )
 
-// startNode starts a server node of its own and returns its API address.
+// startNode starts a server node of its own and returns its API address, where the API's description is held against all that is said.
 func startNode(t *testing.T) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -37,7 +38,12 @@ func startNode(t *testing.T) string {
 	if err := n.WaitReady(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	return "http://" + n.Addr() + "/api"
+	tap := contract.NewTap("127.0.0.1:0", n.Addr(), contractOfAPI, func(err error) { t.Error(err) })
+	if err := tap.Open(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(tap.Close)
+	return "http://" + tap.Address() + "/api"
 }
 
 var anyID = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}`)

@@ -248,6 +248,18 @@ func (c *Checker) Check(x Exchange) error {
 	if err := c.checkAnswer(o, x); err != nil {
 		return fmt.Errorf("%s: answer %d: %w\n%s", o.name, x.Status, err, short(x.Answer))
 	}
+	return c.checkAccepted(o, x)
+}
+
+// CheckRequest says what the description does not allow of the request, whatever the answer.
+func (c *Checker) CheckRequest(x Exchange) error {
+	if o := c.find(x.Method, x.URL.Path); o != nil {
+		return c.checkAccepted(o, x)
+	}
+	return nil
+}
+
+func (c *Checker) checkAccepted(o *operation, x Exchange) error {
 	if x.Status >= http.StatusBadRequest || x.Odd {
 		return nil // a request that is refused may be anything
 	}
@@ -323,8 +335,8 @@ func (c *Checker) checkAnswer(o *operation, x Exchange) error {
 		pointer = strings.TrimPrefix(ref, "#")
 		response, _ = lookup(c.root, pointer).(map[string]any)
 	}
-	if x.Method == http.MethodHead || x.Aborted {
-		return nil
+	if x.Method == http.MethodHead || x.Aborted && !strings.HasPrefix(x.AnswerContentType, "text/event-stream") {
+		return nil // of a stream, which its client ends, the events that came whole are checked
 	}
 	content, hasContent := response["content"]
 	if !hasContent {

@@ -13,6 +13,15 @@ const OddHeader = "X-Test-Odd"
 
 // Handler checks every request that next answers, and tells findings to report. An answer is checked after its end.
 func (c *Checker) Handler(next http.Handler, report func(error)) http.Handler {
+	return c.handler(next, c.Check, report)
+}
+
+// Requests checks the requests alone: next is a test's own server, which answers what its test needs.
+func (c *Checker) Requests(next http.Handler, report func(error)) http.Handler {
+	return c.handler(next, c.CheckRequest, report)
+}
+
+func (c *Checker) handler(next http.Handler, check func(Exchange) error, report func(error)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		request := &recording{source: r.Body}
 		if r.Body != nil && r.Body != http.NoBody {
@@ -28,7 +37,7 @@ func (c *Checker) Handler(next http.Handler, report func(error)) http.Handler {
 			if x.Status == 0 {
 				return // aborted before it began
 			}
-			if err := c.Check(x); err != nil {
+			if err := check(x); err != nil {
 				report(err)
 			}
 		}()
