@@ -1,11 +1,12 @@
 import { useQuery } from '@tanstack/react-query'
 import { Hourglass } from 'lucide-react'
 import { explanation } from '../api/runs'
+import type { Camel } from '../core/camel'
 import type { Wire } from '../wire/types'
 import { CommandLine } from './copy'
 import { Ago, At } from './time'
 
-type Reason = Wire['Explanation']['reasons'][number]
+type Reason = Camel<Wire['Explanation']>['reasons'][number]
 
 /** Sentence is the reason; times are told in the reader's zone. */
 function Sentence({ reason }: { reason: Reason }) {
