@@ -224,10 +224,17 @@ var secretsOfBodies = redact.ParseSchema([]byte(`{"secret_fields": ["data", "dat
 	"flow_runner.config.env.*", "flow_runner.config.job.spec.template.spec.containers.env.value", "flow_runner.config.customizations.value.*",
 	"flow_runner.env.*", "config.env.*", "env.*"]}`))
 
-// takesSecrets reports whether the body may hold a secret. Those of all other routes are sent back as they came, as Orion does.
+// takesSecrets reports whether the body may hold a secret. Those of all other routes are sent back as they came, as Orion does: a
+// filter and a proposed state hold none.
 func (x *exchange) takesSecrets() bool {
+	path := x.route.path
+	for _, of := range []string{"/filter", "/count", "/history", "/set_state"} {
+		if strings.HasSuffix(path, of) {
+			return false
+		}
+	}
 	for _, of := range []string{"/blocks", "/webhooks", "/tokens", "/deployments", "/flow_runs"} {
-		if strings.HasPrefix(x.route.path, of) {
+		if strings.HasPrefix(path, of) {
 			return true
 		}
 	}

@@ -1,6 +1,8 @@
 package httpapi
 
 import (
+	"slices"
+
 	"github.com/sluice-dev/sluice/fsm/row"
 	"github.com/sluice-dev/sluice/http/internal/body"
 )
@@ -132,34 +134,41 @@ type query struct {
 	sort string
 }
 
-func filterFields(more ...body.Field[query]) []body.Field[query] {
-	return append([]body.Field[query]{
+// filterFields are the filters between what an endpoint takes before them and after them: findings come in this order.
+func filterFields(before []body.Field[query], after ...body.Field[query]) []body.Field[query] {
+	return slices.Concat(before, []body.Field[query]{
 		body.Optional("flows", flowFilterSpec.Ref(), func(v *query) **flowFilter { return &v.flows }),
 		body.Optional("flow_runs", flowRunFilterSpec.Ref(), func(v *query) **flowRunFilter { return &v.flowRuns }),
 		body.Optional("task_runs", taskRunFilterSpec.Ref(), func(v *query) **taskRunFilter { return &v.taskRuns }),
 		body.Optional("deployments", deploymentFilterSpec.Ref(), func(v *query) **deploymentFilter { return &v.deployments }),
-	}, more...)
+	}, after)
 }
 
-func pagedSpec(sorts ...string) *body.Object[query] {
-	return body.Parameters(filterFields(pageFields(body.Optional("sort", body.Words(sorts...), func(v *query) *string { return &v.sort }))...)...)
-}
-
-func pageFields(sort body.Field[query]) []body.Field[query] {
-	return []body.Field[query]{
-		sort,
-		body.Optional("offset", offset, func(v *query) *int64 { return &v.offset }),
-		body.Optional("limit", body.Int, func(v *query) *int64 { return &v.limit }),
-	}
+func sortField(sorts ...string) body.Field[query] {
+	return body.Optional("sort", body.Words(sorts...), func(v *query) *string { return &v.sort })
 }
 
 var (
-	countSpec            = body.Parameters(filterFields()...)
-	flowsQuerySpec       = pagedSpec("CREATED_DESC", "UPDATED_DESC", "NAME_ASC", "NAME_DESC")
-	deploymentsQuerySpec = body.Parameters(filterFields(pageFields(
-		body.Optional("sort", body.Words("NAME_ASC"), func(v *query) *string { return &v.sort }).Ours())...)...)
-	flowRunsQuerySpec = pagedSpec(flowRunSorts...)
-	taskRunsQuerySpec = pagedSpec("ID_DESC", "EXPECTED_START_TIME_ASC", "EXPECTED_START_TIME_DESC", "NEXT_SCHEDULED_START_TIME_ASC", "END_TIME_DESC")
+	limitField  = body.Optional("limit", body.Int, func(v *query) *int64 { return &v.limit })
+	offsetField = body.Optional("offset", offset, func(v *query) *int64 { return &v.offset })
+)
+
+// runListSpec is the body of a list of runs.
+func runListSpec(sorts ...string) *body.Object[query] {
+	return body.Parameters(filterFields([]body.Field[query]{limitField, sortField(sorts...), offsetField})...)
+}
+
+// namedListSpec is the body of a list of flows or deployments.
+func namedListSpec(sort body.Field[query]) *body.Object[query] {
+	return body.Parameters(filterFields([]body.Field[query]{limitField, offsetField}, sort)...)
+}
+
+var (
+	countSpec            = body.Parameters(filterFields(nil)...)
+	flowsQuerySpec       = namedListSpec(sortField("CREATED_DESC", "UPDATED_DESC", "NAME_ASC", "NAME_DESC"))
+	deploymentsQuerySpec = namedListSpec(sortField("NAME_ASC").Ours())
+	flowRunsQuerySpec    = runListSpec(flowRunSorts...)
+	taskRunsQuerySpec    = runListSpec("ID_DESC", "EXPECTED_START_TIME_ASC", "EXPECTED_START_TIME_DESC", "NEXT_SCHEDULED_START_TIME_ASC", "END_TIME_DESC")
 )
 
 var flowRunSorts = []string{

@@ -153,11 +153,11 @@ func (f *taskRunFilter) restrictsNothing() bool {
 // mostDots bounds the UI's list of runs, and is its default.
 const mostDots = 1000
 
-var dotsSpec = body.Parameters(filterFields(
-	body.Optional("sort", body.Words(flowRunSorts...), func(v *query) *string { return &v.sort }),
+var dotsSpec = body.Parameters(filterFields([]body.Field[query]{
+	sortField(flowRunSorts...),
 	body.Optional("limit", body.IntBetween(0, mostDots), func(v *query) *int64 { return &v.limit }),
-	body.Optional("offset", offset, func(v *query) *int64 { return &v.offset }),
-)...)
+	offsetField,
+})...)
 
 // dots lists runs with the little that the UI's chart shows of each.
 func dots(_ *Server, x *exchange) error {

@@ -20,7 +20,7 @@ type jobFilter struct {
 	filters
 }
 
-var jobFilterSpec = body.Strict(filterFields()...)
+var jobFilterSpec = body.Strict(filterFields(nil)...)
 
 func jobFilterKind(d *body.Decoder, n int) (jobFilter, bool) {
 	raw, ok := body.RawObject(d, n)

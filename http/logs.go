@@ -165,11 +165,11 @@ var logFilterSpec = body.Strict(
 )
 
 var logsQuerySpec = body.Parameters(
+	body.Optional("limit", body.Int, func(v *logQuery) *int64 { return &v.limit }),
 	body.Optional("offset", offset, func(v *logQuery) *int64 { return &v.offset }),
 	body.Optional("logs", logFilterSpec.Ref(), func(v *logQuery) **logFilter { return &v.filter }),
 	body.Optional("sort", body.Words("TIMESTAMP_ASC", "TIMESTAMP_DESC", "LEVEL_ASC", "LEVEL_DESC", "FLOW_RUN_ID_ASC", "FLOW_RUN_ID_DESC",
 		"TASK_RUN_ID_ASC", "TASK_RUN_ID_DESC"), func(v *logQuery) *string { return &v.sort }),
-	body.Optional("limit", body.Int, func(v *logQuery) *int64 { return &v.limit }),
 )
 
 // foundLog is a line with the place that makes its id. place keeps lines of equal rank in the order they came.

@@ -21,7 +21,7 @@ var stateTypeKind = body.Enum(
 
 var dataSpec = body.Strict(
 	body.Required("encoding", body.Text, func(v *row.Data) *string { return &v.Encoding }),
-	body.Required("blob", body.Text, func(v *row.Data) *string { return &v.Blob }),
+	body.Required("blob", body.Blob, func(v *row.Data) *string { return &v.Blob }),
 )
 
 // details keeps the offset a scheduled time came with: answers show it.
@@ -95,13 +95,13 @@ var deploymentFlowRunSpec = body.Strict(deploymentFlowRunFields(runPolicyFields(
 
 func deploymentFlowRunFields(more ...body.Field[command.CreateFlowRun]) []body.Field[command.CreateFlowRun] {
 	return append([]body.Field[command.CreateFlowRun]{
-		body.Nullable("state", stateSpec.Ref(), func(v *command.CreateFlowRun) **command.ProposedState { return &v.State }),
 		body.Nullable("name", body.Text, func(v *command.CreateFlowRun) *string { return &v.Name }),
 		body.Optional("parameters", body.RawObject, func(v *command.CreateFlowRun) *[]byte { return &v.ParametersJson }),
+		body.Nullable("idempotency_key", body.TextRef, func(v *command.CreateFlowRun) **string { return &v.IdempotencyKey }),
 		body.Optional("context", body.RawObject, func(v *command.CreateFlowRun) *[]byte { return &v.ContextJson }),
 		body.Optional("tags", texts, func(v *command.CreateFlowRun) *[]string { return &v.Tags }),
-		body.Nullable("idempotency_key", body.TextRef, func(v *command.CreateFlowRun) **string { return &v.IdempotencyKey }),
 		body.Nullable("flow_runner", flowRunnerSpec.Ref(), func(v *command.CreateFlowRun) **row.FlowRunner { return &v.FlowRunner }),
+		body.Nullable("state", stateSpec.Ref(), func(v *command.CreateFlowRun) **command.ProposedState { return &v.State }),
 	}, more...)
 }
 
@@ -137,7 +137,7 @@ type taskInput struct {
 
 func inputSpec(kind string, field body.Field[taskInput]) body.Kind[taskInput] {
 	return body.Strict(
-		body.Optional("input_type", body.Words(kind), func(v *taskInput) *string { return &v.kind }),
+		body.Optional("input_type", body.Constant(kind), func(v *taskInput) *string { return &v.kind }),
 		field,
 	).Kind()
 }
@@ -154,7 +154,6 @@ type taskRunCreate struct {
 }
 
 var createTaskRunSpec = body.Strict(
-	body.Nullable("state", stateSpec.Ref(), func(v *taskRunCreate) **command.ProposedState { return &v.command.State }),
 	body.Nullable("name", body.Text, func(v *taskRunCreate) *string { return &v.command.Name }),
 	body.Required("flow_run_id", body.UUIDBytes, func(v *taskRunCreate) *[]byte { return &v.command.FlowRunId }),
 	body.Required("task_key", body.Text, func(v *taskRunCreate) *string { return &v.command.TaskKey }),
@@ -165,6 +164,7 @@ var createTaskRunSpec = body.Strict(
 	body.Optional("empirical_policy", taskPolicySpec.Kind(), func(v *taskRunCreate) *taskPolicy { return &v.policy }),
 	body.Optional("tags", texts, func(v *taskRunCreate) *[]string { return &v.command.Tags }),
 	body.Optional("task_inputs", taskInputsKind, func(v *taskRunCreate) *[]byte { return &v.command.TaskInputsJson }),
+	body.Nullable("state", stateSpec.Ref(), func(v *taskRunCreate) **command.ProposedState { return &v.command.State }),
 )
 
 var catchupKind = body.Enum([]string{"skip", "latest", "all"}, []row.Deployment_Catchup{row.Deployment_SKIP, row.Deployment_LATEST, row.Deployment_ALL})

@@ -19,7 +19,9 @@ var (
 		"credentials", "creds", "auth", "authorization", "cookie", "cookies", "dsn", "sas", "webhook",
 	}
 	// keyEndings may follow the word key in the name of one; with others, as in key_type, the name is not that of a key.
-	keyEndings  = []string{"id", "data", "json", "pem", "base64"}
+	keyEndings = []string{"id", "data", "json", "pem", "base64"}
+	// openKeys before the word key make a name that finds things and opens none.
+	openKeys    = []string{"idempotency", "cache", "dynamic", "task"}
 	secretParts = []string{"connection_string", "service_account", "password", "passwd", "secret", "apikey"}
 )
 
@@ -28,7 +30,8 @@ var (
 func Name(name string) bool {
 	words := wordsOf(name)
 	for i, w := range words {
-		if slices.Contains(secretWords, w) || (w == "key" || w == "keys") && (i == len(words)-1 || slices.Contains(keyEndings, words[i+1])) {
+		key := (w == "key" || w == "keys") && (i == len(words)-1 || slices.Contains(keyEndings, words[i+1]))
+		if slices.Contains(secretWords, w) || key && (i == 0 || !slices.Contains(openKeys, words[i-1])) {
 			return true
 		}
 	}

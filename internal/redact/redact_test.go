@@ -18,7 +18,7 @@ func TestNamesOfSecrets(t *testing.T) {
 		}
 	}
 	for _, name := range []string{
-		"bucket", "key_type", "key_prefix", "monkey", "tokenizer", "base_path", "path", "author", "region_name", "SLUICE_API_URL", "compass", "passenger", "",
+		"bucket", "idempotency_key", "cacheKey", "key_type", "key_prefix", "monkey", "tokenizer", "base_path", "path", "author", "region_name", "SLUICE_API_URL", "compass", "passenger", "",
 	} {
 		if Name(name) {
 			t.Errorf("%s is hidden", name)

@@ -26,6 +26,8 @@ type thing struct {
 	Raw    []byte
 	Inner  *inner
 	HasTxt bool
+	Blob   string
+	One    string
 }
 
 type inner struct{ A int64 }
@@ -45,6 +47,8 @@ var thingSpec = Strict(
 	Optional("list", List(Text), func(v *thing) *[]string { return &v.List }),
 	Optional("raw", RawObject, func(v *thing) *[]byte { return &v.Raw }),
 	Nullable("inner", innerSpec.Ref(), func(v *thing) **inner { return &v.Inner }),
+	Optional("blob", Blob, func(v *thing) *string { return &v.Blob }),
+	Optional("one", Constant("x"), func(v *thing) *string { return &v.One }),
 )
 
 type params struct {
@@ -85,6 +89,15 @@ func TestFindings(t *testing.T) {
 			`[{"loc":["body",0],"msg":"Expecting value: line 1 column 1 (char 0)","type":"value_error.jsondecode","ctx":{"msg":"Expecting value","doc":"garbage","pos":0,"lineno":1,"colno":1}}]`},
 		{"the place in broken JSON counts lines", "{\n  \"a\": }",
 			`[{"loc":["body",9],"msg":"Expecting value: line 2 column 8 (char 9)","type":"value_error.jsondecode","ctx":{"msg":"Expecting value","doc":"{\n  \"a\": }","pos":9,"lineno":2,"colno":8}}]`},
+		{"a name with a single quote is put between double ones", `{"name":"a/'b"}`,
+			`[{"loc":["body","name"],"msg":"Name \"a/'b\" contains an invalid character. Must not contain any of: ['/', '%', '&', '>', '<'].","type":"value_error.invalidname"}]`},
+		{"bytes are named so", `{"name":"a","blob":[]}`, `[{"loc":["body","blob"],"msg":"byte type expected","type":"type_error.bytes"}]`},
+		{"a constant comes with what was given", `{"name":"a","one":5}`,
+			`[{"loc":["body","one"],"msg":"unexpected value; permitted: 'x'","type":"value_error.const","ctx":{"given":5,"permitted":["x"]}}]`},
+		{"a number ends before a point without digits", `{"count":1.}`,
+			`[{"loc":["body",10],"msg":"Expecting ',' delimiter: line 1 column 11 (char 10)","type":"value_error.jsondecode","ctx":{"msg":"Expecting ',' delimiter","doc":"{\"count\":1.}","pos":10,"lineno":1,"colno":11}}]`},
+		{"a short escape is found behind its backslash", `{"name":"\u12"}`,
+			`[{"loc":["body",10],"msg":"Invalid \\uXXXX escape: line 1 column 11 (char 10)","type":"value_error.jsondecode","ctx":{"msg":"Invalid \\uXXXX escape","doc":"{\"name\":\"\\u12\"}","pos":10,"lineno":1,"colno":11}}]`},
 		{"something after the end is refused", `{"name":"a"} x`,
 			`[{"loc":["body",13],"msg":"Extra data: line 1 column 14 (char 13)","type":"value_error.jsondecode","ctx":{"msg":"Extra data","doc":"{\"name\":\"a\"} x","pos":13,"lineno":1,"colno":14}}]`},
 	}
@@ -163,6 +176,14 @@ func TestOrionsClientsKnowNoFieldOfOurs(t *testing.T) {
 	}
 }
 
+func TestNullInPlaceOfAListIsAMissingBody(t *testing.T) {
+	t.Parallel()
+	_, errs := DecodeList(Text, []byte("null"))
+	if got := string(AppendErrors(nil, errs)); got != `[{"loc":["body"],"msg":"field required","type":"value_error.missing"}]` {
+		t.Error(got)
+	}
+}
+
 func TestOfARepeatedNameTheLastCounts(t *testing.T) {
 	t.Parallel()
 	var v thing
@@ -202,6 +223,10 @@ func TestCoercions(t *testing.T) {
 		{"long", `1.5`, thing{Long: 1_500_000}}, {"long", `"P1DT2H"`, thing{Long: 26 * 3600 * 1_000_000}}, {"long", `"PT1M"`, thing{Long: 60_000_000}},
 		{"long", `"P1D"`, thing{Long: 86_400_000_000}}, {"long", `"01:02:03"`, thing{Long: 3723_000_000}}, {"long", `"2 00:00:01.5"`, thing{Long: 172_801_500_000}}, {"long", `"-PT5S"`, thing{Long: -5_000_000}},
 		{"list", `["a",1,2.50,true]`, thing{List: []string{"a", "1", "2.50", "True"}}},
+		{"id", `"{urn:uuid:01234567-89ab-cdef-0123-456789abcdef}"`, thing{ID: id}},
+		{"at", `0`, thing{At: 1}}, {"at", `"1970-01-01T02:00:00+02:00"`, thing{At: 1}}, // 0 stands for no time
+		{"at", `"0001-01-01T00:00:00Z"`, thing{At: firstMoment}}, {"at", `-1e300`, thing{At: firstMoment}}, {"at", `1e300`, thing{At: lastMoment}}, {"at", `"inf"`, thing{At: lastMoment}},
+		{"blob", `"a"`, thing{Blob: "a"}}, {"blob", `1.5`, thing{Blob: "1.5"}}, {"one", `"x"`, thing{One: "x"}},
 		{"list", `[]`, thing{List: []string{}}},
 		{"raw", `{ "a": [1, {"b": null}] }`, thing{Raw: []byte(`{ "a": [1, {"b": null}] }`)}},
 		{"inner", `null`, thing{}}, {"inner", `{"a":3}`, thing{Inner: &inner{A: 3}}},

@@ -32,6 +32,15 @@ func Prose(d *Decoder, n int) (string, bool) {
 	return s, ok
 }
 
+// Blob is Text in a field that Orion calls bytes: its finding says so.
+func Blob(d *Decoder, n int) (string, bool) {
+	if k := d.doc.nodes[n].kind; k == nodeArray || k == nodeObject {
+		d.Fail("byte type expected", "type_error.bytes", "")
+		return "", false
+	}
+	return Text(d, n)
+}
+
 // ProseRef is Prose for a destination that tells null from "".
 func ProseRef(d *Decoder, n int) (*string, bool) {
 	s, ok := Prose(d, n)
@@ -88,10 +97,18 @@ func Name(d *Decoder, n int) (string, bool) {
 		return "", false
 	}
 	if strings.ContainsAny(s, forbidden) {
-		d.Fail("Name '"+s+"' contains an invalid character. Must not contain any of: ['/', '%', '&', '>', '<'].", "value_error.invalidname", "")
+		d.Fail("Name "+quoted(s)+" contains an invalid character. Must not contain any of: ['/', '%', '&', '>', '<'].", "value_error.invalidname", "")
 		return "", false
 	}
 	return s, true
+}
+
+// quoted is a text between the quotes that Orion's messages have: double ones around a text with single ones only.
+func quoted(s string) string {
+	if strings.Contains(s, "'") && !strings.Contains(s, `"`) {
+		return `"` + s + `"`
+	}
+	return "'" + strings.ReplaceAll(s, "'", `\'`) + "'"
 }
 
 // NameRef is Name for a destination that tells null from "".
@@ -340,6 +357,17 @@ func Enum[V any](words []string, values []V) Kind[V] {
 // Words is Enum for words that stand for themselves.
 func Words(words ...string) Kind[string] { return Enum(words, words) }
 
+// Constant takes one word only.
+func Constant(word string) Kind[string] {
+	return func(d *Decoder, n int) (string, bool) {
+		if d.doc.nodes[n].kind == nodeString && d.doc.text(n) == word {
+			return word, true
+		}
+		d.Fail("unexpected value; permitted: '"+word+"'", "value_error.const", `{"given":`+str(d.doc.raw(n))+`,"permitted":[`+strconv.Quote(word)+`]}`)
+		return "", false
+	}
+}
+
 // OneOf takes the first of several kinds that fits; when none does, the findings of all are reported.
 func OneOf[V any](kinds ...Kind[V]) Kind[V] {
 	return func(d *Decoder, n int) (V, bool) {
@@ -415,7 +443,7 @@ func ParseUUID(s string) (id [16]byte, ok bool) {
 	if len(s) == 36 && s[8] == '-' && s[13] == '-' && s[18] == '-' && s[23] == '-' {
 		// the common form, without a copy
 	} else {
-		s = strings.TrimPrefix(strings.TrimPrefix(s, "urn:"), "uuid:")
+		s = strings.ReplaceAll(strings.ReplaceAll(s, "urn:", ""), "uuid:", "")
 		s = strings.Trim(s, "{}")
 	}
 	k := 0

@@ -275,6 +275,9 @@ func (p *parser) str(self int) bool {
 		case c == '\\':
 			p.doc.nodes[self].escaped = true
 			n := escapeLen(data[i:])
+			if n == 0 && i+1 < len(data) && data[i+1] == 'u' {
+				return p.fail("Invalid \\uXXXX escape", i+1)
+			}
 			if n == 0 {
 				return p.fail("Invalid \\escape", i)
 			}
@@ -392,11 +395,13 @@ func (p *parser) number() bool {
 	} else if !digits() {
 		return p.fail("Expecting value", start)
 	}
+	p.pos = i // without digits after it, a point or an e does not belong to the number, and is found by who expects what follows
 	if i < len(data) && data[i] == '.' {
 		i++
 		if !digits() {
-			return p.fail("Expecting digits in number", start)
+			return true
 		}
+		p.pos = i
 	}
 	if i < len(data) && (data[i] == 'e' || data[i] == 'E') {
 		i++
@@ -404,9 +409,9 @@ func (p *parser) number() bool {
 			i++
 		}
 		if !digits() {
-			return p.fail("Expecting digits in number", start)
+			return true
 		}
+		p.pos = i
 	}
-	p.pos = i
 	return true
 }

@@ -286,7 +286,13 @@ func DecodeList[V any](kind Kind[V], data []byte) ([]V, []Error) {
 		return nil, []Error{{Loc: []any{"body"}, Msg: "field required", Type: "value_error.missing"}}
 	}
 	var out []V
-	errs := run(data, func(d *Decoder) { out, _ = List(kind)(d, 0) })
+	errs := run(data, func(d *Decoder) {
+		if d.doc.nodes[0].kind == nodeNull {
+			d.Fail("field required", "value_error.missing", "")
+			return
+		}
+		out, _ = List(kind)(d, 0)
+	})
 	return out, errs
 }
 

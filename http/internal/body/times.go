@@ -13,9 +13,9 @@ type Moment struct {
 	Offset int32
 }
 
-// Times outside these years cannot be written as ISO 8601 with four digits.
+// Times outside these years cannot be written as ISO 8601 with four digits. The very first of them is Go's time that is none.
 var (
-	firstMoment = time.Date(1, 1, 1, 0, 0, 0, 0, time.UTC).UnixMicro()
+	firstMoment = time.Date(1, 1, 1, 0, 0, 0, 1000, time.UTC).UnixMicro()
 	lastMoment  = time.Date(9999, 12, 31, 23, 59, 59, 999999000, time.UTC).UnixMicro()
 )
 
@@ -44,14 +44,28 @@ func MomentOf(d *Decoder, n int) (Moment, bool) {
 	return Moment{}, false
 }
 
+// endless is the number from which on a count of whatever units stands for the last moment there is.
+const endless = 3e20
+
 func fromUnix(v float64) int64 {
+	switch {
+	case v > endless:
+		return lastMoment
+	case v < -endless:
+		return firstMoment
+	}
 	for math.Abs(v) > 2e10 {
 		v /= 1000
-		if math.IsInf(v, 0) {
-			break
-		}
 	}
-	return min(max(int64(math.Round(v*1e6)), firstMoment), lastMoment)
+	return storable(min(max(int64(math.Round(v*1e6)), firstMoment), lastMoment))
+}
+
+// storable moves the beginning of 1970, which in what is stored stands for no time, by a microsecond.
+func storable(micros int64) int64 {
+	if micros == 0 {
+		return 1
+	}
+	return micros
 }
 
 // ParseTime reads ISO 8601: date, then hours, minutes and perhaps seconds and a fraction, then perhaps an offset.
@@ -84,10 +98,10 @@ func ParseTime(s string) (Moment, bool) {
 	}
 	t := time.Date(year, time.Month(month), day, hour, minute, second, micros*1000, time.UTC)
 	at := t.UnixMicro() - int64(offset)*1e6
-	if at < firstMoment || at > lastMoment {
+	if at < firstMoment-1 || at > lastMoment {
 		return Moment{}, false
 	}
-	return Moment{Micros: at, Offset: int32(offset)}, true
+	return Moment{Micros: storable(max(at, firstMoment)), Offset: int32(offset)}, true
 }
 
 func daysIn(year, month int) int {
