@@ -5,6 +5,7 @@ package api
 type Program struct {
 	Language  string       `json:"language"` // LanguageGo or LanguageScript
 	Flow      string       `json:"flow"`
+	Version   string       `json:"version,omitempty"`   // of the flow, as the program says
 	Name      string       `json:"name"`                // of its file, for people
 	OS        string       `json:"os,omitempty"`        // Go's names; "" of a script, for any
 	Arch      string       `json:"arch,omitempty"`      // as OS

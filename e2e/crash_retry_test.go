@@ -12,9 +12,20 @@ import (
 	"github.com/sluice-dev/sluice/api"
 )
 
-// The flow kills itself once, as the kernel does to a process that takes too much memory.
+// The flow's process is killed once, as the kernel does to one that takes too much memory, or ended, as a service manager does: then it
+// reports its crash itself.
 func TestAPythonFlowThatIsKilledIsTriedAgainByPolicy(t *testing.T) {
 	t.Parallel()
+	for _, signal := range []syscall.Signal{syscall.SIGKILL, syscall.SIGTERM} {
+		t.Run(signal.String(), func(t *testing.T) {
+			t.Parallel()
+			isTriedAgain(t, signal)
+		})
+	}
+}
+
+func isTriedAgain(t *testing.T, signal syscall.Signal) {
+	t.Helper()
 	s := startServer(t)
 	conn := connect(t, s, 0)
 	queue(t, conn, "q", 0)
@@ -49,7 +60,7 @@ def fragile():
 		return nil
 	})
 	for _, pid := range carriers("SLUICE_FLOW_RUN_ID=" + id.String()) {
-		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		if err := syscall.Kill(pid, signal); err != nil {
 			t.Logf("kill %d: %v", pid, err) // a child that went with its parent
 		}
 	}

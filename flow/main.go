@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/signal"
 	"runtime"
@@ -56,12 +57,28 @@ func (f *Flow[I, O]) add(p *program) error {
 	if err != nil {
 		return fmt.Errorf("describe the input of flow %q: %w", f.flow.Name, err)
 	}
+	f.flow.Version = cmp.Or(f.flow.Version, revision())
+	acceptNilWithin(schema)
 	wrapped := schema.Type != "object"
 	if wrapped {
 		schema = &jsonschema.Schema{Type: "object", Properties: map[string]*jsonschema.Schema{"input": schema}, Required: []string{"input"}}
 	}
 	p.flows = append(p.flows, &part{flow: f.flow, schema: schema, decode: func(parameters []byte) (any, error) { return decode[I](parameters, schema, wrapped) }})
 	return nil
+}
+
+// acceptNilWithin lets the maps in a schema be null, as its slices are: that is what a nil one becomes.
+func acceptNilWithin(s *jsonschema.Schema) {
+	inner := slices.Collect(maps.Values(s.Properties))
+	for _, in := range append(inner, s.Items, s.AdditionalProperties) {
+		if in == nil {
+			continue
+		}
+		acceptNilWithin(in)
+		if in.Type == "object" && in.Properties == nil && in.AdditionalProperties != nil && in.AdditionalProperties.Not == nil {
+			in.Type, in.Types = "", []string{"null", "object"}
+		}
+	}
 }
 
 // decode reads a flow's input from parameters and holds it to its schema.
@@ -242,7 +259,6 @@ func (p *program) run(ctx context.Context, args []string) int {
 		p.say("error: %s", err)
 		return exitFailed
 	}
-	f.flow.Version = cmp.Or(f.flow.Version, revision())
 	out, err := f.flow.Run(connected, in, engine.Start{Parameters: parameters})
 	if ended := end(); ended != nil {
 		p.say("warning: %s", ended)
@@ -359,7 +375,7 @@ func (p *program) exec(ctx context.Context, args []string) int {
 		p.say("error: this program has no flow %q", stored.Name)
 		return exitFailed
 	}
-	_, err = f.flow.RunGranted(engine.Connect(ctx, connection), run, lease, f.decode)
+	_, err = f.flow.RunGranted(engine.Connect(ctx, connection), run, lease, "", f.decode)
 	if _, signal := errors.AsType[*engine.Terminated](err); signal {
 		return exitTerminated
 	}
@@ -388,7 +404,7 @@ type flowDescription struct {
 func (p *program) describe() int {
 	d := description{Protocol: 1, SDK: "go", OS: runtime.GOOS, Arch: runtime.GOARCH, Revision: revision(), Flows: []flowDescription{}, Deployments: []deploymentBody{}}
 	for _, f := range p.flows {
-		d.Flows = append(d.Flows, flowDescription{f.flow.Name, cmp.Or(f.flow.Version, revision()), f.flow.Description, f.flow.Tags, f.schema})
+		d.Flows = append(d.Flows, flowDescription{f.flow.Name, f.flow.Version, f.flow.Description, f.flow.Tags, f.schema})
 	}
 	for _, one := range p.deployments {
 		if _, err := p.find(one.flow).decode(one.body.Parameters); err != nil {
@@ -405,16 +421,23 @@ func (p *program) describe() int {
 	return exitOK
 }
 
-// revision is what the program was built from, "" when that is not known.
+// revision is what the program was built from, with "-changed" where that was not committed; "" when it is not known.
 func revision() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return ""
 	}
+	found, changed := "", ""
 	for _, s := range info.Settings {
-		if s.Key == "vcs.revision" {
-			return s.Value[:min(12, len(s.Value))]
+		switch {
+		case s.Key == "vcs.revision":
+			found = s.Value[:min(12, len(s.Value))]
+		case s.Key == "vcs.modified" && s.Value == "true":
+			changed = "-changed"
 		}
 	}
-	return ""
+	if found == "" {
+		return ""
+	}
+	return found + changed
 }

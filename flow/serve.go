@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/sluice-dev/sluice/agent"
 	"github.com/sluice-dev/sluice/agent/process"
+	programs "github.com/sluice-dev/sluice/agent/program"
 	"github.com/sluice-dev/sluice/api"
 	"github.com/sluice-dev/sluice/flow/internal/engine"
 	"github.com/sluice-dev/sluice/flow/internal/server"
@@ -110,6 +112,10 @@ func (s served) Run(ctx context.Context, job agent.Job) (process.Exit, error) {
 	if f == nil {
 		return process.Exit{}, fmt.Errorf("the program that serves this work queue has no flow %q, only %s; give the deployment other tags, or the queue another filter", name, strings.Join(s.program.names(), ", "))
 	}
+	warning := ""
+	if other := deployedVersion(job.Deployment); other != "" && other != f.flow.Version {
+		warning = fmt.Sprintf("The deployment was made of version %s of the flow; the program that serves this work queue executes version %s.", other, cmp.Or(f.flow.Version, "(unknown)"))
+	}
 	running, end := context.WithCancelCause(s.connected)
 	defer end(nil)
 	defer context.AfterFunc(ctx, func() { end(causeOf(context.Cause(ctx))) })()
@@ -117,7 +123,7 @@ func (s served) Run(ctx context.Context, job agent.Job) (process.Exit, error) {
 	over := make(chan struct{})
 	go func() {
 		defer close(over)
-		_, _ = f.flow.RunGranted(running, job.FlowRun, job.Token, f.decode) // how it ended was reported; that is all that anybody asks for
+		_, _ = f.flow.RunGranted(running, job.FlowRun, job.Token, warning, f.decode) // how it ended was reported; that is all that anybody asks for
 	}()
 	select {
 	case <-over:
@@ -125,6 +131,18 @@ func (s served) Run(ctx context.Context, job agent.Job) (process.Exit, error) {
 		return process.Exit{}, errors.New("the flow did not end when it was told to; it goes on, for a goroutine cannot be killed: let flows look at their context, or have an agent execute this one in a process")
 	}
 	return process.Exit{}, agent.ErrReported
+}
+
+// deployedVersion is the version of the flow in the program that a deployment was made of; "" when it is not known.
+func deployedVersion(deployment *api.Deployment) string {
+	if deployment == nil || deployment.FlowData.Encoding != api.EncodingProgram {
+		return ""
+	}
+	made, err := programs.Parse(deployment.FlowData)
+	if err != nil {
+		return "" // who executes it in a process says so
+	}
+	return made.Version
 }
 
 // causeOf says in the engine's words why the agent ends a run.

@@ -181,7 +181,8 @@ func (a *applier) setFlowRunState(c *command.SetState) (*command.Result, error) 
 			return nil, err
 		}
 	}
-	if d.Status == orchestration.Accept && !c.Force && e.Row.State.Name == orchestration.NameCrashed {
+	// Who forces Crashed from outside wants it so; of a run's owner it is the crash that the policy is for.
+	if d.Status == orchestration.Accept && (!c.Force || run.TokenIsGood) && e.Row.State.Name == orchestration.NameCrashed {
 		retry, err := a.retryCrashed(e, 0)
 		if err != nil {
 			return nil, err

@@ -332,6 +332,11 @@ func (d *deploymentCreator) code(ctx context.Context, s *spec, existing *api.Dep
 	if s.Program != nil {
 		p := s.Program
 		described := api.Program{Language: p.said.SDK, Flow: s.FlowName, Name: p.name, OS: p.said.OS, Arch: p.said.Arch}
+		for _, f := range p.said.Flows {
+			if f.Name == s.FlowName {
+				described.Version = f.Version
+			}
+		}
 		if described.OS == "" {
 			described.OS, described.Arch = runtime.GOOS, runtime.GOARCH
 		}

@@ -36,6 +36,7 @@ type programDescription struct {
 	Arch     string `json:"arch"`
 	Flows    []struct {
 		Name       string          `json:"name"`
+		Version    string          `json:"version"`
 		Parameters json.RawMessage `json:"parameters"`
 	} `json:"flows"`
 	Deployments []struct {

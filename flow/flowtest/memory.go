@@ -48,6 +48,8 @@ func (m *memory) CreateFlowRun(_ context.Context, flow string, run api.FlowRunCr
 	return &api.FlowRun{ID: r.id, Name: r.name, StateID: &r.states[0].ID, State: &r.states[0], Parameters: run.Parameters, Tags: r.tags}, nil
 }
 
+func (m *memory) SetVersion(context.Context, api.ID, string) error { return nil }
+
 func (m *memory) CreateTaskRun(_ context.Context, run api.TaskRunCreate) (*api.TaskRun, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

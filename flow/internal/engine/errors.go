@@ -3,6 +3,8 @@ package engine
 import (
 	"errors"
 	"fmt"
+
+	"github.com/sluice-dev/sluice/api"
 )
 
 // What ends a run from outside, as context.Cause tells it.
@@ -29,7 +31,18 @@ func (e *Permanent) Error() string { return e.Err.Error() }
 func (e *Permanent) Unwrap() error { return e.Err }
 
 // NotReady is the error of a task that did not run because one it comes after did not complete.
-type NotReady struct{ Upstream string }
+type NotReady struct {
+	Upstream string // its name
+	id       api.ID // nil when there is none
+}
+
+// message is that of the state, in the words of all SDKs.
+func (e *NotReady) message() string {
+	if e.id.IsNil() {
+		return e.Error()
+	}
+	return fmt.Sprintf("Upstream task run '%s' did not reach a 'COMPLETED' state.", e.id)
+}
 
 func (e *NotReady) Error() string {
 	return fmt.Sprintf("task run %q did not complete, so what comes after it did not run", e.Upstream)

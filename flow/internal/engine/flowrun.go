@@ -74,8 +74,9 @@ func (f *Flow) Run(ctx context.Context, in any, s Start) (any, error) {
 	return r.execute(ctx, end, in)
 }
 
-// RunGranted executes a flow run that an agent was granted. The error is that of the flow, or says why it was not executed.
-func (f *Flow) RunGranted(ctx context.Context, run *api.FlowRun, lease string, decode func(parameters []byte) (any, error)) (any, error) {
+// RunGranted executes a flow run that an agent was granted. warning, unless "", comes into its log first. The error is that of the
+// flow, or says why it was not executed.
+func (f *Flow) RunGranted(ctx context.Context, run *api.FlowRun, lease, warning string, decode func(parameters []byte) (any, error)) (any, error) {
 	conn, recorded := connected(ctx)
 	if !recorded {
 		return nil, errors.New("there is no recorder")
@@ -84,6 +85,14 @@ func (f *Flow) RunGranted(ctx context.Context, run *api.FlowRun, lease string, d
 	r.adopt(run)
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
+	if f.Version != "" && (run.FlowVersion == nil || *run.FlowVersion != f.Version) {
+		if err := conn.SetVersion(ctx, run.ID, f.Version); err != nil {
+			r.log.Warn("The version of the flow was not reported: " + err.Error())
+		}
+	}
+	if warning != "" {
+		r.log.Warn(warning)
+	}
 	in, err := decode(run.Parameters)
 	if err != nil {
 		r.ctx, r.end = ctx, end
@@ -120,6 +129,9 @@ func (r *FlowRun) create(ctx context.Context, in any, s Start) error {
 			return fmt.Errorf("create subflow run of %q: %w", f.Name, err)
 		}
 		body.ParentTaskRunID = &task.ID
+		p.mu.Lock()
+		p.made++
+		p.mu.Unlock()
 	}
 	run, err := r.conn.CreateFlowRun(ctx, f.Name, body)
 	if err != nil {
@@ -129,7 +141,7 @@ func (r *FlowRun) create(ctx context.Context, in any, s Start) error {
 	if r.parent != nil {
 		r.parent.log.Info(fmt.Sprintf("Created subflow run '%s' for flow '%s'", run.Name, f.Name))
 	} else {
-		r.log.Info(fmt.Sprintf("Created flow run '%s' for flow '%s'", run.Name, f.Name))
+		r.log.Log(context.WithValue(ctx, quietKey{}, true), slog.LevelInfo, fmt.Sprintf("Created flow run '%s' for flow '%s'", run.Name, f.Name))
 	}
 	return nil
 }
@@ -192,8 +204,10 @@ func (r *FlowRun) execute(ctx context.Context, end context.CancelCauseFunc, in a
 	if p, ok := errors.AsType[*Panicked](err); ok {
 		r.log.Error("Encountered a panic during execution: " + p.Error() + "\n" + p.Stack)
 	}
+	settled := false // the tasks have said themselves why they failed
 	if err == nil {
 		err = r.settle(limited)
+		settled = true
 	}
 	switch cause := context.Cause(limited); {
 	case cause != nil && cause == context.Cause(ctx): // from outside
@@ -205,7 +219,7 @@ func (r *FlowRun) execute(ctx context.Context, end context.CancelCauseFunc, in a
 		return nil, errors.Join(limit, r.finish(api.NewState(api.Failed, limit.Error()).Named(api.NameTimedOut), false))
 	case err != nil:
 		r.abandon(ErrEnded)
-		if _, panicked := errors.AsType[*Panicked](err); !panicked {
+		if _, panicked := errors.AsType[*Panicked](err); !panicked && !settled {
 			r.log.Error("Encountered an error during execution: " + err.Error())
 		}
 		return nil, errors.Join(err, r.finish(api.NewState(api.Failed, err.Error()), false))
@@ -312,7 +326,7 @@ func (r *FlowRun) endedFromOutside(cause error) error {
 	} else {
 		r.log.Error("Crash detected! " + *state.Message)
 	}
-	return r.finish(state, false)
+	return r.finish(state, state.Type == api.Failed)
 }
 
 // finish reports the final state, after the lines before it.

@@ -11,6 +11,8 @@ import (
 type Recorder interface {
 	// CreateFlowRun makes a run of the flow of that name; the flow too, if there is none.
 	CreateFlowRun(ctx context.Context, flow string, run api.FlowRunCreate) (*api.FlowRun, error)
+	// SetVersion tells which version of its flow executes a run that somebody else has made.
+	SetVersion(ctx context.Context, run api.ID, version string) error
 	// CreateTaskRun makes the task run of that flow run, task key and dynamic key, or returns the one there is.
 	CreateTaskRun(ctx context.Context, run api.TaskRunCreate) (*api.TaskRun, error)
 	// SetState proposes a state. It answers what became of it also when the first answer was lost.

@@ -105,7 +105,7 @@ func awaitAll(ctx context.Context, after []*Future) error {
 			return err
 		}
 		if f.err != nil {
-			return &NotReady{Upstream: f.name}
+			return &NotReady{Upstream: f.name, id: f.ID()}
 		}
 	}
 	return nil
@@ -114,10 +114,9 @@ func awaitAll(ctx context.Context, after []*Future) error {
 // whole takes the run from its creation to its final state.
 func (r *TaskRun) whole(ctx context.Context, in any, c Call) (any, error) {
 	ready := awaitAll(ctx, c.After)
-	if ready != nil {
-		if _, upstream := errors.AsType[*NotReady](ready); !upstream {
-			return nil, ready
-		}
+	blocked, upstream := errors.AsType[*NotReady](ready)
+	if ready != nil && !upstream {
+		return nil, ready
 	}
 	select {
 	case r.flow.slots <- struct{}{}:
@@ -132,8 +131,8 @@ func (r *TaskRun) whole(ctx context.Context, in any, c Call) (any, error) {
 	if stored != nil && stored.Type == api.Completed { // by an earlier attempt of the flow run
 		return r.flow.conn.recall(ctx, &r.task.Definition, stored.Data)
 	}
-	if ready != nil {
-		_, err := r.propose(ctx, api.NewState(api.Pending, ready.Error()).Named(api.NameNotReady), false)
+	if blocked != nil {
+		_, err := r.propose(ctx, api.NewState(api.Pending, blocked.message()).Named(api.NameNotReady), false)
 		return nil, errors.Join(ready, err)
 	}
 	out, err := r.attempts(context.WithValue(ctx, taskRunKey, r), in)
@@ -344,7 +343,7 @@ func (r *TaskRun) propose(ctx context.Context, state api.StateCreate, force bool
 	if state.StateDetails == nil {
 		state.StateDetails = &api.StateDetails{}
 	}
-	state.StateDetails.FlowRunID, state.StateDetails.TaskRunID = &r.flow.ID, &r.ID
+	state.StateDetails.TaskRunID = &r.ID
 	answer, err := r.flow.conn.SetState(ctx, Proposal{Kind: TaskRuns, ID: r.ID, State: state, Force: force, Lease: r.flow.lease, Before: r.last})
 	if err != nil {
 		return nil, err

@@ -103,6 +103,11 @@ func (r *Recorder) CreateFlowRun(ctx context.Context, flow string, run api.FlowR
 	return r.patient.CreateFlowRun(ctx, run)
 }
 
+// SetVersion implements engine.Recorder.
+func (r *Recorder) SetVersion(ctx context.Context, run api.ID, version string) error {
+	return r.patient.UpdateFlowRun(ctx, run, api.FlowRunUpdate{FlowVersion: api.Some(version)})
+}
+
 // FlowName returns the name of a flow.
 func (r *Recorder) FlowName(ctx context.Context, id api.ID) (string, error) {
 	r.mu.Lock()
