@@ -30,12 +30,12 @@ func newAgentList(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return printList(a, agentList(agents, time.Now()))
+			return printList(a, agentList(a, agents))
 		},
 	}
 }
 
-func agentList(agents []api.Agent, now time.Time) list[api.Agent] {
+func agentList(a *app, agents []api.Agent) list[api.Agent] {
 	return list[api.Agent]{
 		title: "Agents",
 		columns: []column[api.Agent]{
@@ -43,13 +43,10 @@ func agentList(agents []api.Agent, now time.Time) list[api.Agent] {
 			{header: "Name", fold: true, sgr: sgrGreen, cell: func(g api.Agent, _ bool) string { return g.Name }},
 			{header: "State", cell: func(g api.Agent, _ bool) string { return agentState(&g) }},
 			{header: "Last Seen", fold: true, sgr: sgrYellow, cell: func(g api.Agent, people bool) string {
-				switch {
-				case g.LastSeen == nil:
+				if g.LastSeen == nil {
 					return "never"
-				case people:
-					return since(g.LastSeen.Time, now)
 				}
-				return g.LastSeen.String()
+				return a.moment(*g.LastSeen, people)
 			}},
 			{header: "Queues", wide: true, cell: func(g api.Agent, _ bool) string { return strconv.Itoa(len(g.WorkQueueIDs)) }},
 			{header: "Runs", sgr: sgrBlue, cell: func(g api.Agent, _ bool) string { return strconv.Itoa(len(g.FlowRuns)) }},

@@ -42,6 +42,7 @@ type app struct {
 	wantedColumns []string
 
 	color      string
+	timeFormat string
 	profile    string
 	api        string
 	configFile string

@@ -116,7 +116,7 @@ func newArtifactList(a *app) *cobra.Command {
 			columns: []column[api.Artifact]{
 				{header: "Key", fold: true, sgr: sgrGreen, cell: func(r api.Artifact, _ bool) string { return r.Key }},
 				{header: "Type", cell: func(r api.Artifact, _ bool) string { return string(r.Type) }},
-				{header: "Created", cell: func(r api.Artifact, _ bool) string { return r.Created.String() }},
+				{header: "Created", cell: func(r api.Artifact, people bool) string { return a.moment(r.Created, people) }},
 				{header: "Bytes", right: true, cell: func(r api.Artifact, _ bool) string { return fmt.Sprint(r.Size) }},
 				{header: "Description", fold: true, cell: func(r api.Artifact, _ bool) string { return r.Description }},
 				{header: "ID", sgr: sgrCyan, cell: func(r api.Artifact, _ bool) string { return r.ID.String() }},

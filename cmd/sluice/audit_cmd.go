@@ -60,7 +60,7 @@ states, which name the actor.`,
 				}
 				filter.Before = *page.Next
 			}
-			return printList(a, auditList(records))
+			return printList(a, auditList(a, records))
 		},
 	}
 	flags := command.Flags()
@@ -92,11 +92,11 @@ func parseMoment(flag, text string, now time.Time) (*api.Time, error) {
 	return nil, usagef("--%s is %q; it is a time ago like 24h or 7d, or a date like %s", flag, text, now.Format(time.DateOnly))
 }
 
-func auditList(records []api.AuditRecord) list[api.AuditRecord] {
+func auditList(a *app, records []api.AuditRecord) list[api.AuditRecord] {
 	return list[api.AuditRecord]{
 		title: "Audit records",
 		columns: []column[api.AuditRecord]{
-			{header: "Time", cell: func(r api.AuditRecord, _ bool) string { return r.Time.UTC().Format(time.RFC3339) }},
+			{header: "Time", cell: func(r api.AuditRecord, _ bool) string { return a.stamp(r.Time) }},
 			{header: "Actor", cell: func(r api.AuditRecord, _ bool) string { return r.Actor }},
 			{header: "Action", cell: func(r api.AuditRecord, _ bool) string { return r.Action }},
 			{header: "Object", cell: func(r api.AuditRecord, _ bool) string {

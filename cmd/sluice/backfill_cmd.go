@@ -80,7 +80,7 @@ func (a *app) printBackfill(d *namedDeployment, done *api.Backfilled) error {
 	err := printList(a, list[api.BackfilledAt]{
 		title: "Backfill",
 		columns: []column[api.BackfilledAt]{
-			{header: "Scheduled Time", sgr: sgrCyan, cell: func(r api.BackfilledAt, _ bool) string { return r.ScheduledTime.String() }},
+			{header: "Scheduled Time", sgr: sgrCyan, cell: func(r api.BackfilledAt, _ bool) string { return a.moment(r.ScheduledTime, false) }},
 			{header: "Run", sgr: sgrBlue, cell: func(r api.BackfilledAt, _ bool) string {
 				if r.FlowRunID == nil {
 					return "would be made"

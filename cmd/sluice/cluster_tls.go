@@ -28,7 +28,10 @@ func newTLSInit(a *app) *cobra.Command {
 	var dir, name string
 	var days int
 	command := &cobra.Command{
-		Use:   "init NODE...",
+		Use: "init NODE...",
+
+		Annotations: map[string]string{namesNew: "yes"},
+
 		Short: "Make an authority and certificates for nodes",
 		Long: `Make an authority (ca.pem, ca-key.pem), a key that encrypts gossip (gossip.key), one that encrypts secrets in blocks
 (secrets.key) and for every NODE a certificate and key (NODE.pem, NODE-key.pem). An authority that the directory holds already

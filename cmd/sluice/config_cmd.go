@@ -32,17 +32,21 @@ func newConfigCommand(a *app) *cobra.Command {
 		Args:    cobra.MinimumNArgs(1),
 		RunE:    func(_ *cobra.Command, args []string) error { return unsetVariables(a, args) },
 	}
-	var showDefaults, showSources bool
+	var showDefaults, hideDefaults, showSources, hideSources bool
 	view := &cobra.Command{
 		Use:     "view",
 		Short:   "Show the settings in use and where they come from",
 		Long:    "Show the settings in use and where they come from. Keys are not shown in clear.",
 		Example: "  sluice config view --show-defaults",
 		Args:    cobra.NoArgs,
-		RunE:    func(_ *cobra.Command, _ []string) error { return viewSettings(a, showDefaults, showSources) },
+		RunE: func(_ *cobra.Command, _ []string) error {
+			return viewSettings(a, showDefaults && !hideDefaults, showSources && !hideSources)
+		},
 	}
 	view.Flags().BoolVar(&showDefaults, "show-defaults", false, "also show settings that have their default")
 	view.Flags().BoolVar(&showSources, "show-sources", true, "show where each setting comes from")
+	view.Flags().BoolVar(&hideDefaults, "hide-defaults", false, "the opposite of --show-defaults")
+	view.Flags().BoolVar(&hideSources, "hide-sources", false, "the opposite of --show-sources")
 	return group("config", "Set and view configuration", "Set and view the variables of profiles.",
 		"  sluice config set SLUICE_API_URL=http://127.0.0.1:4200/api\n  sluice config view", set, unset, view)
 }

@@ -14,7 +14,7 @@ func newDeploymentCommand(a *app) *cobra.Command {
 	return group("deployment", "Create, inspect and run deployments",
 		"A deployment is a flow with what is needed to run it without its author: code, parameters, tags, schedule, flow runner.",
 		"  sluice deployment create leo_deployment.py\n  sluice deployment run leonardo_dicapriflow/leonardo-deployment --watch",
-		newDeploymentCreate(a), newDeploymentList(a), newDeploymentInspect(a), newDeploymentRun(a), newDeploymentExecute(a),
+		newDeploymentCreate(a), newDeploymentList(a), onWeb(a, newDeploymentInspect(a), deploymentPage), newDeploymentRun(a), newDeploymentExecute(a),
 		newDeploymentSwitch(a, true), newDeploymentSwitch(a, false), newDeploymentDelete(a),
 		newDeploymentApply(a), newDeploymentPlan(a), newDeploymentEdit(a), newScheduleCommand(a), newDeploymentBackfill(a))
 }

@@ -21,6 +21,8 @@ type runFlags struct {
 	startAt string
 	watch   bool
 	timeout time.Duration
+	every   time.Duration // how often it is looked why the run waits
+	web     bool
 	// priority 0 is the deployment's.
 	priority int
 }
@@ -49,12 +51,15 @@ Parameters are read as the deployment's schema says, which "sluice deployment in
 	flags.BoolVarP(&given.watch, "watch", "w", false, "follow the run until it ends")
 	flags.DurationVar(&given.timeout, "timeout", 0, "with --watch: stop watching after this time (default never)")
 	flags.DurationVar(&given.timeout, "watch-timeout", 0, "the same as --timeout")
+	watchInterval(command, &given.every)
+	flags.BoolVar(&given.web, "web", false, "open the run's page in a browser")
 	flags.StringVar(&given.name, "flow-run-name", "", "the same as --name")
 	flags.IntVar(&given.priority, "priority", 0, "priority of the run, 1 goes first (default the deployment's)")
 	_ = command.RegisterFlagCompletionFunc("param", completeParameters(a)) // it fails only for a flag that does not exist
 	command.MarkFlagsMutuallyExclusive("timeout", "watch-timeout")
 	command.MarkFlagsMutuallyExclusive("name", "flow-run-name")
 	command.MarkFlagsMutuallyExclusive("start-in", "start-at")
+	command.PreRunE = func(*cobra.Command, []string) error { return checkInterval(given.every) }
 	command.RunE = onDeployment(a, func(ctx context.Context, c *client.Client, d *namedDeployment) error {
 		return runDeployment(ctx, a, c, d, given)
 	})
@@ -91,8 +96,16 @@ func runDeployment(ctx context.Context, a *app, c *client.Client, d *namedDeploy
 	} else {
 		err = a.printDone(run, run.ID.String(), run.Name, "Created flow run "+short(run.Name, run.ID))
 	}
+	if err != nil {
+		return err
+	}
+	if given.web {
+		err = a.openPage(ctx, c, "runs/"+run.ID.String())
+	} else {
+		a.notePage(c, "runs/"+run.ID.String())
+	}
 	if err != nil || !given.watch {
 		return err
 	}
-	return a.followRun(ctx, run, following{logs: true, states: true, tail: -1, timeout: given.timeout})
+	return a.followRun(ctx, run, following{logs: true, states: true, tail: -1, timeout: given.timeout, interval: given.every})
 }

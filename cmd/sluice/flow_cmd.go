@@ -17,7 +17,7 @@ func newFlowCommand(a *app) *cobra.Command {
 	return group("flow", "See flows, tag and delete them",
 		"A flow is known by its name; deployments and flow runs belong to it. It is made by its first run or deployment.",
 		"  sluice flow ls\n  sluice flow inspect leonardo_dicapriflow",
-		newFlowList(a), newFlowInspect(a), newFlowEdit(a), newFlowDelete(a))
+		newFlowList(a), onWeb(a, newFlowInspect(a), flowPage), newFlowEdit(a), newFlowDelete(a))
 }
 
 func flowNameList(ctx context.Context, c *client.Client) ([]string, error) {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -17,7 +16,7 @@ func newFlowRunCommand(a *app) *cobra.Command {
 	return group("flow-run", "See, watch, cancel, retry and delete flow runs",
 		"See flow runs, follow their states and logs, learn why one waits, cancel, retry or delete one or many.",
 		"  sluice flow-run ls\n  sluice flow-run logs -f tan-lion\n  sluice flow-run explain tan-lion",
-		newRunList(a), newRunInspect(a), newFlowRunEdit(a), newRunLogs(a), newRunWatch(a), newRunExplain(a), newRunCancel(a), newRunRetry(a),
+		newRunList(a), onWeb(a, newRunInspect(a), runPage), newFlowRunEdit(a), newRunLogs(a), newRunWatch(a), newRunExplain(a), newRunCancel(a), newRunRetry(a),
 		newRunRerun(a), newRunDelete(a), newRunSetState(a), newRunHistory(a), newRunGraph(a))
 }
 
@@ -86,7 +85,7 @@ func newRunList(a *app) *cobra.Command {
 				return err
 			}
 		}
-		return printList(a, runList(found, names, time.Now()))
+		return printList(a, runList(a, found, names))
 	}
 	return command
 }
@@ -149,7 +148,7 @@ func newestRuns(ctx context.Context, c *client.Client, filter api.FilterRequest,
 	return found, nil
 }
 
-func runList(runs []api.FlowRun, flows map[api.ID]string, now time.Time) list[api.FlowRun] {
+func runList(a *app, runs []api.FlowRun, flows map[api.ID]string) list[api.FlowRun] {
 	return list[api.FlowRun]{
 		title: "Flow Runs",
 		columns: []column[api.FlowRun]{
@@ -170,10 +169,7 @@ func runList(runs []api.FlowRun, flows map[api.ID]string, now time.Time) list[ap
 						when = *r.NextScheduledStartTime
 					}
 				}
-				if people {
-					return since(when.Time, now)
-				}
-				return when.String()
+				return a.moment(when, people)
 			}},
 		},
 		items: runs,

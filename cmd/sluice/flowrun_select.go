@@ -17,6 +17,7 @@ import (
 // runSelection says which flow runs a command is about, by criteria.
 type runSelection struct {
 	flows, deployments, states, tags []string
+	types                            []string // more states, until check
 	filter                           string
 	all                              bool
 }
@@ -27,9 +28,11 @@ func (s *runSelection) registerCriteria(a *app, command *cobra.Command) {
 	flags.StringArrayVar(&s.flows, "flow-name", nil, "only runs of this flow (repeatable)")
 	flags.StringArrayVarP(&s.deployments, "deployment", "d", nil, "only runs of this deployment (name or id, repeatable)")
 	flags.StringArrayVar(&s.states, "state", nil, "only runs in this state, by type or name (repeatable)")
+	flags.StringArrayVar(&s.types, "state-type", nil, "the same as --state")
 	flags.StringArrayVarP(&s.tags, "tag", "t", nil, "only runs with this tag (repeatable: with all of them)")
 	// It fails only for a flag that does not exist; the command tree test completes every flag.
 	_ = command.RegisterFlagCompletionFunc("deployment", completeNames(a, deploymentNames))
+	completeWords(command, "state-type", stateNames()...)
 	completeWords(command, "state", append(stateNames(), namedStates...)...)
 }
 
@@ -42,11 +45,12 @@ func (s *runSelection) register(a *app, command *cobra.Command) {
 
 // given reports whether there is any criterion.
 func (s *runSelection) given() bool {
-	return s.all || s.filter != "" || len(s.flows)+len(s.deployments)+len(s.states)+len(s.tags) > 0
+	return s.all || s.filter != "" || len(s.flows)+len(s.deployments)+len(s.states)+len(s.types)+len(s.tags) > 0
 }
 
 // check finds what is wrong before a server is asked.
 func (s *runSelection) check() error {
+	s.states, s.types = append(s.states, s.types...), nil
 	criteria := len(s.flows)+len(s.deployments)+len(s.states)+len(s.tags) > 0
 	switch {
 	case s.all && (criteria || s.filter != ""):

@@ -80,12 +80,12 @@ func newJobList(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return printList(a, jobList(jobs, time.Now()))
+			return printList(a, jobList(a, jobs))
 		},
 	}
 }
 
-func jobList(jobs []api.Job, now time.Time) list[api.Job] {
+func jobList(a *app, jobs []api.Job) list[api.Job] {
 	number := func(header string, n func(api.Job) int64) column[api.Job] {
 		return column[api.Job]{header: header, right: true, cell: func(j api.Job, _ bool) string { return fmt.Sprint(n(j)) }}
 	}
@@ -98,12 +98,7 @@ func jobList(jobs []api.Job, now time.Time) list[api.Job] {
 			number("Selected", func(j api.Job) int64 { return j.Total }),
 			number("Done", func(j api.Job) int64 { return j.Done }),
 			number("Refused", func(j api.Job) int64 { return j.Refused }),
-			{header: "Created", fold: true, sgr: sgrYellow, cell: func(j api.Job, people bool) string {
-				if people {
-					return since(j.Created.Time, now)
-				}
-				return j.Created.String()
-			}},
+			{header: "Created", fold: true, sgr: sgrYellow, cell: func(j api.Job, people bool) string { return a.moment(j.Created, people) }},
 		},
 		items: jobs,
 		id:    func(j api.Job) string { return j.ID.String() },

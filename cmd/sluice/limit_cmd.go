@@ -43,7 +43,8 @@ func newLimitCreate(a *app) *cobra.Command {
 }
 
 func newLimitList(a *app) *cobra.Command {
-	return &cobra.Command{
+	var limit, offset int
+	command := &cobra.Command{
 		Use:     "ls",
 		Aliases: []string{"list"},
 		Short:   "List the limits by tag",
@@ -61,6 +62,10 @@ func newLimitList(a *app) *cobra.Command {
 			if err != nil {
 				return fmt.Errorf("list concurrency limits: %w", err)
 			}
+			limits = limits[min(max(offset, 0), len(limits)):]
+			if limit >= 0 {
+				limits = limits[:min(limit, len(limits))]
+			}
 			return printList(a, list[api.ConcurrencyLimit]{
 				title: "Concurrency Limits",
 				columns: []column[api.ConcurrencyLimit]{
@@ -75,6 +80,9 @@ func newLimitList(a *app) *cobra.Command {
 			})
 		},
 	}
+	command.Flags().IntVar(&limit, "limit", -1, "how many at most (default all)")
+	command.Flags().IntVar(&offset, "offset", 0, "how many to leave out at the beginning")
+	return command
 }
 
 func newLimitInspect(a *app) *cobra.Command {

@@ -33,6 +33,9 @@ func newRootCommand(a *app) *cobra.Command {
 			default:
 				return usagef("--color is %q; it is one of auto, always, never", a.color)
 			}
+			if err := a.checkTimeFormat(); err != nil {
+				return err
+			}
 			if err := a.loadSettings(command); err != nil {
 				return err
 			}
@@ -50,6 +53,7 @@ func newRootCommand(a *app) *cobra.Command {
 	flags.StringSliceVar(&a.wantedColumns, "columns", nil, "columns to show, by their headers, separated by commas")
 	flags.BoolVar(&a.noHeaders, "no-headers", false, "no header line in plain output")
 	flags.StringVar(&a.color, "color", "auto", "colour: auto, always, never; NO_COLOR is honoured")
+	flags.StringVar(&a.timeFormat, "time-format", "", "times: relative, iso (local, with the offset) or raw (UTC, as the API has them) (default relative in tables, else raw)")
 	flags.StringVarP(&a.profile, "profile", "p", "", "profile to use (env SLUICE_PROFILE)")
 	flags.StringVar(&a.api, "api", defaultAPIURL, "addresses of the API, separated by commas")
 	flags.StringVar(&a.configFile, "config", "", "YAML file of settings (env SLUICE_CONFIG)")
@@ -58,6 +62,7 @@ func newRootCommand(a *app) *cobra.Command {
 	bindSetting(flags, "api", "log-level", "log-format")
 	completeWords(root, "output", formats...)
 	completeWords(root, "color", "auto", "always", "never")
+	completeWords(root, "time-format", timeFormats...)
 	completeWords(root, "log-level", "debug", "info", "warn", "error")
 	completeWords(root, "log-format", "text", "json")
 
@@ -109,6 +114,7 @@ func newRootCommand(a *app) *cobra.Command {
 		},
 	)
 	requireArguments(root)
+	completeArguments(a, root)
 	return root
 }
 

@@ -110,10 +110,7 @@ func newScheduleList(a *app) *cobra.Command {
 						if len(e.Next) == 0 {
 							return ""
 						}
-						if people {
-							return since(e.Next[0].Time, time.Now())
-						}
-						return e.Next[0].String()
+						return a.moment(e.Next[0], people)
 					}},
 				},
 				items: entries,

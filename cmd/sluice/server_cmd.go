@@ -90,7 +90,7 @@ func (o *serverOptions) register(a *app, flags *pflag.FlagSet) {
 	flags.DurationVar(&o.AuditAge, "audit-age", 365*24*time.Hour, "how long audit records are kept; the same on all nodes")
 	bindSetting(flags, "auth", "bootstrap-token-file", "allow-origin", "audit-keep", "audit-age")
 	o.Retention = node.RetentionDefaults{RunsMaxAge: node.DefaultRetention, LogsMaxAge: node.DefaultRetention}
-	flags.Var((*ageFlag)(&o.Retention.RunsMaxAge), "retention-runs-max-age", "how long a new cluster keeps finished runs, until `sluice retention set` says otherwise; its first leader's counts")
+	flags.Var((*ageFlag)(&o.Retention.RunsMaxAge), "retention-runs-max-age", "how long a new cluster keeps finished runs, until \"sluice retention set\" says otherwise; its first leader's counts")
 	flags.Var((*ageFlag)(&o.Retention.LogsMaxAge), "retention-logs-max-age", "how long a new cluster keeps logs, likewise")
 	flags.DurationVar(&o.Retention.Every, "retention-interval", time.Minute, "how often the leader looks for what may go; the leader's counts")
 	bindSetting(flags, "webhook-allow-private", "retention-runs-max-age", "retention-logs-max-age", "retention-interval")

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -15,7 +14,7 @@ func newTaskRunCommand(a *app) *cobra.Command {
 	return group("task-run", "See task runs and their logs",
 		"Task runs are the steps of a flow run.",
 		"  sluice task-run ls --flow-run tan-lion\n  sluice task-run logs hello-2e5e-0",
-		newTaskRunList(a), newTaskRunInspect(a), newTaskRunLogs(a), newTaskRunDelete(a))
+		newTaskRunList(a), onWeb(a, newTaskRunInspect(a), taskRunPage), newTaskRunLogs(a), newTaskRunDelete(a))
 }
 
 func newTaskRunList(a *app) *cobra.Command {
@@ -66,12 +65,12 @@ func newTaskRunList(a *app) *cobra.Command {
 		if err != nil {
 			return fmt.Errorf("list task runs: %w", err)
 		}
-		return printList(a, taskRunList(runs, time.Now()))
+		return printList(a, taskRunList(a, runs))
 	}
 	return command
 }
 
-func taskRunList(runs []api.TaskRun, now time.Time) list[api.TaskRun] {
+func taskRunList(a *app, runs []api.TaskRun) list[api.TaskRun] {
 	return list[api.TaskRun]{
 		title: "Task Runs",
 		columns: []column[api.TaskRun]{
@@ -89,10 +88,7 @@ func taskRunList(runs []api.TaskRun, now time.Time) list[api.TaskRun] {
 				if r.State != nil {
 					when = r.State.Timestamp
 				}
-				if people {
-					return since(when.Time, now)
-				}
-				return when.String()
+				return a.moment(when, people)
 			}},
 		},
 		items: runs,

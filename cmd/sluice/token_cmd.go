@@ -121,19 +121,19 @@ func newTokenList(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return printList(a, tokenList(tokens))
+			return printList(a, tokenList(a, tokens))
 		},
 	}
 	command.Flags().BoolVar(&all, "all", false, "also those that ended")
 	return command
 }
 
-func tokenList(tokens []api.Token) list[api.Token] {
+func tokenList(a *app, tokens []api.Token) list[api.Token] {
 	when := func(t *api.Time, otherwise string) string {
 		if t == nil {
 			return otherwise
 		}
-		return t.UTC().Format(time.RFC3339)
+		return a.stamp(*t)
 	}
 	return list[api.Token]{
 		title: "Tokens",
@@ -229,7 +229,7 @@ func newTokenRevoke(a *app) *cobra.Command {
 				revoked = append(revoked, *token)
 			}
 			if a.structured() {
-				return printList(a, tokenList(revoked))
+				return printList(a, tokenList(a, revoked))
 			}
 			return nil
 		},

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -27,12 +28,13 @@ type logFlags struct {
 	search, regex   string
 	level, task     string
 	since, until    string
+	timestamps      bool
 }
 
 func (f *logFlags) register(command *cobra.Command) {
 	flags := command.Flags()
 	flags.BoolVarP(&f.follow, "follow", "f", false, "go on until the run has ended")
-	flags.IntVar(&f.tail, "tail", -1, "only the last of them (default all)")
+	flags.IntVarP(&f.tail, "tail", "n", -1, "only the last of them (default all)")
 	flags.IntVar(&f.head, "head", -1, "only the first of them (default all)")
 	flags.BoolVar(&f.reverse, "reverse", false, "the last one first")
 	flags.StringVar(&f.search, "search", "", "only lines that contain this text, regardless of case")
@@ -41,6 +43,7 @@ func (f *logFlags) register(command *cobra.Command) {
 	flags.StringVar(&f.task, "task", "", "only lines of this task run: its name, id or unique prefix of it")
 	flags.StringVar(&f.since, "since", "", "only lines from this time on, or from that long ago, like 90s or 2h")
 	flags.StringVar(&f.until, "until", "", "only lines up to this time, or up to that long ago")
+	flags.BoolVar(&f.timestamps, "timestamps", true, "begin each line with its time; its form is that of --time-format")
 	completeWords(command, "level", "debug", "info", "warning", "error", "critical")
 	for _, other := range []string{"head", "reverse", "until"} {
 		command.MarkFlagsMutuallyExclusive("follow", other)
@@ -108,7 +111,7 @@ until the run has ended. Times are local; in plain output they are whole and in 
 			if err != nil {
 				return err
 			}
-			return a.followRun(ctx, run, following{logs: true, tail: given.tail, keeps: keeps})
+			return a.followRun(ctx, run, following{logs: true, tail: given.tail, keeps: keeps, untimed: !given.timestamps})
 		}
 		return a.showLogs(ctx, c, run, given, wanted)
 	})
@@ -154,6 +157,7 @@ func (a *app) showLogs(ctx context.Context, c *client.Client, run *api.FlowRun, 
 		most = given.tail
 	}
 	printer := a.newLogPrinter(c, run)
+	printer.untimed = !given.timestamps
 	logs := []api.Log{}
 	lines := false
 	switch a.output {
@@ -231,7 +235,7 @@ func runLogs(ctx context.Context, c *client.Client, run api.ID, tail int) ([]api
 
 func newRunWatch(a *app) *cobra.Command {
 	var noLogs bool
-	var timeout time.Duration
+	var timeout, interval time.Duration
 	command := runArgument(a, &cobra.Command{
 		Use:   "watch RUN",
 		Short: "Follow a flow run until it ends",
@@ -241,10 +245,24 @@ func newRunWatch(a *app) *cobra.Command {
 	})
 	command.Flags().BoolVar(&noLogs, "no-logs", false, "only states")
 	command.Flags().DurationVar(&timeout, "timeout", 0, "stop watching after this time, like 90s or 10m (default never)")
+	watchInterval(command, &interval)
+	command.PreRunE = func(*cobra.Command, []string) error { return checkInterval(interval) }
 	command.RunE = onRun(a, func(ctx context.Context, _ *client.Client, run *api.FlowRun) error {
-		return a.followRun(ctx, run, following{logs: !noLogs, states: true, tail: -1, timeout: timeout})
+		return a.followRun(ctx, run, following{logs: !noLogs, states: true, tail: -1, timeout: timeout, interval: interval})
 	})
 	return command
+}
+
+func checkInterval(interval time.Duration) error {
+	if interval <= 0 {
+		return usagef("--watch-interval is %s; it must be more than 0", interval)
+	}
+	return nil
+}
+
+// watchInterval adds the flag of commands that watch a run.
+func watchInterval(command *cobra.Command, interval *time.Duration) {
+	command.Flags().DurationVar(interval, "watch-interval", waitBeforeWhy, "how often to look why a run waits that is watched; states and logs are told as they come")
 }
 
 // following says what followRun prints and how long it goes on.
@@ -254,6 +272,10 @@ type following struct {
 	timeout      time.Duration
 	// keeps selects log lines; nil: all.
 	keeps func(*api.Log) bool
+	// untimed lines do not begin with their time.
+	untimed bool
+	// interval is how often it is looked why the run waits; 0: usually.
+	interval time.Duration
 }
 
 // waitBeforeWhy is how long a run that is watched may wait before it is said why, and between two looks.
@@ -261,12 +283,12 @@ const waitBeforeWhy = 5 * time.Second
 
 // explainWhileItWaits tells on stderr why a run waits, and again when the reason changes, until the returned function is called or
 // the run has an owner. Nothing else tells that an agent is missing: no event says that nothing happens.
-func (a *app) explainWhileItWaits(ctx context.Context, c *client.Client, id api.ID) (end func()) {
+func (a *app) explainWhileItWaits(ctx context.Context, c *client.Client, id api.ID, interval time.Duration) (end func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		tick := time.NewTicker(waitBeforeWhy)
+		tick := time.NewTicker(interval)
 		defer tick.Stop()
 		told := ""
 		for {
@@ -309,6 +331,7 @@ func (a *app) followRun(ctx context.Context, run *api.FlowRun, f following) erro
 	}
 	defer c.Close()
 	printer := a.newLogPrinter(c, run)
+	printer.untimed = f.untimed
 	skip := 0
 	if f.tail >= 0 {
 		logs, err := runLogs(watchCtx, c, run.ID, -1)
@@ -322,7 +345,7 @@ func (a *app) followRun(ctx context.Context, run *api.FlowRun, f following) erro
 	}
 	var last *api.State
 	if f.states && !a.structured() && !a.quiet {
-		explained := a.explainWhileItWaits(watchCtx, c, run.ID)
+		explained := a.explainWhileItWaits(watchCtx, c, run.ID, cmp.Or(f.interval, waitBeforeWhy))
 		defer explained()
 	}
 	err = c.StreamFlowRun(watchCtx, run.ID, f.logs, "", func(event client.Event) error {
@@ -380,6 +403,7 @@ type logPrinter struct {
 	client   *client.Client
 	run      *api.FlowRun
 	taskRuns map[api.ID]string
+	untimed  bool // lines do not begin with their time
 }
 
 func (a *app) newLogPrinter(c *client.Client, run *api.FlowRun) *logPrinter {
@@ -415,11 +439,14 @@ func (p *logPrinter) state(state *api.State) error {
 }
 
 func (p *logPrinter) line(at api.Time, level, subject, message string) {
-	when := at.String()
-	if p.app.format() == formatTable {
-		when = at.Local().Format("15:04:05.000")
+	when := p.app.momentAs(p.app.timeFormat, at) + " | "
+	switch {
+	case p.untimed:
+		when = ""
+	case p.app.format() == formatTable && p.app.timeFormat == "":
+		when = at.Local().Format("15:04:05.000") + " | "
 	}
-	fmt.Fprintf(p.app.out, "%s | %-7s | %s - %s\n", when, level, subject, message)
+	fmt.Fprintf(p.app.out, "%s%-7s | %s - %s\n", when, level, subject, message)
 }
 
 // taskRun returns the name of a task run, reading all of the flow run's when it meets a new one.

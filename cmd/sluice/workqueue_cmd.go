@@ -18,7 +18,7 @@ func newWorkQueueCommand(a *app) *cobra.Command {
 	return group("work-queue", "Create and manage work queues",
 		"Work queues collect the flow runs that their filters match; agents claim runs from them.",
 		"  sluice work-queue create --tag tutorial tutorial_queue\n  sluice work-queue ls",
-		newQueueCreate(a), newQueueEdit(a), newQueueList(a), newQueueInspect(a), newQueueSwitch(a, true), newQueueSwitch(a, false),
+		newQueueCreate(a), newQueueEdit(a), newQueueList(a), onWeb(a, newQueueInspect(a), queuePage), newQueueSwitch(a, true), newQueueSwitch(a, false),
 		newQueueDelete(a), newQueuePreview(a), newQueueReadRuns(a), newQueueSlots(a), newQueueSetLimit(a), newQueueClearLimit(a))
 }
 
@@ -376,7 +376,7 @@ func newQueuePreview(a *app) *cobra.Command {
 		if err != nil {
 			return fmt.Errorf("preview work queue '%s': %w", queue.Name, err)
 		}
-		return printList(a, dueList(runs, now))
+		return printList(a, dueList(a, runs, now))
 	})
 	return command
 }
@@ -395,7 +395,7 @@ func newQueueReadRuns(a *app) *cobra.Command {
 		if err != nil {
 			return fmt.Errorf("read the runs of work queue '%s': %w", queue.Name, err)
 		}
-		return printList(a, dueList(runs, time.Now()))
+		return printList(a, dueList(a, runs, time.Now()))
 	})
 	return command
 }
@@ -424,7 +424,6 @@ func newQueueSlots(a *app) *cobra.Command {
 			}
 			cursor = *page.NextCursor
 		}
-		now := time.Now()
 		return printList(a, list[api.QueueSlot]{
 			title:   "Slots of " + queue.Name,
 			caption: fmt.Sprintf("%d in use; %s", len(slots), limit),
@@ -432,12 +431,7 @@ func newQueueSlots(a *app) *cobra.Command {
 				{header: "Run ID", right: true, sgr: sgrCyan, cell: func(s api.QueueSlot, _ bool) string { return s.FlowRunID.String() }},
 				{header: "Name", fold: true, sgr: sgrGreen, cell: func(s api.QueueSlot, _ bool) string { return s.FlowRunName }},
 				{header: "State", cell: func(s api.QueueSlot, _ bool) string { return s.StateName }},
-				{header: "Since", sgr: sgrYellow, cell: func(s api.QueueSlot, people bool) string {
-					if people {
-						return since(s.Since.Time, now)
-					}
-					return s.Since.String()
-				}},
+				{header: "Since", sgr: sgrYellow, cell: func(s api.QueueSlot, people bool) string { return a.moment(s.Since, people) }},
 				{header: "Owner", fold: true, sgr: sgrBlue, cell: func(s api.QueueSlot, _ bool) string {
 					if s.LeaseOwner == nil {
 						return "no lease"
@@ -454,7 +448,7 @@ func newQueueSlots(a *app) *cobra.Command {
 }
 
 // dueList shows runs by when they are to start.
-func dueList(runs []api.FlowRun, now time.Time) list[api.FlowRun] {
+func dueList(a *app, runs []api.FlowRun, now time.Time) list[api.FlowRun] {
 	return list[api.FlowRun]{
 		caption: "(**) denotes a late run",
 		columns: []column[api.FlowRun]{
@@ -463,9 +457,12 @@ func dueList(runs []api.FlowRun, now time.Time) list[api.FlowRun] {
 					return ""
 				}
 				if !people {
-					return r.NextScheduledStartTime.String()
+					return a.moment(*r.NextScheduledStartTime, false)
 				}
-				shown := r.NextScheduledStartTime.Local().Format("2006-01-02 15:04:05 MST") + " (" + since(r.NextScheduledStartTime.Time, now) + ")"
+				shown := a.moment(*r.NextScheduledStartTime, true)
+				if a.timeFormat == "" {
+					shown = r.NextScheduledStartTime.Local().Format("2006-01-02 15:04:05 MST") + " (" + shown + ")"
+				}
 				if r.NextScheduledStartTime.Before(now) {
 					shown += " (**)"
 				}
@@ -484,34 +481,4 @@ func dueList(runs []api.FlowRun, now time.Time) list[api.FlowRun] {
 		id:    func(r api.FlowRun) string { return r.ID.String() },
 		name:  func(r api.FlowRun) string { return r.Name },
 	}
-}
-
-// since says how long ago or ahead a moment is: "3 minutes ago", "in 2 hours".
-func since(t, now time.Time) string {
-	d := now.Sub(t)
-	ahead := d < 0
-	if ahead {
-		d = -d
-	}
-	units := []struct {
-		size time.Duration
-		name string
-	}{{24 * time.Hour, "day"}, {time.Hour, "hour"}, {time.Minute, "minute"}, {time.Second, "second"}}
-	phrase := "now"
-	for _, unit := range units {
-		if n := int(d / unit.size); n > 0 {
-			phrase = fmt.Sprintf("%d %ss", n, unit.name)
-			if n == 1 {
-				phrase = strings.TrimSuffix(phrase, "s")
-			}
-			break
-		}
-	}
-	switch {
-	case phrase == "now":
-		return phrase
-	case ahead:
-		return "in " + phrase
-	}
-	return phrase + " ago"
 }
