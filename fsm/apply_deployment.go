@@ -54,11 +54,12 @@ func (a *applier) putDeployment(c *command.PutDeployment) (*command.Result, erro
 	if err != nil {
 		return nil, err
 	}
-	return a.replaceDeployment(e, next)
+	return a.replaceDeployment(e, next, false)
 }
 
-// replaceDeployment saves a deployment as it is to be now, with what follows from the difference.
-func (a *applier) replaceDeployment(e *state.DeploymentEdit, next *row.Deployment) (*command.Result, error) {
+// replaceDeployment saves a deployment as it is to be now, with what follows from the difference. With keepDue, what its schedules owe
+// stays owed where they are as they were.
+func (a *applier) replaceDeployment(e *state.DeploymentEdit, next *row.Deployment, keepDue bool) (*command.Result, error) {
 	stored := e.Row
 	if !bytes.Equal(stored.ScheduleJson, next.ScheduleJson) {
 		next.ScheduleAnchor = a.now
@@ -76,6 +77,9 @@ func (a *applier) replaceDeployment(e *state.DeploymentEdit, next *row.Deploymen
 	e.Row = next
 	if err := a.changeGates(next.Id, stored.Policy, next.Policy); err != nil {
 		return nil, err
+	}
+	if keepDue {
+		return ok(next.Id), a.rescheduleFuture(e, stored)
 	}
 	return ok(next.Id), a.reschedule(e)
 }
@@ -108,6 +112,42 @@ func (a *applier) reschedule(e *state.DeploymentEdit) error {
 	d.NextFire, d.ScheduleSince = 0, a.now
 	for _, s := range d.Schedules {
 		s.Revision, s.NextFire, s.Since = a.revision(s.Revision), 0, a.now
+	}
+	if err := e.Save(); err != nil {
+		return err
+	}
+	a.emit(watch.Event{Topic: watch.TopicDeployment, Deployment: d})
+	return nil
+}
+
+// rescheduleFuture is reschedule for a change that leaves schedules as they were: runs that are due stay, and fire times that passed
+// without a run are still made up for as catchup says.
+func (a *applier) rescheduleFuture(e *state.DeploymentEdit, before *row.Deployment) error {
+	d := e.Row
+	owes := func(scheduleID []byte) bool {
+		old, now := timetableOf(before, scheduleID), timetableOf(d, scheduleID)
+		return old != nil && now != nil && old.active && now.active && bytes.Equal(old.json, now.json)
+	}
+	err := a.removeScheduledRuns(d.Id, func(r *row.FlowRun) bool {
+		return ahead(r) && (r.NextScheduledStartTime > a.now || !owes(r.ScheduleId))
+	})
+	if err != nil {
+		return err
+	}
+	d.Revision = a.revision(d.Revision)
+	ids := [][]byte{nil}
+	for _, s := range d.Schedules {
+		ids = append(ids, s.Id)
+	}
+	for _, id := range ids {
+		t := timetableOf(d, id)
+		if t == nil {
+			continue
+		}
+		*t.revision = a.revision(*t.revision)
+		if !owes(id) || *t.nextFire > a.now { // else what it has not made yet stays owed
+			*t.nextFire, *t.since = 0, a.now
+		}
 	}
 	if err := e.Save(); err != nil {
 		return err
@@ -162,7 +202,7 @@ func (a *applier) patchDeployment(c *command.PatchDeployment) (*command.Result, 
 	if proto.Equal(next, e.Row) {
 		return ok(c.Id), nil
 	}
-	return a.replaceDeployment(e, next)
+	return a.replaceDeployment(e, next, true)
 }
 
 func patchPolicy(d *row.Deployment, c *command.PatchDeployment) {

@@ -23,9 +23,11 @@ const (
 
 // timetable is one schedule of a deployment as far as making runs goes.
 type timetable struct {
-	revision uint64
-	active   bool
-	nextFire *int64 // in the deployment's row
+	json   []byte
+	active bool
+	// What follows is in the deployment's row.
+	revision        *uint64
+	nextFire, since *int64
 }
 
 // timetableOf finds a schedule of a deployment, nil when there is none. An empty id is the first one's.
@@ -34,11 +36,11 @@ func timetableOf(d *row.Deployment, scheduleID []byte) *timetable {
 		if len(d.ScheduleJson) == 0 {
 			return nil
 		}
-		return &timetable{d.ScheduleRevision, d.IsScheduleActive && !d.SchedulePaused, &d.NextFire}
+		return &timetable{d.ScheduleJson, d.IsScheduleActive && !d.SchedulePaused, &d.ScheduleRevision, &d.NextFire, &d.ScheduleSince}
 	}
 	for _, s := range d.Schedules {
 		if bytes.Equal(s.Id, scheduleID) {
-			return &timetable{s.Revision, d.IsScheduleActive && s.Active, &s.NextFire}
+			return &timetable{s.ScheduleJson, d.IsScheduleActive && s.Active, &s.Revision, &s.NextFire, &s.Since}
 		}
 	}
 	return nil
@@ -56,7 +58,7 @@ func (a *applier) scheduleRuns(c *command.ScheduleRuns) (*command.Result, error)
 	}
 	d := e.Row
 	t := timetableOf(d, c.ScheduleId)
-	if t == nil || t.revision != c.ScheduleRevision || !t.active {
+	if t == nil || *t.revision != c.ScheduleRevision || !t.active {
 		return failed(command.Result_CONFLICT, "the deployment's schedule has changed since this was computed"), nil
 	}
 	result := ok(c.DeploymentId)
@@ -162,7 +164,7 @@ func (a *applier) putSchedule(c *command.PutSchedule) (*command.Result, error) {
 		return ok(c.ScheduleId), nil // a repetition
 	}
 	s := d.Schedules[i]
-	before := proto.Clone(s)
+	before := proto.Clone(s).(*row.DeploymentSchedule)
 	if c.HasSchedule && !bytes.Equal(s.ScheduleJson, c.ScheduleJson) {
 		s.ScheduleJson, s.Anchor = c.ScheduleJson, a.now
 	}
@@ -175,9 +177,12 @@ func (a *applier) putSchedule(c *command.PutSchedule) (*command.Result, error) {
 	if proto.Equal(before, s) {
 		return ok(c.ScheduleId), nil
 	}
-	s.Revision, s.NextFire, s.Since = a.revision(s.Revision), 0, a.now
 	result := ok(c.ScheduleId)
 	result.Created = c.Create
+	if !c.Create && s.Active == before.Active && bytes.Equal(s.ScheduleJson, before.ScheduleJson) {
+		return result, a.scheduleRenamed(e.Save, d)
+	}
+	s.Revision, s.NextFire, s.Since = a.revision(s.Revision), 0, a.now
 	return result, a.scheduleChanged(e.Save, d, c.ScheduleId)
 }
 
@@ -209,6 +214,10 @@ func (a *applier) putFirstSchedule(save func() error, d *row.Deployment, c *comm
 	}
 	if bytes.Equal(text, d.ScheduleJson) && paused == d.SchedulePaused && name == d.ScheduleName {
 		return ok(d.Id), nil
+	}
+	if bytes.Equal(text, d.ScheduleJson) && paused == d.SchedulePaused {
+		d.ScheduleName = name
+		return ok(d.Id), a.scheduleRenamed(save, d)
 	}
 	if !bytes.Equal(text, d.ScheduleJson) {
 		d.ScheduleAnchor = a.now
@@ -262,6 +271,11 @@ func (a *applier) scheduleChanged(save func() error, d *row.Deployment, schedule
 	if err != nil {
 		return err
 	}
+	return a.scheduleRenamed(save, d)
+}
+
+// scheduleRenamed saves a deployment of whose schedules nothing changed that runs are made of.
+func (a *applier) scheduleRenamed(save func() error, d *row.Deployment) error {
 	d.Updated, d.Revision = a.now, a.revision(d.Revision)
 	if err := save(); err != nil {
 		return err

@@ -2,6 +2,7 @@ package fsm
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"google.golang.org/protobuf/proto"
@@ -162,7 +163,7 @@ func (a *applier) holders(g orchestration.Gate) ([]*row.FlowRun, error) {
 	return runs, nil
 }
 
-// resolveBatch bounds how many due runs of one deployment a command looks at.
+// resolveBatch bounds how many runs of one deployment a command skips.
 const resolveBatch = 1000
 
 // resolveConflicts decides about the due runs of deployments whose gates are closed. The count is of runs that it changed.
@@ -188,6 +189,11 @@ func (a *applier) resolve(deploymentID []byte) (changed int, err error) {
 		if g.Conflict == row.Policy_QUEUE {
 			continue
 		}
+		// Where the newest win, so many stay.
+		most := resolveBatch
+		if g.Conflict == row.Policy_CANCEL_RUNNING {
+			most += g.Limit
+		}
 		var due []*row.FlowRun
 		err := a.tx.ScheduledFlowRunsOfDeployment(id16(deploymentID), false, func(r *row.FlowRun) (bool, error) {
 			if r.NextScheduledStartTime > a.now {
@@ -196,7 +202,7 @@ func (a *applier) resolve(deploymentID []byte) (changed int, err error) {
 			if g.Concerns(r) {
 				due = append(due, r)
 			}
-			return len(due) < resolveBatch, nil
+			return len(due) < most, nil
 		})
 		if err != nil {
 			return changed, err
@@ -222,7 +228,7 @@ func (a *applier) resolveGate(g orchestration.Gate, due []*row.FlowRun) (changed
 	r := orchestration.Resolve(g, holders, due)
 	by := holders
 	if g.Conflict == row.Policy_CANCEL_RUNNING {
-		by = due[len(due)-1:] // the newest
+		by = []*row.FlowRun{slices.MinFunc(due, orchestration.Newest)}
 	}
 	for _, run := range r.Skip {
 		e, err := a.tx.EditFlowRun(run.Id)

@@ -84,6 +84,11 @@ func Waiting(a, b *row.FlowRun) int {
 	return cmp.Or(cmp.Compare(PriorityOf(a), PriorityOf(b)), cmp.Compare(a.ExpectedStartTime, b.ExpectedStartTime), bytes.Compare(a.Id, b.Id))
 }
 
+// Newest orders runs by expected start time, then by id, the newest first.
+func Newest(a, b *row.FlowRun) int {
+	return cmp.Or(cmp.Compare(b.ExpectedStartTime, a.ExpectedStartTime), bytes.Compare(b.Id, a.Id))
+}
+
 // PriorityOf a run: 1 goes first.
 func PriorityOf(run *row.FlowRun) int32 {
 	if p := run.GetPolicy().GetPriority(); p != 0 {
@@ -111,9 +116,7 @@ func Resolve(g Gate, holders, due []*row.FlowRun) Resolution {
 	case row.Policy_CANCEL_RUNNING:
 		// The newest win: of those that wait, no more stay than can run at a time.
 		due = slices.Clone(due)
-		slices.SortFunc(due, func(a, b *row.FlowRun) int {
-			return cmp.Or(cmp.Compare(b.ExpectedStartTime, a.ExpectedStartTime), bytes.Compare(b.Id, a.Id))
-		})
+		slices.SortFunc(due, Newest)
 		if len(due) > g.Limit {
 			r.Skip, due = due[g.Limit:], due[:g.Limit]
 		}
