@@ -6,6 +6,8 @@ import (
 	"slices"
 	"testing"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/sluice-dev/sluice/api"
 	"github.com/sluice-dev/sluice/fsm/command"
 	"github.com/sluice-dev/sluice/fsm/orchestration"
@@ -23,6 +25,7 @@ type policyScript struct {
 	order                []api.ID // runs as they were made
 	runs                 map[api.ID]*row.FlowRun
 	until                map[api.ID]int64 // when a run must have gone on, 0: never
+	draining             bool
 }
 
 func TestRandomCommandsKeepThePoliciesOfDeployments(t *testing.T) {
@@ -51,7 +54,7 @@ func TestRandomCommandsKeepThePoliciesOfDeployments(t *testing.T) {
 	}
 }
 
-func (s *policyScript) putPolicy(i int) {
+func (s *policyScript) randomPolicy() *row.Policy {
 	random := s.random
 	p := &row.Policy{OnConflict: row.Policy_Conflict(random.IntN(3)), Overlap: row.Policy_Overlap(random.IntN(4)),
 		Run: &row.RunPolicy{Priority: int32(random.IntN(3)), QueueTimeout: int64(random.IntN(2) * 40e6), RunTimeout: int64(random.IntN(2) * 30e6),
@@ -60,9 +63,93 @@ func (s *policyScript) putPolicy(i int) {
 		n := int32(1 + random.IntN(3))
 		p.ConcurrencyLimit = &n
 	}
+	return p
+}
+
+func (s *policyScript) putPolicy(i int) {
+	p := s.randomPolicy()
 	s.policies[i] = p
 	s.apply(false, &command.Envelope{Command: &command.Envelope_PutDeployment{PutDeployment: &command.PutDeployment{Id: s.ids[i], Name: fmt.Sprint(i), FlowId: s.flow,
 		ScheduleJson: []byte(`{"interval":3600}`), IsScheduleActive: true, HasPolicy: true, Policy: p}}})
+}
+
+// patchPolicy changes some parts of a policy: runs that are due stay, those to come are made anew by the scheduler.
+func (s *policyScript) patchPolicy(i int) {
+	random, wished, p := s.random, s.randomPolicy(), proto.Clone(s.policies[i]).(*row.Policy)
+	c := &command.PatchDeployment{Id: s.ids[i], Policy: wished, HasTags: random.IntN(4) == 0, Tags: []string{fmt.Sprint(random.IntN(3))}}
+	for _, part := range []struct {
+		has *bool
+		set func()
+	}{
+		{&c.HasConcurrencyLimit, func() { p.ConcurrencyLimit = wished.ConcurrencyLimit }},
+		{&c.HasOnConflict, func() { p.OnConflict = wished.OnConflict }},
+		{&c.HasOverlap, func() { p.Overlap = wished.Overlap }},
+		{&c.HasOnCrash, func() { p.Run.CrashRetries, p.Run.CrashDelay = wished.Run.CrashRetries, wished.Run.CrashDelay }},
+		{&c.HasQueueTimeout, func() { p.Run.QueueTimeout = wished.Run.QueueTimeout }},
+		{&c.HasRunTimeout, func() { p.Run.RunTimeout = wished.Run.RunTimeout }},
+		{&c.HasPriority, func() { p.Run.Priority = wished.Run.Priority }},
+	} {
+		if *part.has = random.IntN(3) == 0; *part.has {
+			part.set()
+		}
+	}
+	s.policies[i] = p
+	before := s.machineDeployment(i).Revision
+	s.apply(false, &command.Envelope{Command: &command.Envelope_PatchDeployment{PatchDeployment: c}})
+	d := s.machineDeployment(i)
+	if d.Revision == before {
+		return // nothing was changed
+	}
+	for _, id := range s.order {
+		if r := s.runs[id]; bytes.Equal(r.DeploymentId, s.ids[i]) && s.remade(r) {
+			s.m.t.Fatalf("with another policy %v, made from the old one, is still there", r)
+		}
+	}
+}
+
+// remade says whether a run goes when its deployment is patched: a schedule made it, and it is not due yet.
+func (s *policyScript) remade(r *row.FlowRun) bool {
+	return r.AutoScheduled && r.State.Type == row.StateType_SCHEDULED && r.State.Name != orchestration.NameAwaitingRetry && r.NextScheduledStartTime > s.m.stamp
+}
+
+func (s *policyScript) machineDeployment(i int) *row.Deployment {
+	d, err := s.m.view().Deployment(api.ID(s.ids[i]))
+	if err != nil || d == nil {
+		s.m.t.Fatal(d, err)
+	}
+	return d
+}
+
+// markLate proposes to rename some runs.
+func (s *policyScript) markLate() {
+	before := s.m.stamp - int64(s.random.IntN(10))*1e6
+	was, late := map[api.ID]*row.FlowRun{}, 0
+	c := &command.MarkLate{Before: before}
+	for _, id := range s.order {
+		if s.random.IntN(2) == 0 {
+			c.FlowRunIds, was[id] = append(c.FlowRunIds, id[:]), s.runs[id]
+		}
+	}
+	r := s.apply(false, &command.Envelope{Command: &command.Envelope_MarkLate{MarkLate: c}})
+	for id, old := range was {
+		want := old.State.Name
+		if old.State.Type == row.StateType_SCHEDULED && want == "Scheduled" && old.NextScheduledStartTime <= before {
+			want = "Late"
+			late++
+		}
+		if now := s.runs[id]; now.State.Name != want || now.State.Type != old.State.Type || now.NextScheduledStartTime != old.NextScheduledStartTime || now.Deadline != old.Deadline {
+			s.m.t.Fatalf("late at %d: %v became %v, want %s", before, old, now, want)
+		}
+	}
+	if int(r.Count) != late {
+		s.m.t.Fatalf("%d runs became late, the model says %d", r.Count, late)
+	}
+}
+
+// drain lets the agent claim nothing, or again.
+func (s *policyScript) drain() {
+	s.draining = !s.draining
+	s.apply(false, &command.Envelope{Command: &command.Envelope_DrainAgent{DrainAgent: &command.DrainAgent{Id: s.agent, Draining: s.draining}}})
 }
 
 func (s *policyScript) anyRun() *row.FlowRun {
@@ -78,7 +165,7 @@ func (s *policyScript) policyStep() {
 	m, random := s.m, s.random
 	i := random.IntN(len(s.ids))
 	run := s.anyRun()
-	switch n := random.IntN(16); {
+	switch n := random.IntN(20); {
 	case n == 0:
 		if random.IntN(3) == 0 {
 			s.putPolicy(i)
@@ -97,14 +184,22 @@ func (s *policyScript) policyStep() {
 		}
 	case n <= 4:
 		s.fire(i)
+	case n == 16:
+		if random.IntN(3) == 0 || s.draining {
+			s.drain()
+		}
+	case n == 17:
+		s.patchPolicy(i)
 	case run == nil:
+	case n == 18:
+		s.markLate()
 	case n <= 7:
 		// Where newer runs win, a claim makes room first.
 		d, fate := slices.IndexFunc(s.ids, func(id []byte) bool { return bytes.Equal(id, run.DeploymentId) }), map[string]string(nil)
 		if p := s.policies[d]; p.ConcurrencyLimit != nil && p.OnConflict == row.Policy_CANCEL_RUNNING || p.Overlap == row.Policy_OVERLAP_CANCEL_RUNNING {
 			fate = s.fates(d)
 		}
-		want := run.State.Type == row.StateType_SCHEDULED && fate[string(run.Id)] == "" && run.NextScheduledStartTime <= m.stamp+1e6 &&
+		want := !s.draining && run.State.Type == row.StateType_SCHEDULED && fate[string(run.Id)] == "" && run.NextScheduledStartTime <= m.stamp+1e6 &&
 			s.mayStartAfter(fate, run.DeploymentId, run.AutoScheduled)
 		r := s.apply(false, &command.Envelope{Command: &command.Envelope_ClaimRuns{ClaimRuns: &command.ClaimRuns{Ttl: 12_000_000, Wishes: []*command.ClaimRuns_Wish{{
 			ClaimId: m.id(), AgentId: s.agent, Picks: []*command.ClaimRuns_Pick{{FlowRunId: run.Id, WorkQueueId: s.queueID}}}}}}})
@@ -208,7 +303,7 @@ func (s *policyScript) apply(forced bool, c *command.Envelope, made ...[]byte) *
 		}
 		if now == nil {
 			// Those that a schedule made and that wait go with a change of their deployment.
-			if before != nil && (c.GetPutDeployment() == nil || !before.AutoScheduled || before.State.Type != row.StateType_SCHEDULED) {
+			if before != nil && (c.GetPutDeployment() == nil || !before.AutoScheduled || before.State.Type != row.StateType_SCHEDULED) && (c.GetPatchDeployment() == nil || !s.remade(before)) {
 				t.Fatalf("%T removed the run %v", c.Command, before)
 			}
 			delete(s.runs, id)

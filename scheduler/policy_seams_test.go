@@ -2,7 +2,9 @@ package scheduler
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -436,4 +438,145 @@ func TestManyDueRunsAreDecidedAbout(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Runs of random priorities come due, are late, are tried again and wait at limits, queues are paused, agents drained and leaders changed:
+// what is handed out is always the first of what may start.
+func TestTheFirstThatMayStartIsHandedOut(t *testing.T) {
+	t.Parallel()
+	for range 4 {
+		seed := rand.Uint64()
+		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
+			t.Parallel()
+			within(t, func(r *rig) { randomOrder(t, r, seed) })
+		})
+	}
+}
+
+func randomOrder(t *testing.T, r *rig, seed uint64) {
+	random := rand.New(rand.NewPCG(seed, 9))
+	r.start()
+	q, a := r.queue(nil), r.agent()
+	limits := map[api.ID]int{}
+	var all []api.ID
+	for i := range 4 {
+		p := &row.Policy{Run: &row.RunPolicy{Priority: int32(1 + random.IntN(3)), CrashRetries: 1, CrashDelay: 5e6}}
+		if i > 1 {
+			p = limited(int32(i-1), row.Policy_QUEUE)
+		}
+		d := r.withPolicy(p)
+		if all = append(all, d); i > 1 {
+			limits[d] = i - 1
+		}
+	}
+	paused, draining, handedOut := false, false, 0
+	for range 300 {
+		d := all[random.IntN(len(all))]
+		switch random.IntN(9) {
+		case 0, 1, 2:
+			r.submit(d, time.Duration(random.IntN(10)-3)*time.Second)
+		case 3:
+			r.patch(d, func(c *command.PatchDeployment) { // of the runs that are made from now on
+				c.HasPriority, c.Policy = true, &row.Policy{Run: &row.RunPolicy{Priority: int32(1 + random.IntN(3))}}
+			})
+		case 4:
+			r.beat(a, time.Duration(1+random.IntN(8))*time.Second)
+		case 5:
+			switch random.IntN(4) {
+			case 0:
+				paused = !paused
+				r.updateQueue(q, func(c *command.UpdateWorkQueue) { c.HasIsPaused, c.IsPaused = true, paused })
+			case 1:
+				draining = !draining
+				r.drain(a, draining)
+			case 2:
+				r.away(time.Duration(random.IntN(3)) * time.Second)
+			case 3:
+				a, draining = r.agent(), false // the other one falls silent: its runs crash, some are tried again
+				r.pass(20 * time.Second)
+			}
+		case 6:
+			for _, run := range r.underWay(all) {
+				if random.IntN(2) == 0 {
+					r.report(id16(run.Id), row.StateType_RUNNING)
+					r.report(id16(run.Id), row.StateType_COMPLETED)
+				}
+			}
+		default:
+			synctest.Wait()
+			n := 1 + random.IntN(4)
+			want := r.firstOf(all, limits, n)
+			if paused || draining {
+				want = nil
+			}
+			c := r.claim(Demand{AgentID: a, Queues: []api.ID{q}, Limit: n})
+			if draining {
+				c.isToldToDrain(t)
+				continue
+			}
+			got, _ := c.granted(t)
+			c.cancel()
+			synctest.Wait()
+			if !slices.Equal(got, want) {
+				t.Fatalf("handed out were %v, the first of %d that may start are %v", r.describe(got), n, r.describe(want))
+			}
+			handedOut += len(got)
+		}
+	}
+	t.Logf("%d runs were handed out", handedOut)
+	if handedOut == 0 {
+		t.Error("that shows nothing")
+	}
+}
+
+// underWay are the runs of deployments that agents hold.
+func (r *rig) underWay(deployments []api.ID) (all []*row.FlowRun) {
+	for _, d := range deployments {
+		for _, run := range r.runs(d) {
+			if run.Lease != nil {
+				all = append(all, run)
+			}
+		}
+	}
+	return all
+}
+
+// firstOf says which runs may start now, the first n of them in order.
+func (r *rig) firstOf(deployments []api.ID, limits map[api.ID]int, n int) (ids []api.ID) {
+	room, now := map[api.ID]int{}, time.Now().UnixMicro()
+	var due []*row.FlowRun
+	for _, d := range deployments {
+		room[d] = 1 << 30
+		if limit, limited := limits[d]; limited {
+			room[d] = limit
+		}
+		for _, run := range r.runs(d) {
+			switch run.State.Type {
+			case row.StateType_SCHEDULED:
+				if run.NextScheduledStartTime <= now {
+					due = append(due, run)
+				}
+			case row.StateType_PENDING, row.StateType_RUNNING:
+				room[d]--
+			}
+		}
+	}
+	slices.SortFunc(due, func(x, y *row.FlowRun) int {
+		return cmp.Or(cmp.Compare(orchestration.PriorityOf(x), orchestration.PriorityOf(y)), cmp.Compare(x.ExpectedStartTime, y.ExpectedStartTime), bytes.Compare(x.Id, y.Id))
+	})
+	for _, run := range due {
+		if d := id16(run.DeploymentId); len(ids) < n && room[d] > 0 {
+			room[d]--
+			ids = append(ids, id16(run.Id))
+		}
+	}
+	return ids
+}
+
+func (r *rig) describe(ids []api.ID) (all []string) {
+	for _, id := range ids {
+		run := r.flowRun(id)
+		all = append(all, fmt.Sprintf("%s %s priority %d due %d", id, run.State.Name, orchestration.PriorityOf(run), run.ExpectedStartTime))
+	}
+	return all
 }
