@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 )
@@ -155,6 +156,16 @@ func TestGraphNamesUpstreamTaskRunsOnce(t *testing.T) {
 		if n["id"] != w["id"] || !reflect.DeepEqual(n["upstream_dependencies"], w["up"]) || n["state"].(object)["type"] != "PENDING" {
 			t.Errorf("node %d is %v, want %v", i, n, w)
 		}
+	}
+	other := s.must(201, "POST", "/api/flow_runs/", object{"flow_id": flow})["id"]
+	odd := s.must(201, "POST", "/api/task_runs/", object{"flow_run_id": other, "task_key": "k", "dynamic_key": "0", "task_inputs": object{
+		"x": []any{object{"id": "{" + strings.ToUpper(a) + "}"}, object{"input_type": "parameter", "name": 5}, object{"type": true}}}}, oddly...)
+	if want := (object{"x": []any{of(a), object{"input_type": "parameter", "name": "5"}, object{"input_type": "constant", "type": "True"}}}); !reflect.DeepEqual(odd["task_inputs"], want) {
+		t.Errorf("inputs in other forms are kept as %v, want %v", odd["task_inputs"], want)
+	}
+	got = s.do("GET", "/api/flow_runs/"+other.(string)+"/graph", nil).json(t).([]any)
+	if up := got[0].(object)["upstream_dependencies"]; !reflect.DeepEqual(up, []any{of(a)}) {
+		t.Errorf("upstream of inputs in other forms: %v", up)
 	}
 	if missing := s.do("GET", "/api/flow_runs/"+flow.(string)+"/graph", nil); missing.status != 404 {
 		t.Errorf("an unknown run: %d %s", missing.status, missing.text)

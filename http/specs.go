@@ -3,7 +3,6 @@ package httpapi
 import (
 	"math"
 
-	"github.com/sluice-dev/sluice/api"
 	"github.com/sluice-dev/sluice/fsm/command"
 	"github.com/sluice-dev/sluice/fsm/row"
 	"github.com/sluice-dev/sluice/http/internal/body"
@@ -129,24 +128,6 @@ var taskPolicySpec = body.Strict(
 	body.Optional("max_retries", body.Int32, func(v *taskPolicy) *int32 { return &v.retries }),
 	body.Optional("retry_delay_seconds", body.FloatBetween(0, longestDelay), func(v *taskPolicy) *float64 { return &v.delay }),
 )
-
-type taskInput struct {
-	kind, name string
-	id         [16]byte
-}
-
-func inputSpec(kind string, field body.Field[taskInput]) body.Kind[taskInput] {
-	return body.Strict(
-		body.Optional("input_type", body.Constant(kind), func(v *taskInput) *string { return &v.kind }),
-		field,
-	).Kind()
-}
-
-var taskInputsKind = body.Checked(body.RawObject, body.Mapped(body.List(body.OneOf(
-	inputSpec(api.InputTaskRun, body.Required("id", body.UUID, func(v *taskInput) *[16]byte { return &v.id })),
-	inputSpec(api.InputParameter, body.Required("name", body.Text, func(v *taskInput) *string { return &v.name })),
-	inputSpec(api.InputConstant, body.Required("type", body.Text, func(v *taskInput) *string { return &v.name })),
-))))
 
 type taskRunCreate struct {
 	command command.CreateTaskRun

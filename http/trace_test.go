@@ -28,6 +28,7 @@ type recorded struct {
 	RequestJSON  json.RawMessage   `json:"request_json"`
 	RequestText  string            `json:"request_text"`
 	Status       int               `json:"status"`
+	Answered     map[string]string `json:"response_headers"`
 	ResponseJSON json.RawMessage   `json:"response_json"`
 	Start        time.Time         `json:"start"`
 	file         string
@@ -329,6 +330,9 @@ func checkTracesOfRealClients(t *testing.T, at place) {
 		if a.status != step.Status {
 			t.Errorf("%s: %s %s: status %d, want %d: %s", name, step.Method, path, a.status, step.Status, a.text)
 			continue
+		}
+		if want, got := step.Answered["content-type"], a.header.Get("Content-Type"); want != got {
+			t.Errorf("%s: %s %s: content type %q, want %q", name, step.Method, path, got, want)
 		}
 		if len(step.ResponseJSON) == 0 {
 			if a.text != "" {

@@ -95,9 +95,9 @@ func checkErrorBodies(t *testing.T, at place) {
 		{"a secret in the environment of a run, which is not", "POST", "/api/flow_runs/", `{"flow_runner":{"config":{"env":{"A":"hidden"}}}}`, 422,
 			`"request_body":{"flow_runner":{"config":{"env":{"A":"********"}}}}}`},
 		{"findings in the order of Orion's parameters", "POST", "/api/flow_runs/filter", `{"flow_runs":5,"offset":"x","sort":"y","limit":[]}`, 422,
-			`[{"loc":["body","limit"],"msg":"value is not a valid integer","type":"type_error.integer"},{"loc":["body","sort"],"msg":"value is not a valid enumeration member; permitted: 'ID_DESC',`},
+			`"exception_detail":[{"loc":["body","limit"],"msg":"value is not a valid integer","type":"type_error.integer"},{"loc":["body","sort"],"msg":"value is not a valid enumeration member; permitted: 'ID_DESC',`},
 		{"findings in the order of Orion's fields", "POST", "/api/task_runs/", `{"state":{}}`, 422,
-			`[{"loc":["body","flow_run_id"],"msg":"field required","type":"value_error.missing"},{"loc":["body","task_key"],"msg":"field required","type":"value_error.missing"},` +
+			`"exception_detail":[{"loc":["body","flow_run_id"],"msg":"field required","type":"value_error.missing"},{"loc":["body","task_key"],"msg":"field required","type":"value_error.missing"},` +
 				`{"loc":["body","dynamic_key"],"msg":"field required","type":"value_error.missing"},{"loc":["body","state","type"],"msg":"field required","type":"value_error.missing"}]`},
 		{"an interval that does not move", "POST", "/api/deployments/", `{"name":"x","flow_id":"` + flow["id"].(string) + `","flow_data":{"encoding":"x","blob":""},"schedule":{"interval":0}}`, 422, "The interval must be positive"},
 		{"a cron string that is none", "POST", "/api/deployments/", `{"name":"x","flow_id":"` + flow["id"].(string) + `","flow_data":{"encoding":"x","blob":""},"schedule":{"cron":"H * * * *"}}`, 422, `Invalid cron string: \"H * * * *\"`},

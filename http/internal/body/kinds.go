@@ -385,36 +385,42 @@ func OneOf[V any](kinds ...Kind[V]) Kind[V] {
 	}
 }
 
-// Mapped takes an object of any names whose values are of one kind, and only checks it.
-func Mapped[V any](kind Kind[V]) Kind[struct{}] {
-	return func(d *Decoder, n int) (struct{}, bool) {
+// Member is a value of an object with the name it has there.
+type Member[V any] struct {
+	Name  string
+	Value V
+}
+
+// Members takes an object of any names whose values are of one kind, in the order they came. Of a repeated name the last counts.
+func Members[V any](kind Kind[V]) Kind[[]Member[V]] {
+	return func(d *Decoder, n int) ([]Member[V], bool) {
 		nodes := d.doc.nodes
 		if nodes[n].kind != nodeObject {
 			d.Fail("value is not a valid dict", "type_error.dict", "")
-			return struct{}{}, false
+			return nil, false
 		}
 		good := true
+		var members []Member[V]
 		at := len(d.loc)
 		d.loc = append(d.loc, nil)
 		for i, end := n+1, int(nodes[n].next); i < end && len(d.errs) < maxFindings; i = int(nodes[i+1].next) {
-			d.loc[at] = d.doc.text(i)
-			if _, ok := kind(d, i+1); !ok {
+			name := d.doc.text(i)
+			d.loc[at] = name
+			if _, ok := Text(d, i); !ok {
 				good = false
+				continue
 			}
+			if nodes[i+1].kind == nodeNull {
+				d.Fail("none is not an allowed value", "type_error.none.not_allowed", "")
+				good = false
+				continue
+			}
+			v, ok := kind(d, i+1)
+			good = good && ok
+			members = append(members, Member[V]{name, v})
 		}
 		d.loc = d.loc[:at]
-		return struct{}{}, good
-	}
-}
-
-// Checked takes a value as one kind if another kind takes it too.
-func Checked[V, W any](kind Kind[V], also Kind[W]) Kind[V] {
-	return func(d *Decoder, n int) (V, bool) {
-		if _, ok := also(d, n); !ok {
-			var zero V
-			return zero, false
-		}
-		return kind(d, n)
+		return members, good
 	}
 }
 
