@@ -56,7 +56,7 @@ func (l *limited) live(id string) {
 		got := a.json(l.t).(object)
 		switch got["status"] {
 		case "WAIT":
-			if details := got["details"].(object); details["delay_seconds"] != 30.0 || details["reason"] != "Concurrency limit for the limited tag has been reached" {
+			if details := got["details"].(object); details["delay_seconds"].(float64) < 1 || details["delay_seconds"].(float64) > 30 || details["reason"] != "Concurrency limit for the limited tag has been reached" {
 				l.t.Errorf("waits: %s", a.text)
 				return
 			}

@@ -102,13 +102,14 @@ type Server struct {
 	schemas   parameters.Checker
 	used      tokenUses
 
-	news     *news
-	logger   *slog.Logger
-	registry *prometheus.Registry
-	version  string
-	settings map[string]string
-	tls      *tls.Config
-	now      func() time.Time
+	news      *news
+	slotTurns slotTurns
+	logger    *slog.Logger
+	registry  *prometheus.Registry
+	version   string
+	settings  map[string]string
+	tls       *tls.Config
+	now       func() time.Time
 
 	leaseTTL   time.Duration
 	logQuota   int64

@@ -59,6 +59,13 @@ func setsState(
 			if r.State == nil {
 				r.State = &command.StateResult{Status: command.StateResult_ABORT}
 			}
+			if c := e.GetSetTaskRunState(); c != nil && !x.strict && r.State.Status == command.StateResult_WAIT && c.State.Type == row.StateType_RUNNING {
+				delay, err := x.server.slotTurns.delay(view, idOf(c.Id), x.server.now(), r.State.DelaySeconds)
+				if err != nil {
+					return err
+				}
+				r.State.DelaySeconds = delay
+			}
 			var s *row.State
 			if wrote(r.State) {
 				if s, err = stateAt(view, idOf(c.Id), r.State.Timestamp); err != nil {

@@ -39,6 +39,12 @@ def client() -> Client:
         return made
 
 
+def known() -> Optional[Client]:
+    """The shared client if there is one already."""
+    with _lock:
+        return None if _client is None else _client[1]
+
+
 def _tell(message: str) -> None:
     from sluice import logs
 

@@ -44,6 +44,8 @@ class Address:
         self.url = url.rstrip("/")
         self.secure = scheme == "https"
         self.path = ("/" + path).rstrip("/")
+        if not self.path:  # everything of the API is below it
+            self.path, self.url = "/api", self.url + "/api"
         host, port = authority, ""
         if authority.startswith("["):
             host, _, port = authority[1:].partition("]")
@@ -192,9 +194,10 @@ class Transport:
         self.retry_seconds = retry_seconds
         self.on_outage = on_outage  # told once per outage, when the first retry begins
         self.relocate = relocate  # where to look when nobody listens any more, for a server that comes and goes
-        self._lock = threading.Lock()  # guards _idle, _closed, _told, _current and addresses
+        self._lock = threading.Lock()  # guards _idle, _closed, _retired, _told, _current and addresses
         self._idle: List[_Connection] = []
         self._closed = False
+        self._retired = False
         self._told = False  # whether the present outage was told of
         self._current = 0  # index of the address that answered last
 
@@ -211,6 +214,12 @@ class Transport:
             idle, self._idle = self._idle, []
         for connection in idle:
             connection.close()
+
+    def retire(self) -> None:
+        """The server is about to go for good: requests that run, and later ones, are not repeated, and look for no other server."""
+        with self._lock:
+            self._retired = True
+        self.close()
 
     def _reusable(self, address: Address) -> Optional[_Connection]:
         moment = time.monotonic()
@@ -325,6 +334,8 @@ class Transport:
                 reason, last = f"{error.strerror or error}".strip() or type(error).__name__, None
             if seen and stop_when_unsure:
                 raise OutcomeUnknown(reason)
+            if self._retired:
+                raise ServerUnavailable(unreachable([address], "it was told to end", 0.0))
             failures += 1
             self._leave(address)
             if failures < len(self.addresses):

@@ -17,7 +17,8 @@ class Addresses(unittest.TestCase):
             ("http://127.0.0.1:4200/api", "127.0.0.1", 4200, "/api", False),
             ("https://sluice.example/api/", "sluice.example", 443, "/api", True),
             ("http://[::1]:4200/api", "::1", 4200, "/api", False),
-            ("http://node", "node", 80, "", False),
+            ("http://node", "node", 80, "/api", False),
+            ("http://node/", "node", 80, "/api", False),
         ):
             with self.subTest(url):
                 found = Address(url)
@@ -142,6 +143,14 @@ class Requests(unittest.TestCase):
             self.transport(url, seconds=0).request("GET", "/")
         self.assertIn(url, str(caught.exception))
         self.assertIn("sluice server start", str(caught.exception))
+
+    def test_a_retired_transport_neither_repeats_nor_looks_for_another_server(self):
+        asked = []
+        transport = self.transport(f"http://127.0.0.1:{free_port()}/api", relocate=lambda: asked.append(1) or ["http://127.0.0.1:1/api"])
+        transport.retire()
+        with self.assertRaisesRegex(ServerUnavailable, "told to end"):
+            transport.request("GET", "/x")
+        self.assertEqual(asked, [])
 
     def test_a_moved_server_is_looked_for(self):
         server = self.server(answer(200, 1))
