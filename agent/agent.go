@@ -20,6 +20,7 @@ import (
 	"github.com/sluice-dev/sluice/agent/process"
 	"github.com/sluice-dev/sluice/agent/spool"
 	"github.com/sluice-dev/sluice/api"
+	"github.com/sluice-dev/sluice/storage/relay"
 )
 
 // Supervise is the body of the command Config.Supervisor: it reads from its
@@ -34,6 +35,7 @@ type Agent struct {
 	registration api.AgentRegister
 	log          *slog.Logger
 	launcher     *process.Launcher // nil when no processes are started
+	storages     *relay.Server     // of those processes; nil like launcher
 	spools       *spool.Directory
 	runners      map[string]Runner
 	echo         io.Writer
@@ -100,7 +102,8 @@ func New(config Config) (*Agent, error) {
 		if a.runners == nil {
 			a.runners = map[string]Runner{}
 		}
-		a.runners[subprocessType] = newSubprocess(&a.config, a.launcher)
+		a.storages = relay.New(relay.Config{Blocks: config.API, Places: a.config.places(), Logger: a.log})
+		a.runners[subprocessType] = newSubprocess(&a.config, a.launcher, a.storages)
 	}
 	a.claiming, a.stopClaiming = context.WithCancel(context.Background())
 	a.reporting, a.stopReporting = context.WithCancel(context.Background())
@@ -156,7 +159,11 @@ func (a *Agent) Start(ctx context.Context) error {
 		return errors.New("an agent is started once")
 	}
 	if a.launcher != nil {
+		if err := a.storages.Start(); err != nil {
+			return err
+		}
 		if err := a.launcher.Start(); err != nil {
+			a.storages.Stop()
 			return err
 		}
 	}
@@ -219,6 +226,7 @@ func (a *Agent) Stop() {
 func (a *Agent) stopLauncher() {
 	if a.launcher != nil {
 		a.launcher.Stop()
+		a.storages.Stop()
 	}
 }
 

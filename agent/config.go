@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/sluice-dev/sluice/api"
+	"github.com/sluice-dev/sluice/storage"
 )
 
 // Config of an agent. API, WorkQueueIDs, SpoolDir and APIURL are required.
@@ -42,6 +43,8 @@ type Config struct {
 	SpoolDir string
 	// Home holds programs of flows, in its folder "programs", and what a Local Storage without a path holds; empty means SpoolDir.
 	Home string
+	// Storages open the storages that flow processes cannot open themselves; nil is none.
+	Storages map[string]storage.Opener
 	// OutputLimit is how many bytes of one flow run's output may wait in SpoolDir;
 	// 0 means 64 MiB. What comes beyond it is dropped and counted in the log.
 	OutputLimit int64
@@ -124,6 +127,11 @@ func (c *Config) complete() error {
 		c.Clock = systemClock{}
 	}
 	return errors.Join(problems...)
+}
+
+// places are what storages need to know of this machine.
+func (c *Config) places() storage.Places {
+	return storage.Places{Home: c.Home, Openers: c.Storages}
 }
 
 func setDefault[T comparable](field *T, value T) {

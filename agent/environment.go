@@ -7,6 +7,8 @@ import (
 	"os"
 	"slices"
 	"strings"
+
+	"github.com/sluice-dev/sluice/storage/relay"
 )
 
 // environment is the environment of a flow process.
@@ -25,6 +27,8 @@ func inherited(entries []string) environment {
 	// Of another run, if this agent itself was started by a flow.
 	delete(e.variables, "SLUICE_LEASE_TOKEN")
 	delete(e.variables, "SLUICE_FLOW_RUN_ID")
+	delete(e.variables, relay.VariableURL)
+	delete(e.variables, relay.VariableToken)
 	// Of a server on this machine, which may share a file of settings with the agent: with these a flow reads every secret.
 	delete(e.variables, "SLUICE_SECRETS_KEY")
 	delete(e.variables, "SLUICE_BOOTSTRAP_TOKEN")

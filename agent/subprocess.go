@@ -18,6 +18,7 @@ import (
 	"github.com/sluice-dev/sluice/agent/spool"
 	"github.com/sluice-dev/sluice/api"
 	"github.com/sluice-dev/sluice/storage"
+	"github.com/sluice-dev/sluice/storage/relay"
 )
 
 // subprocess executes flow runs as processes beside the agent.
@@ -25,14 +26,15 @@ type subprocess struct {
 	config   *Config
 	programs *program.Cache
 	launcher *process.Launcher
+	storages *relay.Server
 	log      *slog.Logger
 }
 
-func newSubprocess(config *Config, launcher *process.Launcher) *subprocess {
+func newSubprocess(config *Config, launcher *process.Launcher, storages *relay.Server) *subprocess {
 	load := func(ctx context.Context, document api.DataDocument) ([]byte, error) {
-		return storage.Load(ctx, config.API, document, storage.Places{Home: config.Home})
+		return storage.Load(ctx, config.API, document, config.places())
 	}
-	return &subprocess{config: config, launcher: launcher, programs: &program.Cache{Dir: filepath.Join(config.Home, "programs"), Load: load},
+	return &subprocess{config: config, launcher: launcher, storages: storages, programs: &program.Cache{Dir: filepath.Join(config.Home, "programs"), Load: load},
 		log: config.Logger.With(console.LoggerKey, "sluice.flow_runner.subprocess")}
 }
 
@@ -79,7 +81,9 @@ func isProgram(deployment *api.Deployment) bool {
 }
 
 func (s *subprocess) Run(ctx context.Context, job Job) (process.Exit, error) {
-	spec, err := s.spec(ctx, job)
+	access, revoke := s.storages.Grant()
+	defer revoke()
+	spec, err := s.spec(ctx, job, access)
 	if err != nil {
 		return process.Exit{}, err
 	}
@@ -111,7 +115,7 @@ func (s *subprocess) Run(ctx context.Context, job Job) (process.Exit, error) {
 }
 
 // spec says what to start for a job.
-func (s *subprocess) spec(ctx context.Context, job Job) (process.Spec, error) {
+func (s *subprocess) spec(ctx context.Context, job Job, storages relay.Access) (process.Spec, error) {
 	config, err := readSubprocessConfig(job.FlowRun)
 	if err != nil {
 		return process.Spec{}, err
@@ -140,6 +144,9 @@ func (s *subprocess) spec(ctx context.Context, job Job) (process.Spec, error) {
 	}
 	// Where it keeps them until they are delivered, so that a killed process loses none.
 	env.set("SLUICE_LOG_SPOOL", sdkFolder)
+	// Storages with credentials are used through the agent, which has them.
+	env.set(relay.VariableURL, storages.URL)
+	env.set(relay.VariableToken, storages.Token)
 	for name, value := range config.Env {
 		if value == nil {
 			delete(env.variables, name)

@@ -89,7 +89,7 @@ func newRecorder(ctx context.Context) (*server.Recorder, error) {
 	if token == "" && len(addresses) == 1 {
 		token = localserver.Token(home(), addresses[0])
 	}
-	return server.New(server.Config{Home: home(), Owner: server.Owner(), Spool: logSpool(addresses, passing), Client: client.Config{Addresses: addresses, Token: token,
+	return server.New(server.Config{Home: home(), Owner: server.Owner(), Spool: logSpool(addresses, passing), Binary: set.binary, Client: client.Config{Addresses: addresses, Token: token,
 		CAFile: set.get("SLUICE_API_CA_FILE"), UserAgent: "sluice-go"}})
 }
 
@@ -117,13 +117,22 @@ func home() string {
 	return filepath.Join(dir, ".sluice")
 }
 
+// binary finds the sluice command.
+func (s settings) binary() (string, error) {
+	if named := s.get("SLUICE_BINARY"); named != "" {
+		return named, nil
+	}
+	found, err := exec.LookPath("sluice")
+	if err != nil {
+		return "", errors.New("no sluice binary was found; put it on the PATH, or name it in SLUICE_BINARY")
+	}
+	return found, nil
+}
+
 func ephemeral(ctx context.Context, set settings) (string, error) {
-	binary := set.get("SLUICE_BINARY")
-	if binary == "" {
-		var err error
-		if binary, err = exec.LookPath("sluice"); err != nil {
-			return "", errors.New("no Sluice server is configured and no sluice binary was found on the PATH; name a server with SLUICE_API_URL or `sluice config set SLUICE_API_URL=http://127.0.0.1:4200/api`, or the binary with SLUICE_BINARY so that a server is started")
-		}
+	binary, err := set.binary()
+	if err != nil {
+		return "", errors.New("no Sluice server is configured and no sluice binary was found on the PATH; name a server with SLUICE_API_URL or `sluice config set SLUICE_API_URL=http://127.0.0.1:4200/api`, or the binary with SLUICE_BINARY so that a server is started")
 	}
 	return localserver.StartEphemeral(ctx, binary, home(), nil)
 }

@@ -26,7 +26,7 @@ func (x *exchange) showBlock(b *row.Block, spec *row.BlockSpec) (*api.Block, err
 	if err != nil {
 		return nil, err
 	}
-	if !x.seesSecrets() && len(data) > 0 {
+	if !x.seesBlock(spec) && len(data) > 0 {
 		data = redact.Object(data, redact.ParseSchema(spec.GetFieldsJson()))
 	}
 	return blockObject(b, data, spec), nil

@@ -81,6 +81,17 @@ func TestSecretsInBlocks(t *testing.T) {
 			}
 		}
 	})
+	t.Run("of storages are masked for flows, which use them through their agent", func(t *testing.T) {
+		b := s.blockRow(create("lake", object{"password": "hunter2", "bucket": "b"}))
+		kind := api.BlockTypeStorage
+		for role, clear := range map[Role]bool{RoleFlowRun: false, RoleAgent: true, RoleDeployer: true} {
+			x := &exchange{server: s.server, who: actor{role: role}}
+			shown, err := x.showBlock(b, &row.BlockSpec{Type: &kind})
+			if err != nil || strings.Contains(string(shown.Data), "hunter2") != clear || !strings.Contains(string(shown.Data), `"bucket":"b"`) {
+				t.Errorf("%s is shown %s, %v", role, shown.Data, err)
+			}
+		}
+	})
 	t.Run("are kept by an update that shows them masked", func(t *testing.T) {
 		id := create("kept", object{"password": "hunter2", "bucket": "b"})
 		s.must(204, "PATCH", "/api/blocks/"+id, object{"data": object{"bucket": "c", "password": "********"}})

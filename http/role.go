@@ -1,6 +1,9 @@
 package httpapi
 
-import "github.com/sluice-dev/sluice/fsm/row"
+import (
+	"github.com/sluice-dev/sluice/api"
+	"github.com/sluice-dev/sluice/fsm/row"
+)
 
 // Role is what a caller may do; each role may do everything the ones before it may. What is secret is an exception: see
 // exchange.seesSecrets.
@@ -27,6 +30,15 @@ var tokenRoles = map[row.TokenRole]Role{
 
 // String returns the role's name.
 func (r Role) String() string { return roleNames[r] }
+
+// seesBlock reports whether the caller may see blocks of that spec in clear. A flow uses storages through its agent, so that its code
+// never gets their credentials; other blocks are settings for its code.
+func (x *exchange) seesBlock(spec *row.BlockSpec) bool {
+	if x.who.role == RoleFlowRun && spec.GetType() == api.BlockTypeStorage {
+		return false
+	}
+	return x.seesSecrets()
+}
 
 // seesSecrets reports whether the caller may see in clear what blocks and the environments of flow runners hold: those who execute flows need it, those who write the
 // code that agents execute could read it anyway. An operator runs only what others wrote.

@@ -16,7 +16,7 @@ func BuiltIn(values Values) Storage { return builtIn{values} }
 func (builtIn) Kind() string { return KindBuiltIn }
 
 func (b builtIn) Write(ctx context.Context, data []byte) (string, error) {
-	key := contentKey(data)
+	key := ContentKey(data)
 	if err := b.values.PutValue(ctx, key, string(data)); err != nil {
 		return "", fmt.Errorf("write to the built-in store: %w", err)
 	}
@@ -32,7 +32,7 @@ func (b builtIn) Read(ctx context.Context, key string) ([]byte, error) {
 }
 
 // contentKey names data by its content.
-func contentKey(data []byte) string {
+func ContentKey(data []byte) string {
 	sum := sha256.Sum256(data)
 	return hex.EncodeToString(sum[:])
 }

@@ -24,11 +24,11 @@ type kvServer struct {
 	http    *http.Client
 }
 
-func openKVServer(data json.RawMessage, places Places) (Storage, error) {
+func openKVServer(block *api.Block, places Places) (Storage, error) {
 	var config struct {
 		APIAddress string `json:"api_address"`
 	}
-	if err := decodeData(data, &config); err != nil {
+	if err := Decode(block, &config); err != nil {
 		return nil, err
 	}
 	if config.APIAddress == "" {
@@ -48,7 +48,7 @@ func (s *kvServer) Write(ctx context.Context, data []byte) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("encode value: %w", err)
 	}
-	key := contentKey(data)
+	key := ContentKey(data)
 	if _, err := s.do(ctx, http.MethodPost, key, body); err != nil {
 		return "", err
 	}

@@ -6,12 +6,15 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/sluice-dev/sluice/api"
+	"github.com/sluice-dev/sluice/internal/redact"
 )
 
 // Storage writes blobs under keys of its choice and reads them back. Equal content may get an equal key. It is safe for
@@ -37,7 +40,13 @@ type Places struct {
 	Home string
 	// HTTP sends the requests of KV Server Storage; nil is http.DefaultClient.
 	HTTP *http.Client
+	// Openers open further kinds, or those of this package differently: in the cloud (storage/cloud), or through an endpoint that
+	// holds the credentials (storage/relay).
+	Openers map[string]Opener
 }
+
+// Opener opens the blocks of one spec.
+type Opener func(block *api.Block, places Places) (Storage, error)
 
 // Names of the block specs of storages.
 const (
@@ -52,20 +61,29 @@ const (
 	KindBuiltIn = "built-in storage"
 )
 
-// openers is the seam for storages to come: each opens the blocks of one spec.
-var openers = map[string]func(data json.RawMessage, places Places) (Storage, error){
+// openers are those of the kinds that need no credentials and no library.
+var openers = map[string]Opener{
 	KindFile:           openFile,
 	KindKVServer:       openKVServer,
 	KindLocal:          openLocal,
 	KindTemporaryLocal: openTemporary,
 }
 
-// Supported reports whether this version can read and write blocks of that spec.
-func Supported(kind string) bool { return openers[kind] != nil }
+func (p Places) opener(kind string) Opener {
+	if open := p.Openers[kind]; open != nil {
+		return open
+	}
+	return openers[kind]
+}
 
-// SupportedKinds lists the specs for which Supported is true, in the order of the alphabet.
-func SupportedKinds() []string {
-	return []string{KindFile, KindKVServer, KindLocal, KindTemporaryLocal}
+// Supports reports whether blocks of that spec can be read and written.
+func (p Places) Supports(kind string) bool { return p.opener(kind) != nil }
+
+// Kinds lists the specs for which Supports is true, in the order of the alphabet.
+func (p Places) Kinds() []string {
+	kinds := maps.Clone(openers)
+	maps.Copy(kinds, p.Openers)
+	return slices.Sorted(maps.Keys(kinds))
 }
 
 // Open returns the storage that a block describes.
@@ -74,16 +92,16 @@ func Open(block *api.Block, places Places) (Storage, error) {
 		return nil, fmt.Errorf("open storage block %s: it came without its block spec", block.ID)
 	}
 	kind := block.BlockSpec.Name
-	open := openers[kind]
+	open := places.opener(kind)
 	if open == nil {
 		return nil, &api.Error{
 			Kind:    api.KindInvalid,
-			Message: fmt.Sprintf("storage '%s' is of type %s, which this version cannot use for flow code", block.Name, kind),
+			Message: fmt.Sprintf("storage '%s' is of type %s, which cannot be used here", block.Name, kind),
 			Hint: "use the built-in store (sluice storage reset-default), or one of: " +
-				strings.Join(SupportedKinds(), ", "),
+				strings.Join(places.Kinds(), ", "),
 		}
 	}
-	opened, err := open(block.Data, places)
+	opened, err := open(block, places)
 	if err != nil {
 		return nil, fmt.Errorf("open storage '%s': %w", block.Name, err)
 	}
@@ -136,19 +154,31 @@ func ParseReference(document api.DataDocument) (Reference, error) {
 	return Reference{}, fmt.Errorf("a document encoded as %q does not refer to a storage", document.Encoding)
 }
 
-// decodeData reads the configuration of a block.
-func decodeData(data json.RawMessage, into any) error {
-	if err := json.Unmarshal(data, into); err != nil {
-		return fmt.Errorf("decode block data: %w", err)
+// Decode reads the configuration of a block that holds credentials. One in which they are masked cannot be used.
+func Decode(block *api.Block, into any) error {
+	if redact.HasMask(block.Data) {
+		return &api.Error{
+			Kind:    api.KindForbidden,
+			Message: fmt.Sprintf("the credentials of storage '%s' are not shown to this token", block.Name),
+			Hint:    "use the token of an agent, a deployer or an admin (SLUICE_API_KEY); sluice token ls shows which there are",
+		}
+	}
+	return decode(block, into)
+}
+
+func decode(block *api.Block, into any) error {
+	if err := json.Unmarshal(block.Data, into); err != nil {
+		return &api.Error{Kind: api.KindInvalid, Message: fmt.Sprintf("the settings of storage '%s' cannot be read", block.Name), Err: err,
+			Hint: "correct them with `sluice block edit`"}
 	}
 	return nil
 }
 
-func openLocal(data json.RawMessage, places Places) (Storage, error) {
+func openLocal(block *api.Block, places Places) (Storage, error) {
 	var config struct {
 		StoragePath string `json:"storage_path"`
 	}
-	if err := decodeData(data, &config); err != nil {
+	if err := decode(block, &config); err != nil {
 		return nil, err
 	}
 	if config.StoragePath == "" {
@@ -157,17 +187,17 @@ func openLocal(data json.RawMessage, places Places) (Storage, error) {
 	return &directory{kind: KindLocal, base: expandHome(config.StoragePath), keyType: keyHash, wholePath: true}, nil
 }
 
-func openTemporary(_ json.RawMessage, _ Places) (Storage, error) {
+func openTemporary(_ *api.Block, _ Places) (Storage, error) {
 	base := filepath.Join(os.TempDir(), fmt.Sprintf("sluice-storage-%d", os.Getuid())) // users must not read each other's
 	return &directory{kind: KindTemporaryLocal, base: base, keyType: keyHash, wholePath: true}, nil
 }
 
-func openFile(data json.RawMessage, _ Places) (Storage, error) {
+func openFile(block *api.Block, _ Places) (Storage, error) {
 	var config struct {
 		BasePath string `json:"base_path"`
 		KeyType  string `json:"key_type"`
 	}
-	if err := decodeData(data, &config); err != nil {
+	if err := decode(block, &config); err != nil {
 		return nil, err
 	}
 	base := strings.TrimPrefix(strings.TrimPrefix(config.BasePath, "file://"), "local://")

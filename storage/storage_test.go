@@ -141,10 +141,14 @@ func TestStoragesThatCannotBeUsedSayWhich(t *testing.T) {
 			t.Errorf("%s %s: %v", test.kind, test.data, err)
 		}
 	}
-	for _, kind := range storage.SupportedKinds() {
-		if !storage.Supported(kind) {
+	for _, kind := range (storage.Places{}).Kinds() {
+		if !(storage.Places{}).Supports(kind) {
 			t.Errorf("%s is listed but not supported", kind)
 		}
+	}
+	masked := block(storage.KindKVServer, `{"api_address":"http://me:********@kv"}`)
+	if _, err := storage.Open(masked, storage.Places{}); api.KindOf(err) != api.KindForbidden || !strings.Contains(err.Error(), "not shown to this token") {
+		t.Errorf("masked credentials: %v", err)
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/sluice-dev/sluice/api"
 	"github.com/sluice-dev/sluice/api/client"
 	"github.com/sluice-dev/sluice/python"
+	"github.com/sluice-dev/sluice/storage/cloud"
 )
 
 // runAgent runs an agent until ctx ends and its flows have, or a second signal stops them.
@@ -78,7 +79,7 @@ func (a *app) startAgent(ctx context.Context, o agentOptions, address string) (*
 	}
 	running, err := agent.New(agent.Config{
 		Name: o.Name, Version: version(), WorkQueueIDs: queues, Limit: o.Limit, DrainTimeout: o.Drain, APIURL: address, APICAFile: authority, Token: token, Python: interpreter, PythonPath: sdk,
-		Home: a.home(), SpoolDir: filepath.Join(a.home(), "spool"), API: c, Logger: slog.New(console.New(a.out, console.Options{Level: level, Format: console.Format(a.logFormat)})), Output: a.out,
+		Home: a.home(), Storages: cloud.Openers(cloud.Results), SpoolDir: filepath.Join(a.home(), "spool"), API: c, Logger: slog.New(console.New(a.out, console.Options{Level: level, Format: console.Format(a.logFormat)})), Output: a.out,
 	})
 	if err != nil {
 		return nil, err

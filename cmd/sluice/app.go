@@ -16,6 +16,7 @@ import (
 	"github.com/sluice-dev/sluice/api"
 	"github.com/sluice-dev/sluice/api/client"
 	"github.com/sluice-dev/sluice/storage"
+	"github.com/sluice-dev/sluice/storage/cloud"
 )
 
 // process is what the operating system gives a command.
@@ -204,8 +205,10 @@ func (a *app) connect(retryFor time.Duration) (*client.Client, error) {
 	return a.newClient(addresses, retryFor)
 }
 
-// places returns what storages need to know of this machine.
-func (a *app) places() storage.Places { return storage.Places{Home: a.home()} }
+// places returns what storages need to know of this machine; what is written is code.
+func (a *app) places() storage.Places {
+	return storage.Places{Home: a.home(), Openers: cloud.Openers(cloud.Code)}
+}
 
 // buildVersion is set by the linker in releases.
 var buildVersion string

@@ -178,6 +178,10 @@ func (d *deploymentCreator) plannedCode(ctx context.Context, s *spec, existing *
 	if s.Command != nil {
 		return d.code(ctx, s, existing)
 	}
+	store, err := d.openStore(ctx, s.FlowStorage)
+	if err != nil {
+		return api.DataDocument{}, err
+	}
 	var file []byte
 	var arguments []string
 	switch {
@@ -188,20 +192,18 @@ func (d *deploymentCreator) plannedCode(ctx context.Context, s *spec, existing *
 	}
 	if file != nil {
 		if existing != nil && existing.FlowData.Encoding == api.EncodingProgram {
-			if old, err := program.Parse(existing.FlowData); err == nil && old.SHA256 == program.Hash(file) && slices.Equal(old.Arguments, arguments) {
+			old, err := program.Parse(existing.FlowData)
+			if err == nil && old.SHA256 == program.Hash(file) && slices.Equal(old.Arguments, arguments) && store.refers(old.Code) {
 				return existing.FlowData, nil
 			}
 		}
 		return newCode, nil
 	}
-	if err := d.openStore(ctx); err != nil {
-		return api.DataDocument{}, err
-	}
 	data, err := flowDocument(s)
 	if err != nil {
 		return api.DataDocument{}, err
 	}
-	if existing != nil && d.holds(ctx, existing.FlowData, data) {
+	if existing != nil && store.holds(ctx, existing.FlowData, data) {
 		return existing.FlowData, nil
 	}
 	return newCode, nil

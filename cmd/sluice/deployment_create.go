@@ -26,7 +26,7 @@ func newDeploymentCreate(a *app) *cobra.Command {
 		Short: "Create deployments from a specification",
 		Long: `Create the deployments that a Python file (DeploymentSpec objects), a YAML file or a Go program describes.
 Flow code is put into
-the default storage, or into the built-in store. A deployment that exists is replaced; one that is the same already is not
+the storage that flow_storage names, else into the default storage, else into the built-in store. A deployment that exists is replaced; one that is the same already is not
 touched.
 
 A YAML file holds one specification, a list of them, or several documents:
@@ -233,33 +233,45 @@ func (a *app) printMade(made []namedDeployment) error {
 type deploymentCreator struct {
 	app    *app
 	client *client.Client
-	store  storage.Storage
-	block  *api.ID // nil for the built-in store
+	stores map[string]*codeStore // by what specs call them, "" the default
 
-	programs map[string]api.DataDocument // where programs lie, by hash
+	programs map[string]api.DataDocument // where programs lie, by storage and hash
 	// revision is what a deployment that is replaced must have; "": any.
 	revision string
 }
 
-// openStore finds the storage that code is put into, once.
-func (d *deploymentCreator) openStore(ctx context.Context) error {
-	if d.store != nil {
-		return nil
+// codeStore is a storage that code is put into.
+type codeStore struct {
+	storage.Storage
+	block *api.ID // nil for the built-in store
+}
+
+// openStore finds the storage that a spec names, or the default for "", once.
+func (d *deploymentCreator) openStore(ctx context.Context, name string) (*codeStore, error) {
+	if known := d.stores[name]; known != nil {
+		return known, nil
 	}
-	block, err := d.client.DefaultStorage(ctx)
-	if err != nil {
-		return fmt.Errorf("read the default storage: %w", err)
+	var block *api.Block
+	var err error
+	if name != "" {
+		if block, err = findStorage(ctx, d.client, name); err != nil {
+			return nil, fmt.Errorf("flow_storage: %w", err)
+		}
+	} else if block, err = d.client.DefaultStorage(ctx); err != nil {
+		return nil, fmt.Errorf("read the default storage: %w", err)
 	}
-	if block == nil {
-		d.store = storage.BuiltIn(d.client)
-		return nil
+	opened := &codeStore{Storage: storage.BuiltIn(d.client)}
+	if block != nil {
+		opened.block = &block.ID
+		if opened.Storage, err = storage.Open(block, d.app.places()); err != nil {
+			return nil, err
+		}
 	}
-	store, err := storage.Open(block, d.app.places())
-	if err != nil {
-		return err
+	if d.stores == nil {
+		d.stores = map[string]*codeStore{}
 	}
-	d.store, d.block = store, &block.ID
-	return nil
+	d.stores[name] = opened
+	return opened, nil
 }
 
 // create makes, replaces or leaves alone one deployment and says which.
@@ -340,28 +352,29 @@ func (d *deploymentCreator) code(ctx context.Context, s *spec, existing *api.Dep
 		if described.OS == "" {
 			described.OS, described.Arch = runtime.GOOS, runtime.GOARCH
 		}
-		return d.programCode(ctx, "program", described, p.file, existing)
+		return d.programCode(ctx, s, "program", described, p.file, existing)
 	}
 	if s.Script != nil {
-		return d.programCode(ctx, "script", api.Program{Language: api.LanguageScript, Flow: s.FlowName, Name: s.Script.name, Arguments: s.Script.arguments}, s.Script.file, existing)
+		return d.programCode(ctx, s, "script", api.Program{Language: api.LanguageScript, Flow: s.FlowName, Name: s.Script.name, Arguments: s.Script.arguments}, s.Script.file, existing)
 	}
-	if err := d.openStore(ctx); err != nil {
+	store, err := d.openStore(ctx, s.FlowStorage)
+	if err != nil {
 		return api.DataDocument{}, err
 	}
 	shown := shownPath(s.FlowLocation)
-	d.app.say("Deploying flow script from '%s' using %s...", shown, d.store.Kind())
+	d.app.say("Deploying flow script from '%s' using %s...", shown, store.Kind())
 	data, err := flowDocument(s)
 	if err != nil {
 		return api.DataDocument{}, err
 	}
-	if existing != nil && d.holds(ctx, existing.FlowData, data) {
+	if existing != nil && store.holds(ctx, existing.FlowData, data) {
 		return existing.FlowData, nil
 	}
-	key, err := d.store.Write(ctx, data)
+	key, err := store.Write(ctx, data)
 	if err != nil {
 		return api.DataDocument{}, fmt.Errorf("deploy flow script '%s': %w", shown, err)
 	}
-	return storage.Reference{BlockID: d.block, Key: key}.Document()
+	return storage.Reference{BlockID: store.block, Key: key}.Document()
 }
 
 // flowDocument is a spec's code as it lies in a storage.
@@ -372,13 +385,19 @@ func flowDocument(s *spec) ([]byte, error) {
 	return bytes.TrimSpace(data), err
 }
 
-// holds reports whether a document refers to exactly this data in the current storage.
-func (d *deploymentCreator) holds(ctx context.Context, document api.DataDocument, data []byte) bool {
+// refers reports whether a document refers to something in the storage.
+func (d *codeStore) refers(document api.DataDocument) bool {
 	reference, err := storage.ParseReference(document)
-	if err != nil || !reflect.DeepEqual(reference.BlockID, d.block) {
+	return err == nil && reflect.DeepEqual(reference.BlockID, d.block)
+}
+
+// holds reports whether a document refers to exactly this data in the storage.
+func (d *codeStore) holds(ctx context.Context, document api.DataDocument, data []byte) bool {
+	reference, err := storage.ParseReference(document)
+	if err != nil || !d.refers(document) {
 		return false
 	}
-	stored, err := d.store.Read(ctx, reference.Key)
+	stored, err := d.Read(ctx, reference.Key)
 	return err == nil && bytes.Equal(stored, data)
 }
 

@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"reflect"
 	"strings"
 	"time"
 
@@ -139,16 +138,17 @@ func readProgram(ctx context.Context, path string) (*builtProgram, error) {
 }
 
 // programCode puts a file into the storage, once for all specs of it, and returns the document that refers to it. kind is for people.
-func (d *deploymentCreator) programCode(ctx context.Context, kind string, described api.Program, file []byte, existing *api.Deployment) (api.DataDocument, error) {
-	if err := d.openStore(ctx); err != nil {
+func (d *deploymentCreator) programCode(ctx context.Context, s *spec, kind string, described api.Program, file []byte, existing *api.Deployment) (api.DataDocument, error) {
+	store, err := d.openStore(ctx, s.FlowStorage)
+	if err != nil {
 		return api.DataDocument{}, err
 	}
 	described.Size, described.SHA256 = int64(len(file)), program.Hash(file)
-	d.app.say("Deploying %s '%s' (%.1f MB) using %s...", kind, described.Name, float64(described.Size)/1e6, d.store.Kind())
-	code, known := d.programs[described.SHA256]
+	d.app.say("Deploying %s '%s' (%.1f MB) using %s...", kind, described.Name, float64(described.Size)/1e6, store.Kind())
+	code, known := d.programs[s.FlowStorage+" "+described.SHA256]
 	if !known && existing != nil && existing.FlowData.Encoding == api.EncodingProgram {
 		if old, err := program.Parse(existing.FlowData); err == nil && old.SHA256 == described.SHA256 {
-			if reference, err := storage.ParseReference(old.Code); err == nil && reflect.DeepEqual(reference.BlockID, d.block) {
+			if store.refers(old.Code) {
 				code, known = old.Code, true
 			}
 		}
@@ -158,18 +158,18 @@ func (d *deploymentCreator) programCode(ctx context.Context, kind string, descri
 		if err != nil {
 			return api.DataDocument{}, fmt.Errorf("pack %s '%s': %w", kind, described.Name, err)
 		}
-		key, err := d.store.Write(ctx, packed)
+		key, err := store.Write(ctx, packed)
 		if err != nil {
 			return api.DataDocument{}, fmt.Errorf("deploy %s '%s': %w", kind, described.Name, err)
 		}
-		if code, err = (storage.Reference{BlockID: d.block, Key: key}).Document(); err != nil {
+		if code, err = (storage.Reference{BlockID: store.block, Key: key}).Document(); err != nil {
 			return api.DataDocument{}, err
 		}
 	}
 	if d.programs == nil {
 		d.programs = map[string]api.DataDocument{}
 	}
-	d.programs[described.SHA256] = code
+	d.programs[s.FlowStorage+" "+described.SHA256] = code
 	described.Code = code
 	blob, err := encodeJSON(described, "")
 	if err != nil {

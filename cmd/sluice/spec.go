@@ -21,9 +21,10 @@ type spec struct {
 	FlowName        string                   `json:"flow_name,omitempty"`
 	FlowLocation    string                   `json:"flow_location,omitempty"`
 	FlowText        string                   `json:"flow_text,omitempty"`
-	Command         []string                 `json:"-"` // a plain command instead of a flow
-	Script          *script                  `json:"-"` // a script instead of a flow
-	Program         *builtProgram            `json:"-"` // a program of the Go SDK instead of a Python flow
+	FlowStorage     string                   `json:"flow_storage,omitempty"` // name or id; "" is the default
+	Command         []string                 `json:"-"`                      // a plain command instead of a flow
+	Script          *script                  `json:"-"`                      // a script instead of a flow
+	Program         *builtProgram            `json:"-"`                      // a program of the Go SDK instead of a Python flow
 	Parameters      json.RawMessage          `json:"parameters,omitempty"`
 	Tags            []string                 `json:"tags,omitempty"`
 	Schedule        *api.Schedule            `json:"schedule,omitempty"`
@@ -95,7 +96,7 @@ func yamlSpecs(content []byte, path string) ([]spec, error) {
 
 // specKeys are the keys of a spec in YAML.
 var specKeys = []string{
-	"name", "flow_name", "flow_location", "command", "script", "arguments", "parameters", "parameter_schema", "tags", "schedule", "schedules", "flow_runner", "catchup", "catchup_limit", "retention",
+	"name", "flow_name", "flow_location", "flow_storage", "command", "script", "arguments", "parameters", "parameter_schema", "tags", "schedule", "schedules", "flow_runner", "catchup", "catchup_limit", "retention",
 	"concurrency_limit", "on_conflict", "overlap", "dst", "on_crash", "queue_timeout_seconds", "run_timeout_seconds", "priority",
 }
 
@@ -145,6 +146,8 @@ func (r *specReader) read(node *yaml.Node) {
 			s.FlowName = r.text(key.Value, value)
 		case "flow_location":
 			s.FlowLocation = r.text(key.Value, value)
+		case "flow_storage":
+			s.FlowStorage = r.text(key.Value, value)
 		case "command":
 			s.Command = r.command(value)
 		case "script":
@@ -189,6 +192,8 @@ func (r *specReader) read(node *yaml.Node) {
 		r.fail(node, "deployment '%s' has neither flow_location nor command nor script", s.Name)
 	case s.FlowLocation != "" && s.plain() || s.Command != nil && s.Script != nil:
 		r.fail(node, "deployment '%s' has more than one of flow_location, command and script; one of them is what it runs", s.Name)
+	case s.FlowStorage != "" && s.Command != nil:
+		r.fail(node, "flow_storage is where code is kept; a command has none")
 	case arguments != nil && s.Script == nil:
 		r.fail(arguments, "arguments are those of a script; a command has its own")
 	case s.ParameterSchema != nil && !s.plain():

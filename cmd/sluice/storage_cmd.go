@@ -28,7 +28,7 @@ func newStorageCommand(a *app) *cobra.Command {
 		`Configure storages for flow code and results. None is needed: without a default storage they are kept in the cluster's
 built-in, replicated store.`,
 		"  sluice storage create\n  sluice storage ls",
-		newStorageCreate(a), newStorageList(a), newStorageSetDefault(a), newStorageResetDefault(a))
+		newStorageCreate(a), newStorageList(a), newStorageTest(a), newStorageSetDefault(a), newStorageResetDefault(a), newStorageRelay(a))
 }
 
 // storageFlags are the answers given on the command line instead of at the prompts.
@@ -45,8 +45,9 @@ func newStorageCreate(a *app) *cobra.Command {
 		Use:   "create",
 		Short: "Register a storage",
 		Long: `Register a storage. Without flags the command asks for what it needs. With --type it asks nothing: --name and one
---set for each required option must be given too. Types may be given by their beginning: file, local, s3, azure, google, kv.`,
-		Example: "  sluice storage create\n  sluice storage create --type file --name shared --set base_path=/mnt/flows --default",
+--set for each required option must be given too. Types may be given by their beginning: file, local, s3, azure, google, kv.
+For another S3 server than Amazon's --set endpoint_url=https://HOST names its address. "sluice storage test" tries a storage.`,
+		Example: "  sluice storage create\n  sluice storage create --type file --name shared --set base_path=/mnt/flows --default\n  sluice storage create --type s3 --name lake --set bucket=flows --set region_name=eu-central-1",
 		Args:    cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
 			return createStorage(command.Context(), a, given)
@@ -88,6 +89,9 @@ func createStorage(ctx context.Context, a *app, given storageFlags) error {
 	for i := range fields {
 		fields[i].directory = spec.Name == storage.KindFile && fields[i].name == "base_path"
 	}
+	if given.kind != "" && hasEndpoint[spec.Name] {
+		fields = append(fields, field{name: "endpoint_url", Type: "string"})
+	}
 	data, name, err := answers(ask, spec, fields, given)
 	if err != nil {
 		return err
@@ -95,7 +99,7 @@ func createStorage(ctx context.Context, a *app, given storageFlags) error {
 
 	a.say("Validating configuration...")
 	block := &api.Block{Name: name, Data: data, BlockSpec: spec}
-	if storage.Supported(spec.Name) {
+	if a.places().Supports(spec.Name) {
 		if _, err := storage.Open(block, a.places()); err != nil {
 			return err
 		}
@@ -109,15 +113,19 @@ func createStorage(ctx context.Context, a *app, given storageFlags) error {
 	if err := offerDefault(ctx, ask, c, created, given); err != nil {
 		return err
 	}
-	if !storage.Supported(spec.Name) {
-		a.note("note: this version cannot keep flow code in %s; it can in: %s, and in the built-in store.", spec.Name,
-			strings.Join(storage.SupportedKinds(), ", "))
+	if !a.places().Supports(spec.Name) {
+		a.note("note: sluice cannot keep flow code in %s; it can in: %s, and in the built-in store.", spec.Name,
+			strings.Join(a.places().Kinds(), ", "))
 	}
 	if a.quiet || a.structured() {
 		return a.printObject(created, created.ID.String(), created.Name)
 	}
 	return nil
 }
+
+// hasEndpoint are the types that may be kept by other servers than those of the company that defines them. The option is none of Orion's
+// block spec, so that nobody is asked for it, but whoever reads such a block may find it.
+var hasEndpoint = map[string]bool{storage.KindS3: true, storage.KindGoogle: true}
 
 // chooseSpec takes the type from the flag or asks for it.
 func chooseSpec(ask *prompter, specs []api.BlockSpec, given storageFlags) (*api.BlockSpec, error) {

@@ -113,7 +113,7 @@ def read_json(items: Any) -> List[DeploymentSpec]:
     """Specifications as JSON objects. `file` and `line` may tell where each was written. Raises SpecError."""
     if not isinstance(items, list):
         raise SpecError("a list of deployment specifications is expected")
-    known = ("name", "flow_name", "flow_location", "parameters", "schedule", "tags", "flow_runner", "catchup", "catchup_limit")
+    known = ("name", "flow_name", "flow_location", "flow_storage", "parameters", "schedule", "tags", "flow_runner", "catchup", "catchup_limit")
     specs = []
     for item in items:
         if not isinstance(item, dict):
@@ -217,6 +217,23 @@ def _text(value: Any, what: str) -> str:
     return value
 
 
+def _storage(value: Any) -> Optional[str]:
+    """The name or id of a registered storage: a text, a UUID, or what a client gives for a block."""
+    import uuid
+
+    if value is None:
+        return None
+    if isinstance(value, dict):
+        value = value.get("id")
+    elif not isinstance(value, (str, uuid.UUID)):
+        value = getattr(value, "id", None)
+    if not value or not isinstance(value, (str, uuid.UUID)):
+        raise SpecError(
+            "flow_storage must be the name or id of a registered storage: `sluice storage create` registers one, `sluice storage ls` shows them"
+        )
+    return str(value)
+
+
 def _name(value: Any, what: str) -> str:
     if not isinstance(value, str) or not value:
         raise SpecError(f"{what} must be a text, not {value!r}")
@@ -239,8 +256,7 @@ def describe(spec: DeploymentSpec, base: str, loader: _Loader) -> Dict[str, Any]
     unknown = getattr(spec, "unknown", None)
     if unknown:
         raise SpecError(f"unknown fields: {', '.join(unknown)}")
-    if spec.flow_storage is not None:
-        raise SpecError("flow_storage is not supported: code goes to the default storage (`sluice storage set-default`) or the built-in store")
+    flow_storage = _storage(spec.flow_storage)
     location, flow_name = spec.flow_location, spec.flow_name
     if spec.flow is not None:
         code = getattr(getattr(spec.flow, "fn", None), "__code__", None)
@@ -278,6 +294,7 @@ def describe(spec: DeploymentSpec, base: str, loader: _Loader) -> Dict[str, Any]
         "flow_name": flow.name,
         "flow_location": _shown(path),
         "flow_text": text,
+        **({} if flow_storage is None else {"flow_storage": flow_storage}),
         "parameters": given,
         "tags": _tags(spec.tags),
         "schedule": schedule,

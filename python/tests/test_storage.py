@@ -4,7 +4,7 @@ import tempfile
 import unittest
 from unittest import mock
 
-from sluice import results, storage
+from sluice import relay, results, storage
 from sluice.client import Client
 from sluice.errors import StorageError
 from sluice.transport import Transport
@@ -62,13 +62,12 @@ class Blocks(unittest.TestCase):
         self.assertEqual(storage.write(made, "x", self.client), storage.write(made, "x", self.client))
         self.assertEqual(os.listdir(self.folder), ["9dd4e461268c8034f5c8564e155c67a6"])
 
-    def test_other_storages_are_refused_by_name(self):
-        for kind in ("S3 Storage", "Azure Blob Storage", "Google Cloud Storage"):
-            self.block = block(kind, {})
-            with self.assertRaisesRegex(StorageError, f"'bucket' of type '{kind}'.*built-in store"):
-                storage.write(self.block, "x", self.client)
-            with self.assertRaisesRegex(StorageError, kind):
-                storage.read({"encoding": "blockstorage", "blob": json.dumps({"data": '"k"', "block_id": "b-1"})}, self.client)
+    def test_storages_of_unknown_types_are_refused_by_name(self):
+        self.block = block("Attic Storage", {})
+        with self.assertRaisesRegex(StorageError, "'bucket' is of type 'Attic Storage'.*built-in store"):
+            storage.write(self.block, "x", self.client)
+        with self.assertRaisesRegex(StorageError, "Attic Storage"):
+            storage.read({"encoding": "blockstorage", "blob": json.dumps({"data": '"k"', "block_id": "b-1"})}, self.client)
         with self.assertRaisesRegex(StorageError, "on a path only"):
             storage.write(block("File Storage", {"base_path": "s3://bucket"}), "x", self.client)
 
@@ -92,3 +91,54 @@ class Blocks(unittest.TestCase):
         self.assertEqual(kept["encoding"], "blockstorage")
         self.assertEqual(results.load(kept, self.client), (1, 2))
         self.assertEqual(results.store(None, self.client, made), {"encoding": "json", "blob": "null"})
+
+
+class Relayed(unittest.TestCase):
+    """Storages in a cloud are used through the endpoint that the environment names."""
+
+    def setUp(self):
+        self.stored, self.asked, self.refusal = {}, [], None
+        endpoint = FaultyServer(self.serve)
+        self.addCleanup(endpoint.close)
+        patch = mock.patch.dict(os.environ, {relay.URL: endpoint.url.rsplit("/api", 1)[0], relay.TOKEN: "let-me-in"})
+        patch.start()
+        self.addCleanup(patch.stop)
+        forget = mock.patch.object(relay, "_found", None)
+        forget.start()
+        self.addCleanup(forget.stop)
+        self.addCleanup(lambda: relay._found and relay._found[1].close())
+        self.block = None
+        server = FaultyServer(lambda request: answer(200, self.block))
+        self.addCleanup(server.close)
+        self.client = Client(Transport([server.url], retry_seconds=5))
+        self.addCleanup(self.client.transport.close)
+
+    def serve(self, request):
+        self.asked.append((request.method, request.path, request.headers.get("authorization")))
+        if self.refusal:
+            return self.refusal
+        if request.method == "POST":
+            self.stored["results/ä 1"] = request.body
+            return answer(201, {"key": "results/ä 1"})
+        return answer(200, json.loads(self.stored["results/ä 1"]))
+
+    def test_text_goes_there_and_comes_back_by_block_and_key(self):
+        for kind in ("S3 Storage", "Azure Blob Storage", "Google Cloud Storage", "KV Server Storage"):
+            with self.subTest(kind):
+                self.block, self.asked[:] = block(kind, {"aws_secret_access_key": "********"}), []
+                reference = storage.write(self.block, '{"a": 1}', self.client)
+                self.assertEqual(json.loads(storage.read(reference, self.client)), {"a": 1})
+                self.assertEqual(
+                    self.asked,
+                    [("POST", "/b-1", "Bearer let-me-in"), ("GET", "/b-1?key=results%2F%C3%A4%201", "Bearer let-me-in")],
+                )
+
+    def test_what_the_endpoint_says_is_the_error(self):
+        self.refusal = answer(404, {"detail": "there is no object k", "kind": "not_found", "hint": "somebody deleted it"})
+        with self.assertRaisesRegex(StorageError, "there is no object k .*somebody deleted it"):
+            storage.write(block("S3 Storage", {}), "x", self.client)
+
+    def test_without_agent_and_binary_it_says_what_is_missing(self):
+        with mock.patch.dict(os.environ, {relay.URL: "", "SLUICE_BINARY": "/nowhere/sluice"}):
+            with self.assertRaisesRegex(StorageError, "through the `sluice` binary.*SLUICE_BINARY"):
+                storage.write(block("S3 Storage", {}), "x", self.client)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	"github.com/sluice-dev/sluice/api/client"
 	"github.com/sluice-dev/sluice/flow/internal/engine"
 	"github.com/sluice-dev/sluice/storage"
+	"github.com/sluice-dev/sluice/storage/relay"
 )
 
 // firstContact is how long the first request waits for a server to be there at all: who starts a program wants to know soon. What
@@ -33,6 +35,7 @@ type Recorder struct {
 	mu    sync.Mutex
 	flows map[string]api.ID
 	store storage.Storage // of results; nil until it is needed
+	relay *relay.Process  // of storages with credentials
 	block *api.ID         // nil: the built-in store
 }
 
@@ -45,6 +48,8 @@ type Config struct {
 	Owner string
 	// Spool is where log lines wait.
 	Spool Spool
+	// Binary finds the sluice binary, which storages with credentials are used through where no agent offers them.
+	Binary func() (string, error)
 }
 
 // New returns a recorder. It connects only to deliver lines that others have left.
@@ -59,7 +64,11 @@ func New(c Config) (*Recorder, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Recorder{patient: patient, hasty: hasty, home: c.Home, flows: map[string]api.ID{}, logs: newShipper(patient, c.Spool), leases: newKeeper(patient, c.Owner)}
+	process := &relay.Process{Find: c.Binary, Environment: []string{"SLUICE_API_URL=" + strings.Join(c.Client.Addresses, ",")}}
+	if c.Client.Token != "" {
+		process.Environment = append(process.Environment, "SLUICE_API_KEY="+c.Client.Token)
+	}
+	r := &Recorder{patient: patient, relay: process, hasty: hasty, home: c.Home, flows: map[string]api.ID{}, logs: newShipper(patient, c.Spool), leases: newKeeper(patient, c.Owner)}
 	var ctx context.Context
 	ctx, r.orphan = context.WithCancel(context.Background())
 	if c.Spool.Orphans {
@@ -79,6 +88,7 @@ func (r *Recorder) Close(ctx context.Context) error {
 	r.orphans.Wait()
 	stop()
 	r.orphan()
+	r.relay.Close()
 	r.patient.Close()
 	r.hasty.Close()
 	return err
@@ -242,7 +252,11 @@ func (r *Recorder) Store(ctx context.Context, data []byte, small bool) (*api.Dat
 
 // Load implements engine.Recorder.
 func (r *Recorder) Load(ctx context.Context, document api.DataDocument) ([]byte, error) {
-	return storage.Load(ctx, r.patient, document, storage.Places{Home: r.home})
+	return storage.Load(ctx, r.patient, document, r.places())
+}
+
+func (r *Recorder) places() storage.Places {
+	return storage.Places{Home: r.home, Openers: relay.Openers(r.relay.Access)}
 }
 
 func (r *Recorder) storage(ctx context.Context) (storage.Storage, *api.ID, error) {
@@ -258,7 +272,7 @@ func (r *Recorder) storage(ctx context.Context) (storage.Storage, *api.ID, error
 	}
 	if found == nil {
 		store = storage.BuiltIn(r.patient)
-	} else if store, err = storage.Open(found, storage.Places{Home: r.home}); err != nil {
+	} else if store, err = storage.Open(found, r.places()); err != nil {
 		return nil, nil, err
 	} else {
 		block = &found.ID
