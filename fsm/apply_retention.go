@@ -2,11 +2,14 @@ package fsm
 
 import (
 	"bytes"
+	"slices"
+	"strings"
 
 	"github.com/sluice-dev/sluice/api"
 	"github.com/sluice-dev/sluice/fsm/command"
 	"github.com/sluice-dev/sluice/fsm/orchestration"
 	"github.com/sluice-dev/sluice/fsm/row"
+	"github.com/sluice-dev/sluice/fsm/state"
 )
 
 // mostPruned bounds what one Prune may ask for, in rows.
@@ -99,12 +102,38 @@ func (a *applier) prune(c *command.Prune) (*command.Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	removed := a.tx.CountRemoved()
+	counted := a.tx.CountRemoved()
 	err = p.run(c)
-	for _, n := range removed() {
+	removed := counted()
+	for _, n := range removed {
 		p.result.Removed = append(p.result.Removed, &command.Pruned_Removed{Table: n.Table, Rows: n.Rows, Bytes: n.Bytes})
 	}
-	return &command.Result{Pruned: p.result}, err
+	if err != nil {
+		return nil, err
+	}
+	return &command.Result{Pruned: p.result}, a.countPruned(strings.ToLower(c.Reason.String()), removed)
+}
+
+// countPruned adds to what retention has removed since the cluster began: in the state, so that no change of leaders and no answer in
+// doubt leaves a deletion out. A cluster that has no rules yet, which is one whose first leader has not begun, counts nothing.
+func (a *applier) countPruned(reason string, removed []state.Removed) error {
+	if len(removed) == 0 {
+		return nil
+	}
+	e, err := a.tx.EditRetentionPolicy()
+	if err != nil || e == nil {
+		return err
+	}
+	for _, n := range removed {
+		i := slices.IndexFunc(e.Row.Removed, func(r *row.RetentionRemoved) bool { return r.Table == n.Table && r.Reason == reason })
+		if i < 0 {
+			i = len(e.Row.Removed)
+			e.Row.Removed = append(e.Row.Removed, &row.RetentionRemoved{Table: n.Table, Reason: reason})
+		}
+		e.Row.Removed[i].Rows += n.Rows
+		e.Row.Removed[i].Bytes += n.Bytes
+	}
+	return e.Save()
 }
 
 // pruneBounds returns before which time what finished may go, and how much at most.
@@ -316,6 +345,11 @@ func (p *pruner) removeLogs(id api.ID) (done, kept bool, err error) {
 // pruneCache forgets expired entries of the task cache.
 func (a *applier) pruneCache(c *command.PruneCache) (*command.Result, error) {
 	limit := int(min(max(c.Limit, 1), mostPruned))
+	counted := a.tx.CountRemoved()
 	n, err := a.tx.DeleteExpiredCacheEntries(min(c.Before, a.now), limit)
-	return &command.Result{Count: int32(n)}, err
+	removed := counted()
+	if err != nil {
+		return nil, err
+	}
+	return &command.Result{Count: int32(n)}, a.countPruned("expired", removed)
 }

@@ -119,8 +119,6 @@ type Observer interface {
 	ClockJumped(by time.Duration)
 	// RunsMade says how many runs were made from schedules.
 	RunsMade(n int)
-	// Pruned says that retention removed rows of a table, of that size together.
-	Pruned(reason PruneReason, table string, rows, bytes int64)
 	// RetentionSwept says that retention has looked at everything that might go, and whether it holds back for a jump of the time.
 	RetentionSwept(held bool)
 	// WebhookAttempt says what came of an attempt to deliver a message, and how long it took.
@@ -136,9 +134,8 @@ func (noObserver) LeaseExpired()             {}
 func (noObserver) ClockJumped(time.Duration) {}
 func (noObserver) RunsMade(int)              {}
 
-func (noObserver) Pruned(PruneReason, string, int64, int64) {}
-func (noObserver) RetentionSwept(bool)                      {}
-func (noObserver) WebhookAttempt(string, time.Duration)     {}
+func (noObserver) RetentionSwept(bool)                  {}
+func (noObserver) WebhookAttempt(string, time.Duration) {}
 
 // Epoch is one leader's reign.
 type Epoch struct {

@@ -33,23 +33,6 @@ const (
 	cacheLimit  = 500
 )
 
-// PruneReason is why retention removed something.
-type PruneReason string
-
-// Reasons.
-const (
-	PrunedByAge   PruneReason = "age"
-	PrunedByCount PruneReason = "count"
-	PrunedByTotal PruneReason = "total"
-	PrunedExpired PruneReason = "expired"
-)
-
-// AllPruneReasons are all of them, for metrics.
-var AllPruneReasons = []PruneReason{PrunedByAge, PrunedByCount, PrunedByTotal, PrunedExpired}
-
-// PrunedTables are the tables of which retention removes rows, for metrics.
-var PrunedTables = []string{"flow_run", "flow_run_state", "task_run", "task_run_state", "log_segment", "log_producer", "log_usage", "cache_entry"}
-
 // retention removes finished runs and logs that the rules no longer keep. What it costs follows what it removes: a deployment is looked
 // at when the oldest it has may go, and when a run of it has finished; all of them are at the beginning of an epoch and once a day.
 type retention struct {
@@ -293,7 +276,6 @@ func planRetention(v View, id api.ID, now int64) (plan []*command.Prune, due int
 
 // prune repeats a command until nothing is left to remove. It returns how many rows went, and how many of what it looked at must stay.
 func (r *retention) prune(ctx context.Context, c *command.Prune) (removed, kept int64, err error) {
-	reason := map[command.Prune_Reason]PruneReason{command.Prune_AGE: PrunedByAge, command.Prune_COUNT: PrunedByCount, command.Prune_TOTAL: PrunedByTotal}[c.Reason]
 	for {
 		began := time.Now()
 		results, _, err := r.core.propose(ctx, &command.Envelope{Command: &command.Envelope_Prune{Prune: c}})
@@ -306,7 +288,6 @@ func (r *retention) prune(ctx context.Context, c *command.Prune) (removed, kept 
 			return removed, kept, fmt.Errorf("refused: %s", results[0].Message)
 		}
 		for _, n := range done.Removed {
-			r.core.observer.Pruned(reason, n.Table, n.Rows, n.Bytes)
 			removed += n.Rows
 		}
 		kept += int64(done.Kept)
@@ -441,9 +422,6 @@ func (r *retention) cache(ctx context.Context) error {
 		results, _, err := r.core.propose(ctx, &command.Envelope{Command: &command.Envelope_PruneCache{PruneCache: &command.PruneCache{Before: before, Limit: cacheLimit}}})
 		if err != nil {
 			return fmt.Errorf("propose: %w", err)
-		}
-		if n := results[0].Count; n > 0 {
-			r.core.observer.Pruned(PrunedExpired, "cache_entry", int64(n), 0)
 		}
 		some = results[0].Count >= cacheLimit
 		if some {

@@ -50,10 +50,21 @@ func (r *rig) there(ids ...api.ID) (n int) {
 	return n
 }
 
-func (o *observed) rows(reason PruneReason, table string) int64 {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.pruned[reason][table]
+// pruned is how many rows of a table went for a reason.
+func (r *rig) pruned(reason, table string) (rows int64) {
+	r.t.Helper()
+	v := r.view()
+	defer v.Close()
+	policy, err := v.RetentionPolicy()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	for _, n := range policy.GetRemoved() {
+		if n.Table == table && n.Reason == reason {
+			rows += n.Rows
+		}
+	}
+	return rows
 }
 
 func TestRunsGoSoonAfterTheirTimeAndIdleDeploymentsCostNothing(t *testing.T) {
@@ -91,7 +102,7 @@ func TestRunsGoSoonAfterTheirTimeAndIdleDeploymentsCostNothing(t *testing.T) {
 			t.Errorf("the time was noted %d times in five hours", n)
 		}
 		for table, want := range map[string]int64{"flow_run": 3, "task_run": 3, "log_segment": 3} {
-			if got := r.observed.rows(PrunedByAge, table); got != want {
+			if got := r.pruned("age", table); got != want {
 				t.Errorf("%d rows of %s were counted, want %d", got, table, want)
 			}
 		}
@@ -123,7 +134,7 @@ func TestADeploymentsOwnRulesAndThoseOfAllAreFollowed(t *testing.T) {
 		if r.there(kept...) != 5 {
 			t.Errorf("%d of 5 runs are there that are kept for ever", r.there(kept...))
 		}
-		if got := r.observed.rows(PrunedByAge, "log_segment"); got != 8 {
+		if got := r.pruned("age", "log_segment"); got != 8 {
 			t.Errorf("%d batches of log went for their age, want those of the 8 runs", got)
 		}
 		six := int64(6)

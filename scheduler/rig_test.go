@@ -79,20 +79,7 @@ type observed struct {
 	expired   int
 	made      int
 	jumps     []time.Duration
-	pruned    map[PruneReason]map[string]int64 // rows by table
 	held      bool
-}
-
-func (o *observed) Pruned(reason PruneReason, table string, rows, _ int64) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.pruned == nil {
-		o.pruned = map[PruneReason]map[string]int64{}
-	}
-	if o.pruned[reason] == nil {
-		o.pruned[reason] = map[string]int64{}
-	}
-	o.pruned[reason][table] += rows
 }
 
 func (o *observed) WebhookAttempt(string, time.Duration) {}

@@ -483,7 +483,7 @@ func (x Artifact_Type) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Artifact_Type.Descriptor instead.
 func (Artifact_Type) EnumDescriptor() ([]byte, []int) {
-	return file_fsm_row_row_proto_rawDescGZIP(), []int{32, 0}
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{33, 0}
 }
 
 type Job_Action int32
@@ -544,7 +544,7 @@ func (x Job_Action) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Job_Action.Descriptor instead.
 func (Job_Action) EnumDescriptor() ([]byte, []int) {
-	return file_fsm_row_row_proto_rawDescGZIP(), []int{33, 0}
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{34, 0}
 }
 
 type Job_Status int32
@@ -596,7 +596,7 @@ func (x Job_Status) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Job_Status.Descriptor instead.
 func (Job_Status) EnumDescriptor() ([]byte, []int) {
-	return file_fsm_row_row_proto_rawDescGZIP(), []int{33, 1}
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{34, 1}
 }
 
 type Delivery_Status int32
@@ -645,7 +645,7 @@ func (x Delivery_Status) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Delivery_Status.Descriptor instead.
 func (Delivery_Status) EnumDescriptor() ([]byte, []int) {
-	return file_fsm_row_row_proto_rawDescGZIP(), []int{40, 0}
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{41, 0}
 }
 
 type Data struct {
@@ -2276,13 +2276,15 @@ func (x *Retention) GetLogs() *RetentionRule {
 // RetentionPolicy is the cluster's: one row. Ages are reckoned by the state's time, which may have jumped: seen is when the
 // leader last said that time passes; until held_until nothing goes for its age.
 type RetentionPolicy struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Retention     *Retention             `protobuf:"bytes,1,opt,name=retention,proto3" json:"retention,omitempty"`                              // all its rules are present
-	MaxTotalRuns  int64                  `protobuf:"varint,2,opt,name=max_total_runs,json=maxTotalRuns,proto3" json:"max_total_runs,omitempty"` // finished runs in the cluster, 0: no bound
-	Updated       int64                  `protobuf:"varint,3,opt,name=updated,proto3" json:"updated,omitempty"`
-	Seen          int64                  `protobuf:"varint,4,opt,name=seen,proto3" json:"seen,omitempty"`
-	HeldUntil     int64                  `protobuf:"varint,5,opt,name=held_until,json=heldUntil,proto3" json:"held_until,omitempty"`
-	HeldGap       int64                  `protobuf:"varint,6,opt,name=held_gap,json=heldGap,proto3" json:"held_gap,omitempty"` // µs: how far the time jumped when the hold began
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	Retention    *Retention             `protobuf:"bytes,1,opt,name=retention,proto3" json:"retention,omitempty"`                              // all its rules are present
+	MaxTotalRuns int64                  `protobuf:"varint,2,opt,name=max_total_runs,json=maxTotalRuns,proto3" json:"max_total_runs,omitempty"` // finished runs in the cluster, 0: no bound
+	Updated      int64                  `protobuf:"varint,3,opt,name=updated,proto3" json:"updated,omitempty"`
+	Seen         int64                  `protobuf:"varint,4,opt,name=seen,proto3" json:"seen,omitempty"`
+	HeldUntil    int64                  `protobuf:"varint,5,opt,name=held_until,json=heldUntil,proto3" json:"held_until,omitempty"`
+	HeldGap      int64                  `protobuf:"varint,6,opt,name=held_gap,json=heldGap,proto3" json:"held_gap,omitempty"` // µs: how far the time jumped when the hold began
+	// What retention has removed since the cluster began, by table and reason.
+	Removed       []*RetentionRemoved `protobuf:"bytes,160,rep,name=removed,proto3" json:"removed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2359,6 +2361,81 @@ func (x *RetentionPolicy) GetHeldGap() int64 {
 	return 0
 }
 
+func (x *RetentionPolicy) GetRemoved() []*RetentionRemoved {
+	if x != nil {
+		return x.Removed
+	}
+	return nil
+}
+
+type RetentionRemoved struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Table         string                 `protobuf:"bytes,1,opt,name=table,proto3" json:"table,omitempty"`
+	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"` // age, count, total, expired
+	Rows          int64                  `protobuf:"varint,3,opt,name=rows,proto3" json:"rows,omitempty"`
+	Bytes         int64                  `protobuf:"varint,4,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RetentionRemoved) Reset() {
+	*x = RetentionRemoved{}
+	mi := &file_fsm_row_row_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RetentionRemoved) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RetentionRemoved) ProtoMessage() {}
+
+func (x *RetentionRemoved) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_row_row_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RetentionRemoved.ProtoReflect.Descriptor instead.
+func (*RetentionRemoved) Descriptor() ([]byte, []int) {
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *RetentionRemoved) GetTable() string {
+	if x != nil {
+		return x.Table
+	}
+	return ""
+}
+
+func (x *RetentionRemoved) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *RetentionRemoved) GetRows() int64 {
+	if x != nil {
+		return x.Rows
+	}
+	return 0
+}
+
+func (x *RetentionRemoved) GetBytes() int64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
 type QueueFilter struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Absent lists do not restrict; has_* tells an empty list from an absent one.
@@ -2374,7 +2451,7 @@ type QueueFilter struct {
 
 func (x *QueueFilter) Reset() {
 	*x = QueueFilter{}
-	mi := &file_fsm_row_row_proto_msgTypes[15]
+	mi := &file_fsm_row_row_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2386,7 +2463,7 @@ func (x *QueueFilter) String() string {
 func (*QueueFilter) ProtoMessage() {}
 
 func (x *QueueFilter) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_row_row_proto_msgTypes[15]
+	mi := &file_fsm_row_row_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2399,7 +2476,7 @@ func (x *QueueFilter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueueFilter.ProtoReflect.Descriptor instead.
 func (*QueueFilter) Descriptor() ([]byte, []int) {
-	return file_fsm_row_row_proto_rawDescGZIP(), []int{15}
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *QueueFilter) GetHasTags() bool {
@@ -2460,7 +2537,7 @@ type WorkQueue struct {
 
 func (x *WorkQueue) Reset() {
 	*x = WorkQueue{}
-	mi := &file_fsm_row_row_proto_msgTypes[16]
+	mi := &file_fsm_row_row_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2472,7 +2549,7 @@ func (x *WorkQueue) String() string {
 func (*WorkQueue) ProtoMessage() {}
 
 func (x *WorkQueue) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_row_row_proto_msgTypes[16]
+	mi := &file_fsm_row_row_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2485,7 +2562,7 @@ func (x *WorkQueue) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkQueue.ProtoReflect.Descriptor instead.
 func (*WorkQueue) Descriptor() ([]byte, []int) {
-	return file_fsm_row_row_proto_rawDescGZIP(), []int{16}
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *WorkQueue) GetId() []byte {
@@ -2561,7 +2638,7 @@ type Agent struct {
 
 func (x *Agent) Reset() {
 	*x = Agent{}
-	mi := &file_fsm_row_row_proto_msgTypes[17]
+	mi := &file_fsm_row_row_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2573,7 +2650,7 @@ func (x *Agent) String() string {
 func (*Agent) ProtoMessage() {}
 
 func (x *Agent) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_row_row_proto_msgTypes[17]
+	mi := &file_fsm_row_row_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2586,7 +2663,7 @@ func (x *Agent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Agent.ProtoReflect.Descriptor instead.
 func (*Agent) Descriptor() ([]byte, []int) {
-	return file_fsm_row_row_proto_rawDescGZIP(), []int{17}
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Agent) GetId() []byte {
@@ -2667,7 +2744,7 @@ type BlockSpec struct {
 
 func (x *BlockSpec) Reset() {
 	*x = BlockSpec{}
-	mi := &file_fsm_row_row_proto_msgTypes[18]
+	mi := &file_fsm_row_row_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2679,7 +2756,7 @@ func (x *BlockSpec) String() string {
 func (*BlockSpec) ProtoMessage() {}
 
 func (x *BlockSpec) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_row_row_proto_msgTypes[18]
+	mi := &file_fsm_row_row_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2692,7 +2769,7 @@ func (x *BlockSpec) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlockSpec.ProtoReflect.Descriptor instead.
 func (*BlockSpec) Descriptor() ([]byte, []int) {
-	return file_fsm_row_row_proto_rawDescGZIP(), []int{18}
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *BlockSpec) GetId() []byte {
@@ -2759,7 +2836,7 @@ type Block struct {
 
 func (x *Block) Reset() {
 	*x = Block{}
-	mi := &file_fsm_row_row_proto_msgTypes[19]
+	mi := &file_fsm_row_row_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2771,7 +2848,7 @@ func (x *Block) String() string {
 func (*Block) ProtoMessage() {}
 
 func (x *Block) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_row_row_proto_msgTypes[19]
+	mi := &file_fsm_row_row_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2784,7 +2861,7 @@ func (x *Block) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Block.ProtoReflect.Descriptor instead.
 func (*Block) Descriptor() ([]byte, []int) {
-	return file_fsm_row_row_proto_rawDescGZIP(), []int{19}
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Block) GetId() []byte {
@@ -2849,7 +2926,7 @@ type ConcurrencyLimit struct {
 
 func (x *ConcurrencyLimit) Reset() {
 	*x = ConcurrencyLimit{}
-	mi := &file_fsm_row_row_proto_msgTypes[20]
+	mi := &file_fsm_row_row_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2861,7 +2938,7 @@ func (x *ConcurrencyLimit) String() string {
 func (*ConcurrencyLimit) ProtoMessage() {}
 
 func (x *ConcurrencyLimit) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_row_row_proto_msgTypes[20]
+	mi := &file_fsm_row_row_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2874,7 +2951,7 @@ func (x *ConcurrencyLimit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConcurrencyLimit.ProtoReflect.Descriptor instead.
 func (*ConcurrencyLimit) Descriptor() ([]byte, []int) {
-	return file_fsm_row_row_proto_rawDescGZIP(), []int{20}
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ConcurrencyLimit) GetId() []byte {
@@ -2923,7 +3000,7 @@ type Slot struct {
 
 func (x *Slot) Reset() {
 	*x = Slot{}
-	mi := &file_fsm_row_row_proto_msgTypes[21]
+	mi := &file_fsm_row_row_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2935,7 +3012,7 @@ func (x *Slot) String() string {
 func (*Slot) ProtoMessage() {}
 
 func (x *Slot) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_row_row_proto_msgTypes[21]
+	mi := &file_fsm_row_row_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2948,7 +3025,7 @@ func (x *Slot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Slot.ProtoReflect.Descriptor instead.
 func (*Slot) Descriptor() ([]byte, []int) {
-	return file_fsm_row_row_proto_rawDescGZIP(), []int{21}
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Slot) GetLimitId() []byte {
@@ -2978,7 +3055,7 @@ type CacheEntry struct {
 
 func (x *CacheEntry) Reset() {
 	*x = CacheEntry{}
-	mi := &file_fsm_row_row_proto_msgTypes[22]
+	mi := &file_fsm_row_row_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2990,7 +3067,7 @@ func (x *CacheEntry) String() string {
 func (*CacheEntry) ProtoMessage() {}
 
 func (x *CacheEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_row_row_proto_msgTypes[22]
+	mi := &file_fsm_row_row_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3003,7 +3080,7 @@ func (x *CacheEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CacheEntry.ProtoReflect.Descriptor instead.
 func (*CacheEntry) Descriptor() ([]byte, []int) {
-	return file_fsm_row_row_proto_rawDescGZIP(), []int{22}
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *CacheEntry) GetKey() string {
@@ -3054,7 +3131,7 @@ type Log struct {
 
 func (x *Log) Reset() {
 	*x = Log{}
-	mi := &file_fsm_row_row_proto_msgTypes[23]
+	mi := &file_fsm_row_row_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3066,7 +3143,7 @@ func (x *Log) String() string {
 func (*Log) ProtoMessage() {}
 
 func (x *Log) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_row_row_proto_msgTypes[23]
+	mi := &file_fsm_row_row_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3079,7 +3156,7 @@ func (x *Log) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Log.ProtoReflect.Descriptor instead.
 func (*Log) Descriptor() ([]byte, []int) {
-	return file_fsm_row_row_proto_rawDescGZIP(), []int{23}
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Log) GetName() string {
@@ -3132,7 +3209,7 @@ type LogSegment struct {
 
 func (x *LogSegment) Reset() {
 	*x = LogSegment{}
-	mi := &file_fsm_row_row_proto_msgTypes[24]
+	mi := &file_fsm_row_row_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3144,7 +3221,7 @@ func (x *LogSegment) String() string {
 func (*LogSegment) ProtoMessage() {}
 
 func (x *LogSegment) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_row_row_proto_msgTypes[24]
+	mi := &file_fsm_row_row_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3157,7 +3234,7 @@ func (x *LogSegment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogSegment.ProtoReflect.Descriptor instead.
 func (*LogSegment) Descriptor() ([]byte, []int) {
-	return file_fsm_row_row_proto_rawDescGZIP(), []int{24}
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *LogSegment) GetFlowRunId() []byte {
@@ -3213,7 +3290,7 @@ type LogProducer struct {
 
 func (x *LogProducer) Reset() {
 	*x = LogProducer{}
-	mi := &file_fsm_row_row_proto_msgTypes[25]
+	mi := &file_fsm_row_row_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3225,7 +3302,7 @@ func (x *LogProducer) String() string {
 func (*LogProducer) ProtoMessage() {}
 
 func (x *LogProducer) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_row_row_proto_msgTypes[25]
+	mi := &file_fsm_row_row_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3238,7 +3315,7 @@ func (x *LogProducer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogProducer.ProtoReflect.Descriptor instead.
 func (*LogProducer) Descriptor() ([]byte, []int) {
-	return file_fsm_row_row_proto_rawDescGZIP(), []int{25}
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *LogProducer) GetFlowRunId() []byte {
@@ -3276,7 +3353,7 @@ type LogUsage struct {
 
 func (x *LogUsage) Reset() {
 	*x = LogUsage{}
-	mi := &file_fsm_row_row_proto_msgTypes[26]
+	mi := &file_fsm_row_row_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3288,7 +3365,7 @@ func (x *LogUsage) String() string {
 func (*LogUsage) ProtoMessage() {}
 
 func (x *LogUsage) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_row_row_proto_msgTypes[26]
+	mi := &file_fsm_row_row_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3301,7 +3378,7 @@ func (x *LogUsage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogUsage.ProtoReflect.Descriptor instead.
 func (*LogUsage) Descriptor() ([]byte, []int) {
-	return file_fsm_row_row_proto_rawDescGZIP(), []int{26}
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *LogUsage) GetFlowRunId() []byte {
@@ -3351,7 +3428,7 @@ type Claim struct {
 
 func (x *Claim) Reset() {
 	*x = Claim{}
-	mi := &file_fsm_row_row_proto_msgTypes[27]
+	mi := &file_fsm_row_row_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3363,7 +3440,7 @@ func (x *Claim) String() string {
 func (*Claim) ProtoMessage() {}
 
 func (x *Claim) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_row_row_proto_msgTypes[27]
+	mi := &file_fsm_row_row_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3376,7 +3453,7 @@ func (x *Claim) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Claim.ProtoReflect.Descriptor instead.
 func (*Claim) Descriptor() ([]byte, []int) {
-	return file_fsm_row_row_proto_rawDescGZIP(), []int{27}
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Claim) GetClaimId() []byte {
@@ -3419,7 +3496,7 @@ type Grant struct {
 
 func (x *Grant) Reset() {
 	*x = Grant{}
-	mi := &file_fsm_row_row_proto_msgTypes[28]
+	mi := &file_fsm_row_row_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3431,7 +3508,7 @@ func (x *Grant) String() string {
 func (*Grant) ProtoMessage() {}
 
 func (x *Grant) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_row_row_proto_msgTypes[28]
+	mi := &file_fsm_row_row_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3444,7 +3521,7 @@ func (x *Grant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Grant.ProtoReflect.Descriptor instead.
 func (*Grant) Descriptor() ([]byte, []int) {
-	return file_fsm_row_row_proto_rawDescGZIP(), []int{28}
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Grant) GetFlowRunId() []byte {
@@ -3488,7 +3565,7 @@ type BlobChunk struct {
 
 func (x *BlobChunk) Reset() {
 	*x = BlobChunk{}
-	mi := &file_fsm_row_row_proto_msgTypes[29]
+	mi := &file_fsm_row_row_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3500,7 +3577,7 @@ func (x *BlobChunk) String() string {
 func (*BlobChunk) ProtoMessage() {}
 
 func (x *BlobChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_row_row_proto_msgTypes[29]
+	mi := &file_fsm_row_row_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3513,7 +3590,7 @@ func (x *BlobChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlobChunk.ProtoReflect.Descriptor instead.
 func (*BlobChunk) Descriptor() ([]byte, []int) {
-	return file_fsm_row_row_proto_rawDescGZIP(), []int{29}
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *BlobChunk) GetKey() string {
@@ -3558,7 +3635,7 @@ type Blob struct {
 
 func (x *Blob) Reset() {
 	*x = Blob{}
-	mi := &file_fsm_row_row_proto_msgTypes[30]
+	mi := &file_fsm_row_row_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3570,7 +3647,7 @@ func (x *Blob) String() string {
 func (*Blob) ProtoMessage() {}
 
 func (x *Blob) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_row_row_proto_msgTypes[30]
+	mi := &file_fsm_row_row_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3583,7 +3660,7 @@ func (x *Blob) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Blob.ProtoReflect.Descriptor instead.
 func (*Blob) Descriptor() ([]byte, []int) {
-	return file_fsm_row_row_proto_rawDescGZIP(), []int{30}
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Blob) GetKey() string {
@@ -3635,7 +3712,7 @@ type SavedSearch struct {
 
 func (x *SavedSearch) Reset() {
 	*x = SavedSearch{}
-	mi := &file_fsm_row_row_proto_msgTypes[31]
+	mi := &file_fsm_row_row_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3647,7 +3724,7 @@ func (x *SavedSearch) String() string {
 func (*SavedSearch) ProtoMessage() {}
 
 func (x *SavedSearch) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_row_row_proto_msgTypes[31]
+	mi := &file_fsm_row_row_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3660,7 +3737,7 @@ func (x *SavedSearch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SavedSearch.ProtoReflect.Descriptor instead.
 func (*SavedSearch) Descriptor() ([]byte, []int) {
-	return file_fsm_row_row_proto_rawDescGZIP(), []int{31}
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *SavedSearch) GetId() []byte {
@@ -3715,7 +3792,7 @@ type Artifact struct {
 
 func (x *Artifact) Reset() {
 	*x = Artifact{}
-	mi := &file_fsm_row_row_proto_msgTypes[32]
+	mi := &file_fsm_row_row_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3727,7 +3804,7 @@ func (x *Artifact) String() string {
 func (*Artifact) ProtoMessage() {}
 
 func (x *Artifact) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_row_row_proto_msgTypes[32]
+	mi := &file_fsm_row_row_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3740,7 +3817,7 @@ func (x *Artifact) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Artifact.ProtoReflect.Descriptor instead.
 func (*Artifact) Descriptor() ([]byte, []int) {
-	return file_fsm_row_row_proto_rawDescGZIP(), []int{32}
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Artifact) GetId() []byte {
@@ -3829,7 +3906,7 @@ type Job struct {
 
 func (x *Job) Reset() {
 	*x = Job{}
-	mi := &file_fsm_row_row_proto_msgTypes[33]
+	mi := &file_fsm_row_row_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3841,7 +3918,7 @@ func (x *Job) String() string {
 func (*Job) ProtoMessage() {}
 
 func (x *Job) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_row_row_proto_msgTypes[33]
+	mi := &file_fsm_row_row_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3854,7 +3931,7 @@ func (x *Job) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Job.ProtoReflect.Descriptor instead.
 func (*Job) Descriptor() ([]byte, []int) {
-	return file_fsm_row_row_proto_rawDescGZIP(), []int{33}
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Job) GetId() []byte {
@@ -4008,7 +4085,7 @@ type JobRefusal struct {
 
 func (x *JobRefusal) Reset() {
 	*x = JobRefusal{}
-	mi := &file_fsm_row_row_proto_msgTypes[34]
+	mi := &file_fsm_row_row_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4020,7 +4097,7 @@ func (x *JobRefusal) String() string {
 func (*JobRefusal) ProtoMessage() {}
 
 func (x *JobRefusal) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_row_row_proto_msgTypes[34]
+	mi := &file_fsm_row_row_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4033,7 +4110,7 @@ func (x *JobRefusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobRefusal.ProtoReflect.Descriptor instead.
 func (*JobRefusal) Descriptor() ([]byte, []int) {
-	return file_fsm_row_row_proto_rawDescGZIP(), []int{34}
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *JobRefusal) GetFlowRunId() []byte {
@@ -4071,7 +4148,7 @@ type Outcome struct {
 
 func (x *Outcome) Reset() {
 	*x = Outcome{}
-	mi := &file_fsm_row_row_proto_msgTypes[35]
+	mi := &file_fsm_row_row_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4083,7 +4160,7 @@ func (x *Outcome) String() string {
 func (*Outcome) ProtoMessage() {}
 
 func (x *Outcome) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_row_row_proto_msgTypes[35]
+	mi := &file_fsm_row_row_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4096,7 +4173,7 @@ func (x *Outcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outcome.ProtoReflect.Descriptor instead.
 func (*Outcome) Descriptor() ([]byte, []int) {
-	return file_fsm_row_row_proto_rawDescGZIP(), []int{35}
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Outcome) GetKey() []byte {
@@ -4156,7 +4233,7 @@ type Token struct {
 
 func (x *Token) Reset() {
 	*x = Token{}
-	mi := &file_fsm_row_row_proto_msgTypes[36]
+	mi := &file_fsm_row_row_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4168,7 +4245,7 @@ func (x *Token) String() string {
 func (*Token) ProtoMessage() {}
 
 func (x *Token) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_row_row_proto_msgTypes[36]
+	mi := &file_fsm_row_row_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4181,7 +4258,7 @@ func (x *Token) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Token.ProtoReflect.Descriptor instead.
 func (*Token) Descriptor() ([]byte, []int) {
-	return file_fsm_row_row_proto_rawDescGZIP(), []int{36}
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Token) GetId() []byte {
@@ -4296,7 +4373,7 @@ type Audit struct {
 
 func (x *Audit) Reset() {
 	*x = Audit{}
-	mi := &file_fsm_row_row_proto_msgTypes[37]
+	mi := &file_fsm_row_row_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4308,7 +4385,7 @@ func (x *Audit) String() string {
 func (*Audit) ProtoMessage() {}
 
 func (x *Audit) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_row_row_proto_msgTypes[37]
+	mi := &file_fsm_row_row_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4321,7 +4398,7 @@ func (x *Audit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Audit.ProtoReflect.Descriptor instead.
 func (*Audit) Descriptor() ([]byte, []int) {
-	return file_fsm_row_row_proto_rawDescGZIP(), []int{37}
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Audit) GetIndex() uint64 {
@@ -4422,7 +4499,7 @@ type WebhookFilter struct {
 
 func (x *WebhookFilter) Reset() {
 	*x = WebhookFilter{}
-	mi := &file_fsm_row_row_proto_msgTypes[38]
+	mi := &file_fsm_row_row_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4434,7 +4511,7 @@ func (x *WebhookFilter) String() string {
 func (*WebhookFilter) ProtoMessage() {}
 
 func (x *WebhookFilter) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_row_row_proto_msgTypes[38]
+	mi := &file_fsm_row_row_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4447,7 +4524,7 @@ func (x *WebhookFilter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WebhookFilter.ProtoReflect.Descriptor instead.
 func (*WebhookFilter) Descriptor() ([]byte, []int) {
-	return file_fsm_row_row_proto_rawDescGZIP(), []int{38}
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *WebhookFilter) GetStateTypes() []StateType {
@@ -4509,7 +4586,7 @@ type Webhook struct {
 
 func (x *Webhook) Reset() {
 	*x = Webhook{}
-	mi := &file_fsm_row_row_proto_msgTypes[39]
+	mi := &file_fsm_row_row_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4521,7 +4598,7 @@ func (x *Webhook) String() string {
 func (*Webhook) ProtoMessage() {}
 
 func (x *Webhook) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_row_row_proto_msgTypes[39]
+	mi := &file_fsm_row_row_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4534,7 +4611,7 @@ func (x *Webhook) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Webhook.ProtoReflect.Descriptor instead.
 func (*Webhook) Descriptor() ([]byte, []int) {
-	return file_fsm_row_row_proto_rawDescGZIP(), []int{39}
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Webhook) GetId() []byte {
@@ -4665,7 +4742,7 @@ type Delivery struct {
 
 func (x *Delivery) Reset() {
 	*x = Delivery{}
-	mi := &file_fsm_row_row_proto_msgTypes[40]
+	mi := &file_fsm_row_row_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4677,7 +4754,7 @@ func (x *Delivery) String() string {
 func (*Delivery) ProtoMessage() {}
 
 func (x *Delivery) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_row_row_proto_msgTypes[40]
+	mi := &file_fsm_row_row_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4690,7 +4767,7 @@ func (x *Delivery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Delivery.ProtoReflect.Descriptor instead.
 func (*Delivery) Descriptor() ([]byte, []int) {
-	return file_fsm_row_row_proto_rawDescGZIP(), []int{40}
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Delivery) GetWebhookId() []byte {
@@ -5012,7 +5089,7 @@ const file_fsm_row_row_proto_rawDesc = "" +
 	"_max_count\"o\n" +
 	"\tRetention\x120\n" +
 	"\x04runs\x18\x01 \x01(\v2\x1c.sluice.row.v1.RetentionRuleR\x04runs\x120\n" +
-	"\x04logs\x18\x02 \x01(\v2\x1c.sluice.row.v1.RetentionRuleR\x04logs\"\xd7\x01\n" +
+	"\x04logs\x18\x02 \x01(\v2\x1c.sluice.row.v1.RetentionRuleR\x04logs\"\x93\x02\n" +
 	"\x0fRetentionPolicy\x126\n" +
 	"\tretention\x18\x01 \x01(\v2\x18.sluice.row.v1.RetentionR\tretention\x12$\n" +
 	"\x0emax_total_runs\x18\x02 \x01(\x03R\fmaxTotalRuns\x12\x18\n" +
@@ -5020,7 +5097,13 @@ const file_fsm_row_row_proto_rawDesc = "" +
 	"\x04seen\x18\x04 \x01(\x03R\x04seen\x12\x1d\n" +
 	"\n" +
 	"held_until\x18\x05 \x01(\x03R\theldUntil\x12\x19\n" +
-	"\bheld_gap\x18\x06 \x01(\x03R\aheldGap\"\xf0\x01\n" +
+	"\bheld_gap\x18\x06 \x01(\x03R\aheldGap\x12:\n" +
+	"\aremoved\x18\xa0\x01 \x03(\v2\x1f.sluice.row.v1.RetentionRemovedR\aremoved\"j\n" +
+	"\x10RetentionRemoved\x12\x14\n" +
+	"\x05table\x18\x01 \x01(\tR\x05table\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x12\n" +
+	"\x04rows\x18\x03 \x01(\x03R\x04rows\x12\x14\n" +
+	"\x05bytes\x18\x04 \x01(\x03R\x05bytes\"\xf0\x01\n" +
 	"\vQueueFilter\x12\x19\n" +
 	"\bhas_tags\x18\x01 \x01(\bR\ahasTags\x12\x12\n" +
 	"\x04tags\x18\x02 \x03(\tR\x04tags\x12,\n" +
@@ -5314,7 +5397,7 @@ func file_fsm_row_row_proto_rawDescGZIP() []byte {
 }
 
 var file_fsm_row_row_proto_enumTypes = make([]protoimpl.EnumInfo, 12)
-var file_fsm_row_row_proto_msgTypes = make([]protoimpl.MessageInfo, 41)
+var file_fsm_row_row_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
 var file_fsm_row_row_proto_goTypes = []any{
 	(StateType)(0),             // 0: sluice.row.v1.StateType
 	(TokenRole)(0),             // 1: sluice.row.v1.TokenRole
@@ -5343,32 +5426,33 @@ var file_fsm_row_row_proto_goTypes = []any{
 	(*RetentionRule)(nil),      // 24: sluice.row.v1.RetentionRule
 	(*Retention)(nil),          // 25: sluice.row.v1.Retention
 	(*RetentionPolicy)(nil),    // 26: sluice.row.v1.RetentionPolicy
-	(*QueueFilter)(nil),        // 27: sluice.row.v1.QueueFilter
-	(*WorkQueue)(nil),          // 28: sluice.row.v1.WorkQueue
-	(*Agent)(nil),              // 29: sluice.row.v1.Agent
-	(*BlockSpec)(nil),          // 30: sluice.row.v1.BlockSpec
-	(*Block)(nil),              // 31: sluice.row.v1.Block
-	(*ConcurrencyLimit)(nil),   // 32: sluice.row.v1.ConcurrencyLimit
-	(*Slot)(nil),               // 33: sluice.row.v1.Slot
-	(*CacheEntry)(nil),         // 34: sluice.row.v1.CacheEntry
-	(*Log)(nil),                // 35: sluice.row.v1.Log
-	(*LogSegment)(nil),         // 36: sluice.row.v1.LogSegment
-	(*LogProducer)(nil),        // 37: sluice.row.v1.LogProducer
-	(*LogUsage)(nil),           // 38: sluice.row.v1.LogUsage
-	(*Claim)(nil),              // 39: sluice.row.v1.Claim
-	(*Grant)(nil),              // 40: sluice.row.v1.Grant
-	(*BlobChunk)(nil),          // 41: sluice.row.v1.BlobChunk
-	(*Blob)(nil),               // 42: sluice.row.v1.Blob
-	(*SavedSearch)(nil),        // 43: sluice.row.v1.SavedSearch
-	(*Artifact)(nil),           // 44: sluice.row.v1.Artifact
-	(*Job)(nil),                // 45: sluice.row.v1.Job
-	(*JobRefusal)(nil),         // 46: sluice.row.v1.JobRefusal
-	(*Outcome)(nil),            // 47: sluice.row.v1.Outcome
-	(*Token)(nil),              // 48: sluice.row.v1.Token
-	(*Audit)(nil),              // 49: sluice.row.v1.Audit
-	(*WebhookFilter)(nil),      // 50: sluice.row.v1.WebhookFilter
-	(*Webhook)(nil),            // 51: sluice.row.v1.Webhook
-	(*Delivery)(nil),           // 52: sluice.row.v1.Delivery
+	(*RetentionRemoved)(nil),   // 27: sluice.row.v1.RetentionRemoved
+	(*QueueFilter)(nil),        // 28: sluice.row.v1.QueueFilter
+	(*WorkQueue)(nil),          // 29: sluice.row.v1.WorkQueue
+	(*Agent)(nil),              // 30: sluice.row.v1.Agent
+	(*BlockSpec)(nil),          // 31: sluice.row.v1.BlockSpec
+	(*Block)(nil),              // 32: sluice.row.v1.Block
+	(*ConcurrencyLimit)(nil),   // 33: sluice.row.v1.ConcurrencyLimit
+	(*Slot)(nil),               // 34: sluice.row.v1.Slot
+	(*CacheEntry)(nil),         // 35: sluice.row.v1.CacheEntry
+	(*Log)(nil),                // 36: sluice.row.v1.Log
+	(*LogSegment)(nil),         // 37: sluice.row.v1.LogSegment
+	(*LogProducer)(nil),        // 38: sluice.row.v1.LogProducer
+	(*LogUsage)(nil),           // 39: sluice.row.v1.LogUsage
+	(*Claim)(nil),              // 40: sluice.row.v1.Claim
+	(*Grant)(nil),              // 41: sluice.row.v1.Grant
+	(*BlobChunk)(nil),          // 42: sluice.row.v1.BlobChunk
+	(*Blob)(nil),               // 43: sluice.row.v1.Blob
+	(*SavedSearch)(nil),        // 44: sluice.row.v1.SavedSearch
+	(*Artifact)(nil),           // 45: sluice.row.v1.Artifact
+	(*Job)(nil),                // 46: sluice.row.v1.Job
+	(*JobRefusal)(nil),         // 47: sluice.row.v1.JobRefusal
+	(*Outcome)(nil),            // 48: sluice.row.v1.Outcome
+	(*Token)(nil),              // 49: sluice.row.v1.Token
+	(*Audit)(nil),              // 50: sluice.row.v1.Audit
+	(*WebhookFilter)(nil),      // 51: sluice.row.v1.WebhookFilter
+	(*Webhook)(nil),            // 52: sluice.row.v1.Webhook
+	(*Delivery)(nil),           // 53: sluice.row.v1.Delivery
 }
 var file_fsm_row_row_proto_depIdxs = []int32{
 	0,  // 0: sluice.row.v1.State.type:type_name -> sluice.row.v1.StateType
@@ -5394,24 +5478,25 @@ var file_fsm_row_row_proto_depIdxs = []int32{
 	24, // 20: sluice.row.v1.Retention.runs:type_name -> sluice.row.v1.RetentionRule
 	24, // 21: sluice.row.v1.Retention.logs:type_name -> sluice.row.v1.RetentionRule
 	25, // 22: sluice.row.v1.RetentionPolicy.retention:type_name -> sluice.row.v1.Retention
-	27, // 23: sluice.row.v1.WorkQueue.filter:type_name -> sluice.row.v1.QueueFilter
-	35, // 24: sluice.row.v1.LogSegment.logs:type_name -> sluice.row.v1.Log
-	40, // 25: sluice.row.v1.Claim.grants:type_name -> sluice.row.v1.Grant
-	8,  // 26: sluice.row.v1.Artifact.type:type_name -> sluice.row.v1.Artifact.Type
-	9,  // 27: sluice.row.v1.Job.action:type_name -> sluice.row.v1.Job.Action
-	10, // 28: sluice.row.v1.Job.status:type_name -> sluice.row.v1.Job.Status
-	0,  // 29: sluice.row.v1.Job.state_type:type_name -> sluice.row.v1.StateType
-	46, // 30: sluice.row.v1.Job.refusals:type_name -> sluice.row.v1.JobRefusal
-	1,  // 31: sluice.row.v1.Token.role:type_name -> sluice.row.v1.TokenRole
-	0,  // 32: sluice.row.v1.WebhookFilter.state_types:type_name -> sluice.row.v1.StateType
-	50, // 33: sluice.row.v1.Webhook.filter:type_name -> sluice.row.v1.WebhookFilter
-	11, // 34: sluice.row.v1.Delivery.status:type_name -> sluice.row.v1.Delivery.Status
-	18, // 35: sluice.row.v1.Delivery.flow_run:type_name -> sluice.row.v1.FlowRun
-	36, // [36:36] is the sub-list for method output_type
-	36, // [36:36] is the sub-list for method input_type
-	36, // [36:36] is the sub-list for extension type_name
-	36, // [36:36] is the sub-list for extension extendee
-	0,  // [0:36] is the sub-list for field type_name
+	27, // 23: sluice.row.v1.RetentionPolicy.removed:type_name -> sluice.row.v1.RetentionRemoved
+	28, // 24: sluice.row.v1.WorkQueue.filter:type_name -> sluice.row.v1.QueueFilter
+	36, // 25: sluice.row.v1.LogSegment.logs:type_name -> sluice.row.v1.Log
+	41, // 26: sluice.row.v1.Claim.grants:type_name -> sluice.row.v1.Grant
+	8,  // 27: sluice.row.v1.Artifact.type:type_name -> sluice.row.v1.Artifact.Type
+	9,  // 28: sluice.row.v1.Job.action:type_name -> sluice.row.v1.Job.Action
+	10, // 29: sluice.row.v1.Job.status:type_name -> sluice.row.v1.Job.Status
+	0,  // 30: sluice.row.v1.Job.state_type:type_name -> sluice.row.v1.StateType
+	47, // 31: sluice.row.v1.Job.refusals:type_name -> sluice.row.v1.JobRefusal
+	1,  // 32: sluice.row.v1.Token.role:type_name -> sluice.row.v1.TokenRole
+	0,  // 33: sluice.row.v1.WebhookFilter.state_types:type_name -> sluice.row.v1.StateType
+	51, // 34: sluice.row.v1.Webhook.filter:type_name -> sluice.row.v1.WebhookFilter
+	11, // 35: sluice.row.v1.Delivery.status:type_name -> sluice.row.v1.Delivery.Status
+	18, // 36: sluice.row.v1.Delivery.flow_run:type_name -> sluice.row.v1.FlowRun
+	37, // [37:37] is the sub-list for method output_type
+	37, // [37:37] is the sub-list for method input_type
+	37, // [37:37] is the sub-list for extension type_name
+	37, // [37:37] is the sub-list for extension extendee
+	0,  // [0:37] is the sub-list for field type_name
 }
 
 func init() { file_fsm_row_row_proto_init() }
@@ -5426,15 +5511,15 @@ func file_fsm_row_row_proto_init() {
 	file_fsm_row_row_proto_msgTypes[8].OneofWrappers = []any{}
 	file_fsm_row_row_proto_msgTypes[10].OneofWrappers = []any{}
 	file_fsm_row_row_proto_msgTypes[12].OneofWrappers = []any{}
-	file_fsm_row_row_proto_msgTypes[16].OneofWrappers = []any{}
-	file_fsm_row_row_proto_msgTypes[18].OneofWrappers = []any{}
+	file_fsm_row_row_proto_msgTypes[17].OneofWrappers = []any{}
+	file_fsm_row_row_proto_msgTypes[19].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fsm_row_row_proto_rawDesc), len(file_fsm_row_row_proto_rawDesc)),
 			NumEnums:      12,
-			NumMessages:   41,
+			NumMessages:   42,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

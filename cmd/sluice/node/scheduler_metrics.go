@@ -14,8 +14,6 @@ type schedulerMetrics struct {
 	claims             prometheus.Counter
 	expired, made      prometheus.Counter
 	jumps              *prometheus.CounterVec
-	pruned             *prometheus.CounterVec
-	prunedBytes        *prometheus.CounterVec
 	swept, held        prometheus.Gauge
 	attempts           *prometheus.HistogramVec
 	stats              func() *scheduler.Stats // nil while this node does not lead
@@ -45,10 +43,6 @@ func newSchedulerMetrics() *schedulerMetrics {
 		expired:   prometheus.NewCounter(prometheus.CounterOpts{Name: "sluice_scheduler_leases_expired_total", Help: "Leases whose owner fell silent."}),
 		jumps:     prometheus.NewCounterVec(prometheus.CounterOpts{Name: "sluice_clock_jumps_total", Help: "Jumps of the wall clock by more than 30 s, by direction (on the leader)."}, []string{"direction"}),
 		made:      prometheus.NewCounter(prometheus.CounterOpts{Name: "sluice_scheduler_runs_made_total", Help: "Flow runs made from schedules."}),
-		pruned: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "sluice_retention_removed_rows_total",
-			Help: "Rows that retention has removed, by table and reason (on the leader)."}, []string{"table", "reason"}),
-		prunedBytes: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "sluice_retention_removed_bytes_total",
-			Help: "Bytes of the rows that retention has removed, before compression (on the leader)."}, []string{"table"}),
 		attempts: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "sluice_webhook_attempt_seconds", Help: "Attempts to deliver webhooks' messages, by outcome (on the leader).",
 			Buckets: prometheus.ExponentialBuckets(5e-3, 4, 7)}, []string{"outcome"}),
 		swept: prometheus.NewGauge(prometheus.GaugeOpts{Name: "sluice_retention_last_sweep_timestamp_seconds", Help: "When retention last had removed all it found, 0 for never (on the leader)."}),
@@ -56,11 +50,6 @@ func newSchedulerMetrics() *schedulerMetrics {
 	}
 	for _, outcome := range scheduler.AllDeliveryOutcomes {
 		m.attempts.WithLabelValues(outcome)
-	}
-	for _, reason := range scheduler.AllPruneReasons {
-		for _, table := range scheduler.PrunedTables {
-			m.pruned.WithLabelValues(table, string(reason))
-		}
 	}
 	m.jumps.WithLabelValues("forward")
 	m.jumps.WithLabelValues("backward")
@@ -74,12 +63,6 @@ func (m *schedulerMetrics) Claimed(d time.Duration) {
 }
 func (m *schedulerMetrics) LeaseExpired()  { m.expired.Inc() }
 func (m *schedulerMetrics) RunsMade(n int) { m.made.Add(float64(n)) }
-
-// Pruned implements scheduler.Observer.
-func (m *schedulerMetrics) Pruned(reason scheduler.PruneReason, table string, rows, bytes int64) {
-	m.pruned.WithLabelValues(table, string(reason)).Add(float64(rows))
-	m.prunedBytes.WithLabelValues(table).Add(float64(bytes))
-}
 
 // RetentionSwept implements scheduler.Observer.
 func (m *schedulerMetrics) RetentionSwept(held bool) {
@@ -102,7 +85,7 @@ func (m *schedulerMetrics) ClockJumped(by time.Duration) {
 }
 
 func (m *schedulerMetrics) collectors() []prometheus.Collector {
-	return []prometheus.Collector{m.claimable, m.claimed, m.claims, m.expired, m.made, m.jumps, m.pruned, m.prunedBytes, m.swept, m.held, m.attempts}
+	return []prometheus.Collector{m.claimable, m.claimed, m.claims, m.expired, m.made, m.jumps, m.swept, m.held, m.attempts}
 }
 
 // Describe implements prometheus.Collector.
