@@ -22,13 +22,11 @@ func TestTheSnippetsOfTutorials(t *testing.T) {
 		s := startServer(t)
 		runSnippets(t, s.apiURL(), "one")
 	})
-	t.Run("on three nodes, whose leader is killed in the middle", func(t *testing.T) {
+	t.Run("on three nodes, undisturbed and while their leaders are killed", func(t *testing.T) {
 		t.Parallel()
 		c := startNodes(t, 3, "--insecure")
 		addresses := strings.Join(c.addresses(), ",")
-		if long() {
-			runSnippets(t, addresses, "undisturbed")
-		}
+		runSnippets(t, addresses, "undisturbed")
 		random := seeded(t)
 		var killing sync.WaitGroup
 		over := make(chan struct{})

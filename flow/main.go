@@ -198,6 +198,14 @@ func (p *program) say(format string, args ...any) {
 	_, _ = fmt.Fprintf(p.stderr, format+"\n", args...) // nobody may listen
 }
 
+// complain is say of an error, with what the server advises.
+func (p *program) complain(format string, err error) {
+	p.say(format, err)
+	if e, ok := errors.AsType[*api.Error](err); ok && e.Hint != "" {
+		p.say("hint: %s", e.Hint)
+	}
+}
+
 func (p *program) usage(problem string) int {
 	p.say("error: %s\ntry: %s help", problem, os.Args[0])
 	return exitUsage
@@ -256,7 +264,7 @@ func (p *program) run(ctx context.Context, args []string) int {
 	}
 	connected, end, err := connect(ctx, p.stderr)
 	if err != nil {
-		p.say("error: %s", err)
+		p.complain("error: %s", err)
 		return exitFailed
 	}
 	out, err := f.flow.Run(connected, in, engine.Start{Parameters: parameters})
@@ -264,7 +272,7 @@ func (p *program) run(ctx context.Context, args []string) int {
 		p.say("warning: %s", ended)
 	}
 	if err != nil {
-		p.say("error: %s", err)
+		p.complain("error: %s", err)
 		if _, signal := errors.AsType[*engine.Terminated](err); signal {
 			return exitTerminated
 		}
@@ -346,7 +354,7 @@ func (p *program) exec(ctx context.Context, args []string) int {
 	_ = os.Unsetenv("SLUICE_LEASE_TOKEN") // not for processes that the flow starts
 	recorder, err := newRecorder(ctx)
 	if err != nil {
-		p.say("error: %s", err)
+		p.complain("error: %s", err)
 		return exitFailed
 	}
 	connection := engine.Connection{Recorder: recorder, Killed: true}
@@ -362,12 +370,12 @@ func (p *program) exec(ctx context.Context, args []string) int {
 	}()
 	run, err := recorder.Client().FlowRun(ctx, id)
 	if err != nil {
-		p.say("error: read flow run %s: %s", id, err)
+		p.complain("error: read the flow run: %s", err)
 		return exitFailed
 	}
 	stored, err := recorder.Client().Flow(ctx, run.FlowID)
 	if err != nil {
-		p.say("error: read the flow of run %s: %s", id, err)
+		p.complain("error: read the flow of the run: %s", err)
 		return exitFailed
 	}
 	f := p.find(stored.Name)
@@ -415,7 +423,7 @@ func (p *program) describe() int {
 	encoder := json.NewEncoder(p.stdout)
 	encoder.SetIndent("", "  ")
 	if err := encoder.Encode(d); err != nil {
-		p.say("error: %s", err)
+		p.complain("error: %s", err)
 		return exitFailed
 	}
 	return exitOK

@@ -35,7 +35,7 @@ func (p *program) serve(ctx context.Context, args []string) int {
 	}
 	recorder, err := newRecorder(ctx)
 	if err != nil {
-		p.say("error: %s", err)
+		p.complain("error: %s", err)
 		return exitFailed
 	}
 	defer func() {
@@ -46,7 +46,7 @@ func (p *program) serve(ctx context.Context, args []string) int {
 		}
 	}()
 	if err := p.serveWith(ctx, recorder, flags.Args(), *limit); err != nil {
-		p.say("error: %s", err)
+		p.complain("error: %s", err)
 		return exitFailed
 	}
 	return exitOK
@@ -84,6 +84,9 @@ func (p *program) serveWith(ctx context.Context, recorder *server.Recorder, queu
 		return err
 	}
 	p.say("Serving %s from %s.", strings.Join(p.names(), ", "), strings.Join(queues, ", "))
+	defer context.AfterFunc(ctx, func() {
+		p.say("Stopping: takes no more flow runs, and waits up to 30 s for those that it has.")
+	})()
 	return a.Run(ctx)
 }
 

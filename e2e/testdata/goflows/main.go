@@ -71,7 +71,7 @@ var talking = flow.New("talking", func(ctx context.Context, p Params) (int, erro
 	}
 	_, err = inner.Run(ctx, Params{Name: p.Name})
 	return attempts, err
-})
+}, flow.Version(os.Getenv("GOFLOWS_VERSION")))
 
 // waiting ends when it is told to.
 var waiting = flow.New("waiting", func(ctx context.Context, _ none) (none, error) {
