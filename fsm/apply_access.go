@@ -35,7 +35,7 @@ func (a *applier) createToken(c *command.CreateToken) (*command.Result, error) {
 	t := &row.Token{Id: c.Id, Created: a.now, CreatedBy: a.env.Actor, Name: c.Name, Role: c.Role, Hash: c.Hash, PublicKey: c.PublicKey,
 		Expires: c.Expires, Note: c.Note, Bootstrap: c.Bootstrap}
 	a.access = true
-	return saved(a.tx.NewToken(t).Save(), created(c.Id), "a token with the name '"+c.Name+"' exists")
+	return saved(a.tx.NewToken(t).Save(), created(c.Id), "choose another name, or revoke that token first")
 }
 
 func (a *applier) revokeToken(c *command.RevokeToken) (*command.Result, error) {

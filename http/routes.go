@@ -91,6 +91,9 @@ func atRoot(rt *route)      { rt.root, rt.anyVersion = true, true }
 func largeBody(rt *route)   { rt.limit, rt.timeout = maxBlobBody, 5*time.Minute }
 func longerTime(rt *route)  { rt.timeout = 2 * time.Minute }
 
+// withSlashes lets tags have slashes, which names must not have.
+var withSlashes = strings.NewReplacer("{tag}", "{tag:.+}")
+
 // build makes the router. Routes are grouped by their first segment, so that a request is compared with a dozen patterns and
 // not with all.
 func (s *Server) build() {
@@ -110,7 +113,7 @@ func (s *Server) build() {
 			group = s.router.PathPrefix("/api/" + first).Subrouter()
 			groups[first] = group
 		}
-		group.Handle(strings.TrimPrefix(rt.path, "/"+first), s.guard(rt)).Methods(rt.method)
+		group.Handle(withSlashes.Replace(strings.TrimPrefix(rt.path, "/"+first)), s.guard(rt)).Methods(rt.method)
 	}
 	// What no route takes and is not the API's belongs to the web interface, which has addresses of its own.
 	pages := get("/*", RolePublic, showPage).with(atRoot)

@@ -77,3 +77,20 @@ func TestExplainNamesTheTagLimitThatATaskRunWaitsFor(t *testing.T) {
 		t.Errorf("explain: %v", e)
 	}
 }
+
+func TestALimitOfATagWithSlashesIsFoundByItsTag(t *testing.T) {
+	t.Parallel()
+	s := newStack(t, oneNode)
+	id := s.must(200, "POST", "/api/concurrency_limits/", object{"tag": "team/x y", "concurrency_limit": 2})["id"]
+	for _, path := range []string{"team%2Fx%20y", "team%2Fx%20y/"} {
+		if got := s.must(200, "GET", "/api/concurrency_limits/tag/"+path, nil)["id"]; got != id {
+			t.Errorf("%s: %v, want %v", path, got, id)
+		}
+	}
+	if a := s.do("DELETE", "/api/concurrency_limits/tag/team%2Fx%20y", nil); a.status != 200 {
+		t.Errorf("deleting it: %d %s", a.status, a.text)
+	}
+	if a := s.do("GET", "/api/concurrency_limits/tag/team%2Fx%20y", nil); a.status != 404 || a.json(t).(object)["detail"] != "Concurrency limit not found" {
+		t.Errorf("after that: %d %s", a.status, a.text)
+	}
+}

@@ -45,6 +45,9 @@ the deployment's concurrency limit. The schedule itself is not moved, and may be
 				return err
 			}
 		}
+		if body.EndTime.Before(body.StartTime.Time) {
+			return usagef("--to (now, when it is left out) is before --from: the range ends before it begins")
+		}
 		if schedule != "" {
 			id, err := api.ParseID(schedule)
 			if err != nil {
