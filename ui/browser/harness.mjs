@@ -56,8 +56,8 @@ export function start(t, home, args, more = {}) {
 }
 
 /** run runs a command to its end. */
-export function run(home, args, more = {}) {
-  const r = spawnSync(binary, args, { env: environment(home, more), encoding: 'utf8', cwd: more.PWD, timeout: patience })
+export function run(home, args, more = {}, timeout = patience) {
+  const r = spawnSync(binary, args, { env: environment(home, more), encoding: 'utf8', cwd: more.PWD, timeout })
   if (r.status !== 0) throw new Error(`sluice ${args.join(' ')}: ${r.status}\n${r.stdout}${r.stderr}`)
   return r.stdout
 }
@@ -80,8 +80,8 @@ export async function until(what, check) {
 
 export const ready = (address) => until(`${address} is ready`, async () => (await fetch(`${address}/readyz`)).ok)
 
-export async function api(address, method, path, body, headers = {}) {
-  const r = await fetch(`${address}/api${path}`, { method, headers: { 'Content-Type': 'application/json', ...headers }, body: body === undefined ? undefined : JSON.stringify(body) })
+export async function api(address, method, path, body, headers = {}, sent = JSON.stringify(body)) {
+  const r = await fetch(`${address}/api${path}`, { method, headers: { 'Content-Type': 'application/json', ...headers }, body: sent })
   const text = await r.text()
   if (!r.ok) throw Object.assign(new Error(`${method} ${path}: ${r.status} ${text}`), { status: r.status })
   return text ? JSON.parse(text) : null

@@ -4,40 +4,13 @@ import assert from 'node:assert/strict'
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { api, freePorts, launch, open, ready, root, run, scratch, start, until, violations } from './harness.mjs'
+import { demo } from './demo.mjs'
+import { api, launch, open, root, until, violations } from './harness.mjs'
 
 const pictures = process.env.SLUICE_SCREENSHOTS ? join(root, 'docs/ui') : null
 
 test('every page', async (t) => {
-  const dir = scratch(t)
-  const home = join(dir, 'home')
-  mkdirSync(home)
-  run(home, ['bench', 'seed', '--data-dir', join(dir, 'data'), '--runs', pictures ? '20000' : '1500', '--days', pictures ? '7' : '2'])
-  const [port] = await freePorts(1)
-  const address = `http://127.0.0.1:${port}`
-  start(t, home, ['dev', '--data-dir', join(dir, 'data'), '--http-addr', `127.0.0.1:${port}`])
-  await ready(address)
-  const at = { SLUICE_API_URL: `${address}/api` }
-  await until('the sample deployment is there', async () => (await api(address, 'POST', '/deployments/filter', { deployments: { name: { any_: ['sample'] } } })).length === 1)
-  run(home, ['deployment', 'run', 'hello/sample', '--watch'], at)
-  run(home, ['concurrency-limit', 'create', 'database', '4'], at)
-  run(home, ['storage', 'create', '--type', 'file', '--name', 'shared', '--set', 'base_path=/mnt/flows', '--default'], at)
-  await api(address, 'POST', '/jobs', { action: 'retry', filter: { flow_runs: { state: { type: { any_: ['CANCELLED'] } }, tags: { all_: ['prod'] } } } })
-  const one = async (path, body) => (await api(address, 'POST', path, { limit: 1, ...body }))[0]
-  const sample = await one('/deployments/filter', { deployments: { name: { any_: ['sample'] } } })
-  const scheduled = await one('/deployments/filter', { deployments: { is_schedule_active: { eq_: true } }, flow_runs: { state: { type: { any_: ['SCHEDULED'] } } } })
-  const queue = await one('/work_queues/filter')
-  const hello = await one('/flow_runs/filter', { deployments: { name: { any_: ['sample'] } } })
-  const busy = await one('/flow_runs/filter', { flow_runs: { state: { type: { any_: ['FAILED'] } } }, task_runs: { state: { type: { any_: ['COMPLETED'] } } }, sort: 'EXPECTED_START_TIME_DESC' })
-  const waiting = await api(address, 'POST', `/deployments/${scheduled.id}/create_flow_run`, { name: 'patient-heron', tags: ['gpu'], state: { type: 'SCHEDULED', state_details: { scheduled_time: new Date(Date.now() + 3_600_000).toISOString() } } })
-  const task = await one('/task_runs/filter', { flow_runs: { id: { any_: [busy.id] } } })
-  const pages = {
-    dashboard: '/', runs: '/runs', 'runs-failed': '/runs?q=state%3Afailed%20newer%3A24h', run: `/runs/${hello.id}`, 'run-waiting': `/runs/${waiting.id}`, 'run-tasks': `/runs/${busy.id}?tab=tasks`, timeline: `/runs/${busy.id}?tab=timeline`,
-    graph: `/runs/${busy.id}?tab=graph`, states: `/runs/${busy.id}?tab=states`, details: `/runs/${busy.id}?tab=details`, 'task-run': `/runs/${busy.id}/tasks/${task.id}`,
-    flows: '/flows', flow: `/flows/${sample.flow_id}`, deployments: '/deployments', deployment: `/deployments/${scheduled.id}`, schedules: `/deployments/${scheduled.id}?tab=schedules`, 'custom-run': `/deployments/${sample.id}/run`,
-    queues: '/queues', 'queue-new': '/queues?new=true', queue: `/queues/${queue.id}`, agents: '/agents', limits: '/limits', storage: '/storage', 'storage-new': '/storage?new=true', cluster: '/cluster', jobs: '/jobs', tokens: '/access', audit: '/access?tab=audit',
-    settings: '/settings', gallery: '/gallery', 'sign-in': '/sign-in', lost: '/nowhere',
-  }
+  const { address, pages, ids } = await demo(t, pictures ? { runs: 12000, days: 7 } : {})
   if (pictures) mkdirSync(pictures, { recursive: true })
   const browser = await launch()
   t.after(() => browser.close())
@@ -102,6 +75,86 @@ test('every page', async (t) => {
     await page.getByRole('dialog').waitFor({ state: 'detached' })
   })
 
+  await t.test('a run shows its artifacts', async () => {
+    await page.goto(`${address}${pages.artifacts}`)
+    const table = page.getByRole('region', { name: 'Artifact orders-by-region' })
+    await table.getByRole('cell', { name: 'north' }).waitFor()
+    await table.getByRole('button', { name: 'region' }).click()
+    await table.getByRole('columnheader', { name: 'region' }).and(page.locator('[aria-sort=ascending]')).waitFor()
+    await page.getByRole('heading', { name: 'Sales of 2026-03-01' }).waitFor()
+    assert.equal(await page.getByRole('link', { name: 'Sales in the warehouse' }).getAttribute('href'), 'https://warehouse.example.com/sales?day=2026-03-01')
+  })
+
+  await t.test('a run that waits says why, with its time and its command told apart', async () => {
+    await page.goto(`${address}${pages['run-waiting']}`)
+    const why = page.getByRole('region', { name: 'Why this run waits' })
+    await why.getByRole('time').or(why.locator('time')).first().waitFor()
+    const text = await why.innerText()
+    assert.doesNotMatch(text, /`|T\d\d:\d\d:\d\d/)
+    assert.match(text, /in \d+ min/)
+  })
+
+  await t.test('an agent is drained and called back', async () => {
+    await page.goto(`${address}/agents`)
+    await page.getByRole('button', { name: /^More for/ }).click()
+    await page.getByRole('menuitem', { name: 'Drain' }).click()
+    await page.getByText('Drained', { exact: true }).waitFor()
+    await page.getByRole('checkbox', { name: 'Select all rows' }).check()
+    await page.getByRole('region', { name: 'Selected agents' }).getByRole('button', { name: 'Call back' }).click()
+    await page.getByRole('table', { name: 'Agents' }).getByText('Live', { exact: true }).waitFor()
+  })
+
+  await t.test('deployments are paused, resumed and run together', async () => {
+    await page.goto(`${address}/deployments?q=shop`)
+    await page.getByRole('checkbox', { name: 'Select all rows' }).check()
+    const bar = page.getByRole('region', { name: 'Selected deployments' })
+    await bar.getByRole('button', { name: 'Pause' }).click()
+    await page.getByRole('switch', { name: 'Schedule of nightly', checked: false }).waitFor()
+    await page.getByRole('checkbox', { name: 'Select all rows' }).check()
+    await bar.getByRole('button', { name: 'Resume' }).click()
+    await page.getByRole('switch', { name: 'Schedule of nightly', checked: true }).waitFor()
+    await page.getByRole('checkbox', { name: 'Select all rows' }).check()
+    await bar.getByRole('button', { name: 'Run' }).click()
+    await page.getByRole('button', { name: 'Run them now' }).click()
+    await page.getByText('Created a run of each of 2 deployments.').waitFor()
+  })
+
+  await t.test('a webhook is tested, and its log says what came of it', async () => {
+    await page.goto(`${address}/webhooks`)
+    await page.getByRole('link', { name: 'on-call' }).click()
+    await page.getByRole('button', { name: 'Send a test message' }).click()
+    await page.getByRole('table', { name: 'Messages' }).getByRole('row').filter({ hasText: 'a test' }).getByText('Delivered').waitFor()
+  })
+
+  await t.test('a slot that is held is released', async () => {
+    await page.goto(`${address}/limits`)
+    await page.getByRole('button', { name: 'Release the slot of load_into_warehouse-0' }).click()
+    await page.getByRole('dialog').getByRole('button', { name: 'Set the state' }).click()
+    await page.getByText('0 of 4').waitFor()
+  })
+
+  await t.test('a run is repeated with its own values, big integers and all', async () => {
+    const made = await api(address, 'POST', `/deployments/${ids.shop}/create_flow_run`, undefined, {}, '{"parameters":{"day":"2026-03-02","full":true,"id":12345678901234567890},"tags":["rush"],"state":{"type":"SCHEDULED","state_details":{"scheduled_time":"2099-01-01T00:00:00Z"}}}')
+    await page.goto(`${address}/runs/${made.id}`)
+    await page.getByRole('button', { name: 'More' }).click()
+    await page.getByRole('menuitem', { name: 'Run again with changes…' }).click()
+    await page.getByRole('button', { name: 'JSON' }).click()
+    const text = await page.getByLabel('Parameters as JSON').inputValue()
+    assert.match(text, /"day": "2026-03-02"/)
+    assert.match(text, /12345678901234567890/)
+    assert.equal(await page.getByLabel('More tags').inputValue(), 'rush')
+    await page.getByText(/sluice api POST.*12345678901234567890/).waitFor()
+  })
+
+  await t.test('times are shown in the zone of the schedule when that is wanted', async () => {
+    await page.goto(`${address}/settings`)
+    await page.getByLabel('Times').selectOption('schedule')
+    await page.goto(`${address}${pages.run}`)
+    await page.getByText(/(CET|CEST|GMT\+[12])$/).first().waitFor()
+    await page.goto(`${address}/settings`)
+    await page.getByLabel('Times').selectOption('utc')
+  })
+
   await t.test('many runs are changed at once, by a job', async () => {
     await page.goto(`${address}/runs?q=state%3Afailed`)
     await page.getByRole('checkbox', { name: 'Select all rows' }).check()
@@ -112,6 +165,18 @@ test('every page', async (t) => {
     await page.getByRole('button', { name: 'Retry the runs' }).click()
     await page.getByRole('link', { name: 'See how far it is' }).click()
     await page.getByRole('progressbar').first().waitFor()
+
+    await page.goto(`${address}/runs?q=state%3Acompleted%20tag%3Ashop`)
+    await page.getByRole('checkbox', { name: 'Select the row' }).first().check()
+    await page.getByRole('region', { name: 'Selected runs' }).getByRole('button', { name: 'Set state' }).click()
+    await page.getByRole('dialog').getByLabel('State').selectOption({ label: 'Failed' })
+    await page.getByLabel('Message').fill('the figures were wrong')
+    await page.getByRole('checkbox', { name: /against the rules/ }).check()
+    await page.getByText('1 match now.').waitFor()
+    await page.getByRole('dialog').getByRole('button', { name: 'Set the state' }).click()
+    await page.getByRole('link', { name: 'See how far it is' }).click()
+    await page.getByText('Set the state of 1 run').waitFor()
+    await page.getByText('1 done, 0 refused').waitFor()
   })
   assert.deepEqual(complaints, [])
 })

@@ -55,7 +55,7 @@ export const lastRuns = (deploymentId: string, limit = 20) =>
 export const nextRun = (deploymentId: string) =>
   queryOptions({
     queryKey: ['next-run', deploymentId],
-    queryFn: ({ signal }) => find<Wire['FlowRun'][]>('/flow_runs/filter', { flow_runs: { deployment_id: { any_: [deploymentId] }, state: { type: { any_: ['SCHEDULED'] } } }, sort: 'NEXT_SCHEDULED_START_TIME_ASC', limit: 1 }, { signal }),
+    queryFn: ({ signal }) => find<Wire['FlowRun'][]>('/flow_runs/filter', { flow_runs: { deployment_id: { any_: [deploymentId] }, state: { type: { any_: ['SCHEDULED'] }, name: { any_: ['Scheduled', 'Late'] } } }, sort: 'NEXT_SCHEDULED_START_TIME_ASC', limit: 1 }, { signal }),
     staleTime: 5_000,
     meta: { live: { topics: ['flow_run'], deploymentId } },
   })

@@ -141,7 +141,12 @@ export async function write<W = null>(method: 'POST' | 'PATCH' | 'PUT' | 'DELETE
 export async function download(path: string, name: string): Promise<void> {
   const response = await fetch(address(`api${path}`), { headers: headers(), credentials: 'same-origin' })
   if (!response.ok) throw failureOf(response.status, response.headers.get('X-Request-Id') ?? '', await response.text())
-  const url = URL.createObjectURL(await response.blob())
+  save(await response.blob(), name)
+}
+
+/** save keeps something as a file. */
+export function save(content: Blob, name: string) {
+  const url = URL.createObjectURL(content)
   const a = document.createElement('a')
   a.href = url
   a.download = name

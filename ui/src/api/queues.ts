@@ -26,6 +26,7 @@ export const agents = () =>
     meta: { live: { topics: ['agent'] } },
   })
 
+export const drainAgent = (id: string, on: boolean) => write<Wire['Agent']>('POST', `/agents/${id}/${on ? 'drain' : 'undrain'}`)
 export const forgetAgent = (id: string) => write('DELETE', `/agents/${id}`)
 
 export interface QueueFields {

@@ -143,6 +143,9 @@ export function logDownloadPath(runId: string, c: LogCriteria, format: 'text' | 
 export const cancelRun = (id: string) => write('POST', `/flow_runs/${id}/cancel`, {})
 export const retryRun = (id: string) => write<Wire['FlowRun']>('POST', `/flow_runs/${id}/retry`, {})
 export const rerunRun = (id: string) => write<Wire['FlowRun']>('POST', `/flow_runs/${id}/rerun`, {})
+/** setRunState sets a state by hand; force is against the rules too. */
+export const setRunState = (id: string, r: Pick<JobRequest, 'state' | 'message' | 'force'>) => write<Wire['OrchestrationResult']>('POST', `/flow_runs/${id}/set_state`, { state: { ...r.state, message: r.message }, force: r.force ?? false })
+export const setTaskRunState = (id: string, r: Pick<JobRequest, 'state' | 'message' | 'force'>) => write<Wire['OrchestrationResult']>('POST', `/task_runs/${id}/set_state`, { state: { ...r.state, message: r.message }, force: r.force ?? false })
 export const deleteRun = (id: string) => write('DELETE', `/flow_runs/${id}`)
 
 export type Job = Camel<Wire['Job']>

@@ -7,6 +7,8 @@ export const places: { letter: string; to: string; label: string }[] = [
   { letter: 'd', to: '/deployments', label: 'Deployments' },
   { letter: 'q', to: '/queues', label: 'Work queues' },
   { letter: 'a', to: '/agents', label: 'Agents' },
+  { letter: 'e', to: '/artifacts', label: 'Artifacts' },
+  { letter: 'n', to: '/webhooks', label: 'Notifications' },
   { letter: 'c', to: '/cluster', label: 'Cluster' },
   { letter: 's', to: '/storage', label: 'Storage' },
   { letter: 'l', to: '/limits', label: 'Concurrency limits' },

@@ -1,11 +1,11 @@
 // What people chose for this browser.
 import { useSyncExternalStore } from 'react'
-import type { Zone } from '../core/time'
 
 export interface Preferences {
   theme: 'system' | 'light' | 'dark'
   palette: 'standard' | 'lightness'
-  zone: Zone
+  /** schedule is the zone of the schedule that a page is about, local where there is none */
+  zone: 'local' | 'utc' | 'schedule'
   /** letters as shortcuts; some people's speech input types letters */
   keys: boolean
 }

@@ -1,4 +1,5 @@
-import { createRootRoute, createRoute, createRouter, lazyRouteComponent, Outlet, redirect } from '@tanstack/react-router'
+import { createRootRoute, createRoute, createRouter, lazyRouteComponent, Outlet, parseSearchWith, redirect, stringifySearchWith } from '@tanstack/react-router'
+import { parseJSON, printJSON } from '../core/json'
 import { Shell } from './shell'
 import { Lost } from './lost'
 
@@ -41,13 +42,19 @@ const deployments = createRoute({ getParentRoute: () => shell, path: '/deploymen
 const deployment = createRoute({ getParentRoute: () => shell, path: '/deployments/$id', component: lazyRouteComponent(() => import('../pages/deployment'), 'DeploymentPage'), validateSearch: list })
 const custom = createRoute({
   getParentRoute: () => shell, path: '/deployments/$id/run', component: lazyRouteComponent(() => import('../pages/custom-run'), 'CustomRun'),
-  validateSearch: (s: Record<string, unknown>): CustomSearch => ({ params: typeof s.params === 'object' && s.params ? JSON.stringify(s.params) : text(s.params), name: text(s.name), tags: text(s.tags) }),
+  validateSearch: (s: Record<string, unknown>): CustomSearch => ({ params: typeof s.params === 'object' && s.params ? printJSON(s.params, 0) : text(s.params), name: text(s.name), tags: text(s.tags) }),
 })
 const queues = createRoute({ getParentRoute: () => shell, path: '/queues', component: lazyRouteComponent(() => import('../pages/queues'), 'Queues'), validateSearch: list })
 const queue = createRoute({ getParentRoute: () => shell, path: '/queues/$id', component: lazyRouteComponent(() => import('../pages/queue'), 'QueuePage'), validateSearch: list })
 const agents = createRoute({ getParentRoute: () => shell, path: '/agents', component: lazyRouteComponent(() => import('../pages/agents'), 'Agents'), validateSearch: list })
 const limits = createRoute({ getParentRoute: () => shell, path: '/limits', component: lazyRouteComponent(() => import('../pages/limits'), 'Limits'), validateSearch: list })
 const storage = createRoute({ getParentRoute: () => shell, path: '/storage', component: lazyRouteComponent(() => import('../pages/storage'), 'Storage'), validateSearch: list })
+const artifacts = createRoute({
+  getParentRoute: () => shell, path: '/artifacts', component: lazyRouteComponent(() => import('../pages/artifacts'), 'Artifacts'),
+  validateSearch: (s: Record<string, unknown>): { q?: string; page?: number } => ({ q: text(s.q), page: page(s.page) }),
+})
+const webhooks = createRoute({ getParentRoute: () => shell, path: '/webhooks', component: lazyRouteComponent(() => import('../pages/webhooks'), 'Webhooks'), validateSearch: list })
+const webhook = createRoute({ getParentRoute: () => shell, path: '/webhooks/$id', component: lazyRouteComponent(() => import('../pages/webhook'), 'WebhookPage'), validateSearch: list })
 const cluster = createRoute({ getParentRoute: () => shell, path: '/cluster', component: lazyRouteComponent(() => import('../pages/cluster'), 'ClusterPage') })
 const jobs = createRoute({ getParentRoute: () => shell, path: '/jobs', component: lazyRouteComponent(() => import('../pages/jobs'), 'Jobs') })
 const access = createRoute({ getParentRoute: () => shell, path: '/access', component: lazyRouteComponent(() => import('../pages/access'), 'Access'), validateSearch: list })
@@ -61,9 +68,11 @@ const oldQueues = createRoute({ getParentRoute: () => root, path: '/work-queues'
 export const router = createRouter({
   routeTree: root.addChildren([
     signIn, oldRun, oldQueues,
-    shell.addChildren([dashboard, runs, run, task, flows, flow, deployments, deployment, custom, queues, queue, agents, limits, storage, cluster, jobs, access, settings, gallery]),
+    shell.addChildren([dashboard, runs, run, task, flows, flow, deployments, deployment, custom, queues, queue, agents, limits, storage, artifacts, webhooks, webhook, cluster, jobs, access, settings, gallery]),
   ]),
   basepath: new URL(document.baseURI).pathname.replace(/\/$/, '') || '/',
+  parseSearch: parseSearchWith(parseJSON),
+  stringifySearch: stringifySearchWith((v) => printJSON(v, 0), parseJSON),
   defaultPreload: 'intent',
   scrollRestoration: true,
 })

@@ -1,6 +1,6 @@
 import { Link, Outlet, useNavigate, useRouterState } from '@tanstack/react-router'
 import { useQuery } from '@tanstack/react-query'
-import { Bot, Boxes, Gauge, HardDrive, KeyRound, LayoutDashboard, ListTree, LogOut, Menu as MenuIcon, Network, Play, Rows3, Search, Settings, Workflow, X, type LucideIcon } from 'lucide-react'
+import { Bell, Bot, Boxes, FileText, Gauge, HardDrive, KeyRound, LayoutDashboard, ListTree, LogOut, Menu as MenuIcon, Network, Play, Rows3, Search, Settings, Workflow, X, type LucideIcon } from 'lucide-react'
 import { lazy, Suspense, useEffect, useState } from 'react'
 import { session } from '../api/fetch'
 import { whoAmI } from '../api/system'
@@ -23,6 +23,7 @@ const sections: { label: string; items: { to: string; label: string; Icon: Lucid
       { to: '/runs', label: 'Runs', Icon: Play },
       { to: '/flows', label: 'Flows', Icon: Workflow },
       { to: '/deployments', label: 'Deployments', Icon: Boxes },
+      { to: '/artifacts', label: 'Artifacts', Icon: FileText },
     ],
   },
   {
@@ -39,6 +40,7 @@ const sections: { label: string; items: { to: string; label: string; Icon: Lucid
     items: [
       { to: '/cluster', label: 'Cluster', Icon: Network },
       { to: '/jobs', label: 'Jobs', Icon: ListTree },
+      { to: '/webhooks', label: 'Notifications', Icon: Bell },
       { to: '/access', label: 'Tokens and audit', Icon: KeyRound },
       { to: '/settings', label: 'Settings', Icon: Settings },
     ],
@@ -129,7 +131,7 @@ export function Shell() {
       <a href="#main" onClick={(e) => { e.preventDefault(); document.getElementById('main')?.focus() }} className="sr-only z-50 rounded bg-accent px-3 py-2 text-on-accent focus:not-sr-only focus:fixed focus:top-2 focus:left-2">
         Skip to the content
       </a>
-      <aside className="sticky top-0 hidden h-dvh w-56 shrink-0 flex-col gap-5 overflow-y-auto border-r border-line bg-surface px-3 py-4 lg:flex">
+      <aside className="sticky top-0 hidden h-dvh w-60 shrink-0 flex-col gap-5 overflow-y-auto border-r border-line bg-surface px-3 py-4 lg:flex">
         <div className="px-3"><Brand /></div>
         <Navigation />
         <Who />

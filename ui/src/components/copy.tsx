@@ -37,8 +37,8 @@ export function CopyButton({ text, label = 'Copy' }: { text: string; label?: str
 /** CommandLine is a command to type, ready to be copied. */
 export function CommandLine({ command }: { command: string }) {
   return (
-    <div className="flex max-w-full items-center gap-1 rounded-md border border-line bg-sunken py-0.5 pr-0.5 pl-3 text-left">
-      <code tabIndex={0} aria-label={`command: ${command}`} role="group" className="min-w-0 flex-1 overflow-x-auto py-1 whitespace-pre">
+    <div className="flex max-w-full items-start gap-1 rounded-md border border-line bg-sunken py-0.5 pr-0.5 pl-3 text-left">
+      <code tabIndex={0} aria-label={`command: ${command}`} role="group" className="min-w-0 flex-1 py-1 [overflow-wrap:anywhere] whitespace-pre-wrap">
         <span aria-hidden className="text-muted select-none">$ </span>{command}
       </code>
       <CopyButton text={command} label="Copy the command" />

@@ -1,39 +1,33 @@
 import { useQuery } from '@tanstack/react-query'
 import { Hourglass } from 'lucide-react'
-import { explanation } from '../api/runs'
-import type { Camel } from '../core/camel'
-import type { Wire } from '../wire/types'
+import { explanation, type Explanation } from '../api/runs'
 import { CommandLine } from './copy'
-import { Ago, At } from './time'
-
-type Reason = Camel<Wire['Explanation']>['reasons'][number]
-
-/** Sentence is the reason; times are told in the reader's zone. */
-function Sentence({ reason }: { reason: Reason }) {
-  if (!reason.due) return <>{reason.message}</>
-  return <>{reason.code === 'retry_scheduled' ? 'The run is tried again' : 'The run is due'} <Ago at={reason.due} />: <At at={reason.due} />.</>
-}
+import { Prose } from './prose'
 
 /** Explain says why a run waits, what would let it go on, and what to type. */
 export function Explain({ runId }: { runId: string }) {
   const { data } = useQuery(explanation(runId))
-  if (!data?.waiting) return null
+  return data?.waiting ? <Reasons explanation={data} /> : null
+}
+
+export function Reasons({ explanation: { summary, reasons } }: { explanation: Explanation }) {
+  const one = reasons.length === 1
   return (
-    <section aria-label="Why this run waits" className="tone-late rounded-lg border border-line bg-surface">
-      <div className="flex items-start gap-3 p-4">
-        <span className="rounded-md bg-(--tone-soft) p-1.5 text-(--tone)"><Hourglass size={18} aria-hidden /></span>
-        <div className="min-w-0 flex-1">
-          <p className="text-[15px] font-semibold">{data.reasons[0] ? <Sentence reason={data.reasons[0]} /> : data.summary}</p>
-          <ul className="mt-2 flex flex-col gap-3">
-            {data.reasons.map((r, i) => (
-              <li key={i} className="flex flex-col gap-1.5">
-                {(data.reasons.length > 1 || r.message !== data.summary) && <p className="break-words"><Sentence reason={r} /></p>}
-                {r.unblock && <p className="break-words text-muted">{r.unblock}</p>}
+    <section aria-label="Why this run waits" className="tone-late flex items-start gap-3 rounded-lg border border-line border-l-4 border-l-(--tone-fill) bg-surface p-4">
+      <span className="rounded-md bg-(--tone-soft) p-1.5 text-(--tone)"><Hourglass size={18} aria-hidden /></span>
+      <div className="min-w-0 flex-1">
+        <h2 className="text-[15px] font-semibold break-words">{one ? <Prose text={summary} /> : `It waits for ${reasons.length} things`}</h2>
+        <ol className={`mt-2 flex flex-col gap-4 ${one ? '' : 'list-decimal pl-5 marker:text-muted'}`}>
+          {reasons.map((r, i) => (
+            <li key={i} className={one ? 'list-none' : ''}>
+              <div className="flex flex-col gap-1.5">
+                {(!one || r.message !== summary) && <p className="font-medium break-words"><Prose text={r.message} /></p>}
+                {r.unblock && r.unblock !== r.command && <p className="break-words text-muted"><Prose text={r.unblock} /></p>}
                 {r.command && <CommandLine command={r.command} />}
-              </li>
-            ))}
-          </ul>
-        </div>
+              </div>
+            </li>
+          ))}
+        </ol>
       </div>
     </section>
   )

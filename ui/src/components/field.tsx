@@ -19,7 +19,7 @@ export function Field({ label, hint, error, required, children }: FieldProps) {
     <div className="flex flex-col gap-1">
       <label htmlFor={id} className="font-medium">
         {label}
-        {required && <span className="font-normal text-muted"> (needed)</span>}
+        {required && <span className="font-normal text-muted"> (required)</span>}
       </label>
       {children({ id, ...(about ? { 'aria-describedby': about } : {}), ...(error ? { 'aria-invalid': true } : {}) })}
       {hint && <p id={`${id}-h`} className="text-[13px] text-muted">{hint}</p>}

@@ -3,7 +3,7 @@ import { Link } from '@tanstack/react-router'
 import { useMemo, useState } from 'react'
 import { allTaskRuns, runGraph } from '../api/runs'
 import { layout } from '../core/graph'
-import { lookOf } from '../core/states'
+import { lookOf, shortTask } from '../core/states'
 import { duration } from '../core/time'
 import { Button } from './button'
 import { Empty, Loaded } from './feedback'
@@ -39,9 +39,9 @@ export default function Graph({ runId }: { runId: string }) {
                   const state = node.state as { type?: string; name?: string } | null
                   const look = lookOf(state?.type, state?.name)
                   return (
-                    <Link key={n.id} to="/runs/$id/tasks/$taskId" params={{ id: runId, taskId: n.id }} className={`tone-${look.tone} absolute flex items-center gap-2 rounded-md border border-line bg-surface px-2.5 hover:border-accent`} style={{ left: n.x, top: n.y, width: n.width, height: n.height }}>
+                    <Link key={n.id} to="/runs/$id/tasks/$taskId" params={{ id: runId, taskId: n.id }} title={names.get(n.id)} className={`tone-${look.tone} absolute flex items-center gap-2 rounded-md border border-line bg-surface px-2.5 hover:border-accent`} style={{ left: n.x, top: n.y, width: n.width, height: n.height }}>
                       <ToneIcon tone={look.tone} />
-                      <span className="min-w-0 flex-1 truncate">{names.get(n.id) ?? n.id.slice(0, 8)}</span>
+                      <span className="min-w-0 flex-1 truncate">{shortTask(names.get(n.id) ?? n.id.slice(0, 8))}</span>
                       <span className="text-[12px] text-muted tabular">{duration(node.totalRunTime)}</span>
                     </Link>
                   )

@@ -1,10 +1,10 @@
 import { useMemo, useRef, useState, type KeyboardEvent, type PointerEvent } from 'react'
-import { usePreferences } from '../app/preferences'
 import { bars, brushed, ceiling, pick, type Bar, type Span } from '../core/history'
 import type { HistoryInterval } from '../api/runs'
 import { shortTime } from '../core/time'
 import { toneLabel, tones } from '../core/states'
 import { ToneIcon } from './state-badge'
+import { useZone } from './time'
 
 interface Props {
   history: HistoryInterval[]
@@ -16,7 +16,7 @@ interface Props {
 
 /** HistoryChart stacks runs by state over time. It is brushed with the pointer, walked with the arrow keys, and has a table that says the same. */
 export function HistoryChart({ history, height = 150, now = Date.now(), onBrush }: Props) {
-  const { zone } = usePreferences()
+  const zone = useZone()
   const all = useMemo(() => bars(history), [history])
   const top = ceiling(Math.max(0, ...all.map((b) => b.total)))
   const [at, setAt] = useState<number | null>(null)

@@ -1,16 +1,17 @@
 import { useVirtualizer } from '@tanstack/react-virtual'
 import { ArrowDownToLine, Download, Search } from 'lucide-react'
 import { useCallback, useEffect, useMemo, useRef, useState, useSyncExternalStore } from 'react'
-import { usePreferences } from '../app/preferences'
 import { download } from '../api/fetch'
 import { logDownloadPath, logPage, type LogCriteria } from '../api/runs'
 import { levelOf, marks, RunLog, type Level } from '../core/run-log'
+import { shortTask } from '../core/states'
 import { clock } from '../core/time'
 import { useLiveStatus, useLogEvents } from '../live/live'
 import { Button } from './button'
 import { Empty, Failure, Skeleton } from './feedback'
 import { Input, Select } from './field'
 import { Menu } from './menu'
+import { useZone } from './time'
 import { tellFailure } from './toasts'
 
 const levelTone: Record<Level, string> = { debug: 'tone-cancelled', info: 'tone-running', warning: 'tone-late', error: 'tone-failed', critical: 'tone-crashed' }
@@ -29,7 +30,7 @@ interface Props {
 
 /** LogView is a run's log: windowed, following its end until one scrolls up, searched by the server. */
 export function LogView({ runId, runName, following, level, find, taskId, taskName, onChange }: Props) {
-  const { zone } = usePreferences()
+  const zone = useZone()
   const [draft, setDraft] = useState(find)
   const [wrap, setWrap] = useState(true)
   const criteria: LogCriteria = useMemo(() => ({ search: find || undefined, level: level || undefined, taskRunId: taskId }), [find, level, taskId])
@@ -105,8 +106,8 @@ export function LogView({ runId, runName, following, level, find, taskId, taskNa
                 return (
                   <div key={line.id} ref={rows.measureElement} data-index={item.index} className={`absolute top-0 left-0 flex gap-3 px-4 hover:bg-line/40 ${levelTone[name]} ${wrap ? 'w-full' : 'min-w-full'}`} style={{ transform: `translateY(${item.start}px)` }}>
                     <span className="hidden text-muted select-none tabular sm:inline" title={line.timestamp}>{clock(Date.parse(line.timestamp), zone)}</span>
-                    <span className={`w-[4.2rem] shrink-0 select-none ${name === 'debug' ? 'text-muted' : 'font-semibold text-(--tone)'}`}>{name.toUpperCase()}</span>
-                    {line.taskRunId && !taskId && taskName && <button type="button" onClick={() => onChange({ task: line.taskRunId! })} className="hidden max-w-40 shrink-0 truncate text-left text-muted hover:underline md:inline">{taskName(line.taskRunId) ?? 'task'}</button>}
+                    <span className={`w-[4.2rem] shrink-0 select-none ${name === 'debug' || name === 'info' ? 'text-muted' : 'font-semibold text-(--tone)'}`}>{name.toUpperCase()}</span>
+                    {line.taskRunId && !taskId && taskName && <button type="button" onClick={() => onChange({ task: line.taskRunId! })} title={taskName(line.taskRunId)} className="hidden h-[21px] max-w-48 shrink-0 truncate text-left text-muted hover:underline md:inline">{shortTask(taskName(line.taskRunId) ?? 'task')}</button>}
                     <span className={wrap ? 'min-w-0 break-words whitespace-pre-wrap' : 'whitespace-pre'}>
                       {marks(line.message, find).map((m, i) => (m.hit ? <mark key={i} className="rounded-sm bg-accent text-on-accent">{m.text}</mark> : m.text))}
                     </span>

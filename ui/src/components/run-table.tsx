@@ -26,8 +26,10 @@ export function RunTable({ runs, upcoming, compact, without = [], ...selection }
       cell: (r) => (
         <div className="min-w-32">
           <Link to="/runs/$id" params={{ id: r.id }} className={rowLink}>{r.name}</Link>
-          {!without.includes('flow') && <div className="text-[13px] text-muted"><FlowLink id={r.flowId} />{r.deploymentId && !without.includes('deployment') && <> / <DeploymentLink id={r.deploymentId} short /></>}</div>}
-          {!compact && r.tags.length > 0 && <div className="mt-0.5"><Tags tags={r.tags} /></div>}
+          <div className="flex flex-wrap items-baseline gap-x-2.5 gap-y-0.5 text-[13px] text-muted">
+            {!without.includes('flow') && <span><FlowLink id={r.flowId} />{r.deploymentId && !without.includes('deployment') && <> / <DeploymentLink id={r.deploymentId} short /></>}</span>}
+            {!compact && <Tags tags={r.tags} />}
+          </div>
         </div>
       ),
     },

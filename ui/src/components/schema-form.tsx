@@ -32,7 +32,7 @@ export function SchemaForm({ fields, value, problems, onChange }: Props) {
 function OneField({ field: f, value, problem, onChange }: { field: FormField; value: unknown; problem: string | null; onChange: (value: unknown) => void }) {
   // What cannot be read as a value yet stays here; everything else is the value's own text.
   const [draft, setDraft] = useState<{ text: string; problem: string } | null>(null)
-  const fallback = f.schema.default === undefined ? '' : `Left out: ${printJSON(f.schema.default, 0)}`
+  const fallback = f.schema.default === undefined ? '' : `Default: ${printJSON(f.schema.default, 0)}`
   const hint = [f.about, fallback].filter(Boolean).join(' ')
   const type = (text: string) => {
     const r = read(f, text)
@@ -52,7 +52,7 @@ function OneField({ field: f, value, problem, onChange }: { field: FormField; va
             const at = choices.findIndex((c) => c === value)
             return (
               <Select {...a} value={at} onChange={(e) => onChange(Number(e.target.value) < 0 ? undefined : choices[Number(e.target.value)])}>
-                <option value={-1}>{f.schema.default === undefined ? '–' : 'default'}</option>
+                <option value={-1}>{f.schema.default === undefined ? '–' : `default (${printJSON(f.schema.default, 0)})`}</option>
                 {choices.map((c, i) => <option key={i} value={i}>{String(c)}</option>)}
               </Select>
             )
@@ -62,11 +62,14 @@ function OneField({ field: f, value, problem, onChange }: { field: FormField; va
               <Textarea {...a} rows={3} placeholder="one a line" value={Array.isArray(value) ? value.map(String).join('\n') : ''}
                 onChange={(e) => {
                   const lines = e.target.value.split('\n')
-                  onChange(e.target.value === '' ? undefined : f.schema.items?.type === 'string' ? lines : lines.map((l) => (l.trim() !== '' && Number.isFinite(Number(l)) ? Number(l) : l)))
+                  onChange(e.target.value === '' ? undefined : f.schema.items?.type === 'string' ? lines : lines.map((l) => {
+                    const r = l.trim() === '' ? null : read({ kind: f.schema.items?.type === 'integer' ? 'integer' : 'number', schema: {} }, l)
+                    return r && 'value' in r ? r.value : l
+                  }))
                 }} />
             )
           case 'json':
-            return <Textarea {...a} rows={3} spellCheck={false} className="font-mono" placeholder="JSON" defaultValue={value === undefined ? '' : printJSON(value)} onChange={(e) => type(e.target.value)} />
+            return <Textarea {...a} rows={3} spellCheck={false} className="font-mono" placeholder={f.schema.default === undefined ? 'JSON' : printJSON(f.schema.default, 0)} defaultValue={value === undefined ? '' : printJSON(value)} onChange={(e) => type(e.target.value)} />
           default:
             return <Input {...a} inputMode={f.kind === 'text' || f.kind === 'date-time' ? undefined : 'decimal'} placeholder={f.kind === 'date-time' ? '2026-01-31T12:00:00Z' : undefined} value={draft?.text ?? (value === undefined || value === null ? '' : String(value))} onChange={(e) => type(e.target.value)} />
         }

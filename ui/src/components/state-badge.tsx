@@ -1,5 +1,6 @@
 import { Ban, CalendarClock, CircleCheck, CircleDashed, CircleHelp, CircleX, ClockAlert, LoaderCircle, OctagonX, Zap, type LucideIcon } from 'lucide-react'
 import { lookOf, type Tone } from '../core/states'
+import { Prose } from './prose'
 
 const icons: Record<Tone, LucideIcon> = {
   scheduled: CalendarClock, late: ClockAlert, pending: CircleDashed, running: LoaderCircle, cancelling: OctagonX, completed: CircleCheck, failed: CircleX, crashed: Zap,
@@ -19,5 +20,16 @@ export function StateBadge({ type, name, large }: { type: string | null | undefi
       <ToneIcon tone={look.tone} size={large ? 16 : 14} />
       {look.label}
     </span>
+  )
+}
+
+/** StateMessage is what was said with a state, in its colour. */
+export function StateMessage({ type, name, message }: { type: string | null | undefined; name?: string | null; message: string }) {
+  const { tone, label } = lookOf(type, name)
+  return (
+    <p className={`tone-${tone} rounded-lg border border-line border-l-4 border-l-(--tone-fill) bg-surface px-4 py-2.5 break-words whitespace-pre-wrap`}>
+      <span className="sr-only">{label}: </span>
+      <Prose text={message} />
+    </p>
   )
 }

@@ -1,5 +1,6 @@
 import type { RunState } from '../api/runs'
 import { duration } from '../core/time'
+import { Prose } from './prose'
 import { StateBadge } from './state-badge'
 import { At } from './time'
 
@@ -15,7 +16,7 @@ export function StatesList({ states }: { states: RunState[] }) {
             <span className="w-36 shrink-0"><StateBadge type={s.type} name={s.name} /></span>
             <span className="min-w-0 flex-1">
               <span className="flex flex-wrap gap-x-3"><At at={s.timestamp} />{next && <span className="text-muted">for {duration((Date.parse(next.timestamp) - Date.parse(s.timestamp)) / 1000)}</span>}</span>
-              {s.message && <span className="block break-words whitespace-pre-wrap">{s.message}</span>}
+              {s.message && <span className="block break-words whitespace-pre-wrap"><Prose text={s.message} /></span>}
               {s.actor && <span className="block text-[13px] text-muted">by {s.actor}</span>}
             </span>
           </li>

@@ -1,6 +1,6 @@
-import { useSyncExternalStore } from 'react'
+import { createContext, useContext, useSyncExternalStore } from 'react'
 import { usePreferences } from '../app/preferences'
-import { absolute, duration, ms, relative } from '../core/time'
+import { absolute, duration, ms, relative, type Zone } from '../core/time'
 
 let now = Date.now()
 const listeners = new Set<() => void>()
@@ -27,10 +27,20 @@ export function useNow(): number {
   )
 }
 
+/** ScheduleZone is the time zone of the schedule that what is within it is about. */
+export const ScheduleZone = createContext<string | null | undefined>(null)
+
+/** useZone is the zone in which times are shown here. */
+export function useZone(): Zone {
+  const { zone } = usePreferences()
+  const own = useContext(ScheduleZone)
+  return zone === 'schedule' ? own || 'local' : zone
+}
+
 /** Ago is a time as a distance from now, with the time itself when pointed at. */
 export function Ago({ at }: { at: string | null | undefined }) {
   const current = useNow()
-  const { zone } = usePreferences()
+  const zone = useZone()
   const t = ms(at)
   if (t === null) return <span className="text-muted">–</span>
   return (
@@ -42,10 +52,10 @@ export function Ago({ at }: { at: string | null | undefined }) {
 
 /** At is a time in full, with its zone. */
 export function At({ at }: { at: string | null | undefined }) {
-  const { zone } = usePreferences()
+  const zone = useZone()
   const t = ms(at)
   if (t === null) return <span className="text-muted">–</span>
-  return <time dateTime={at!} title={at!} className="tabular">{absolute(t, zone)}</time>
+  return <time dateTime={at!} title={at!} className="tabular sm:whitespace-nowrap">{absolute(t, zone)}</time>
 }
 
 /** Took is how long something took, or has taken until now. */

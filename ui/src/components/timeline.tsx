@@ -3,7 +3,7 @@ import { useVirtualizer } from '@tanstack/react-virtual'
 import { useMemo, useRef } from 'react'
 import type { TaskRun } from '../api/runs'
 import { timeline } from '../core/gantt'
-import { lookOf } from '../core/states'
+import { lookOf, shortTask } from '../core/states'
 import { duration } from '../core/time'
 import { Empty } from './feedback'
 import { ToneIcon } from './state-badge'
@@ -25,7 +25,7 @@ export function Timeline({ runId, tasks, from, following }: { runId: string; tas
       <div ref={box} role="region" aria-label="Timeline of task runs" tabIndex={0} className="max-h-[560px] overflow-auto">
         <div className="min-w-[560px]">
           <div aria-hidden className="sticky top-0 z-10 flex h-8 border-b border-line bg-surface">
-            <span className="w-52 shrink-0 px-4 py-1.5 text-[13px] text-muted">Task run</span>
+            <span className="w-64 shrink-0 px-4 py-1.5 text-[13px] text-muted">Task run</span>
             <span className="relative mr-16 flex-1">
               {g.ticks.map((t) => <span key={t.at} className="absolute top-2 -translate-x-1/2 text-[12px] text-muted tabular" style={{ left: place(t.at) }}>{t.label}</span>)}
             </span>
@@ -38,7 +38,7 @@ export function Timeline({ runId, tasks, from, following }: { runId: string; tas
               return (
                 <li key={b.id} className="absolute inset-x-0 top-0 flex items-center hover:bg-sunken/70" style={{ height: rowHeight, transform: `translateY(${item.start}px)` }}>
                   <Link to="/runs/$id/tasks/$taskId" params={{ id: runId, taskId: b.id }} title={`${b.name}: ${look.label}, ${took}`} className="flex h-full min-w-0 flex-1 items-center">
-                    <span className="flex w-52 shrink-0 items-center gap-1.5 truncate px-4"><ToneIcon tone={look.tone} size={13} /> <span className="truncate">{b.name}</span> <span className="sr-only">{look.label}, {took}</span></span>
+                    <span className="flex w-64 shrink-0 items-center gap-1.5 truncate px-4"><ToneIcon tone={look.tone} size={13} /> <span className="truncate">{shortTask(b.name)}</span> <span className="sr-only">{look.label}, {took}</span></span>
                     <span className="relative mr-16 h-full flex-1">
                       {g.ticks.map((t) => <span key={t.at} aria-hidden className="absolute inset-y-0 border-l border-line/60" style={{ left: place(t.at) }} />)}
                       <span aria-hidden className={`tone-${look.tone} absolute top-1.5 h-4 min-w-[3px] rounded-[3px] bg-(--tone-fill)`} style={{ left: place(b.start), width: `${((b.end - b.start) / (g.end - g.start)) * 100}%` }} />

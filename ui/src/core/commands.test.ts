@@ -17,3 +17,9 @@ describe('commands', () => {
     )
   })
 })
+
+it('commands keep big integers', () => {
+  const run = { parameters: { id: 12345678901234567890n }, tags: [] }
+  expect(runCommand('a/b', 'id', run)).toContain('"id":12345678901234567890')
+  expect(curlCommand('http://h/api', 'id', run, false)).toContain('"id":12345678901234567890')
+})

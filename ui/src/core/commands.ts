@@ -1,4 +1,5 @@
 // Commands to type, quoted for a POSIX shell.
+import { printJSON } from './json'
 
 /** quote makes one word of anything. */
 export const quote = (word: string) => (/^[A-Za-z0-9_@%+=:,./-]+$/.test(word) ? word : `'${word.replace(/'/g, `'\\''`)}'`)
@@ -14,7 +15,7 @@ export interface CustomRun {
   idempotencyKey?: string
 }
 
-const json = (v: unknown) => JSON.stringify(v, (_, x: unknown) => (typeof x === 'bigint' ? Number(x) : x))
+const json = (v: unknown) => printJSON(v, 0)
 
 /** runCommand is the CLI's way to the same run; what the CLI has no flag for goes through `sluice api`. */
 export function runCommand(deployment: string, deploymentId: string, run: CustomRun): string {

@@ -1,16 +1,20 @@
 // JSON whose integers stay exact: those beyond 2^53 become BigInt, which JSON.parse alone would round.
 
-interface Context {
-  source?: string
-}
-
 const long = /\d{16}/
+// Texts and numbers, so that digits within texts are left alone.
+const tokens = /"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/g
 
 export function parseJSON(text: string): unknown {
   if (!long.test(text)) return JSON.parse(text)
-  return (JSON.parse as (text: string, reviver: (key: string, value: unknown, context?: Context) => unknown) => unknown)(text, (_, value, context) =>
-    typeof value === 'number' && !Number.isSafeInteger(value) && context?.source && /^-?\d+$/.test(context.source) ? BigInt(context.source) : value,
-  )
+  let mark = '#'
+  while (text.includes(mark)) mark += '#'
+  const marked = text.replace(tokens, (t) => (t[0] !== '"' && /^-?\d+$/.test(t) && !Number.isSafeInteger(Number(t)) ? `"${mark}${t}"` : t))
+  try {
+    return JSON.parse(marked, (_, v: unknown) => (typeof v === 'string' && v.startsWith(mark) ? BigInt(v.slice(mark.length)) : v))
+  } catch {
+    // Its error speaks of places in the text as it is.
+    return JSON.parse(text)
+  }
 }
 
 export function printJSON(value: unknown, indent = 2): string {

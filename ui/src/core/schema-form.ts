@@ -1,5 +1,6 @@
 // A form is a view of one JSON value: what it shows is read from the value, what is typed makes a new value. What the form has no
 // field for stays as it is.
+import { parseJSON } from './json'
 
 export interface Schema {
   type?: string | string[]
@@ -127,7 +128,7 @@ export function read(field: Pick<FormField, 'kind' | 'schema'>, text: string): {
     case 'json':
       if (text.trim() === '') return { value: undefined }
       try {
-        return { value: JSON.parse(text) }
+        return { value: parseJSON(text) }
       } catch (e) {
         return { problem: `This is no JSON: ${(e as Error).message}` }
       }

@@ -36,5 +36,7 @@ export const toneLabel: Record<Tone, string> = {
 }
 
 export const isTerminal = (type: string | null | undefined) => type === 'COMPLETED' || type === 'FAILED' || type === 'CANCELLED'
+/** shortTask is a task run's name without the key of its task: extract-4cd1b201-0 is extract-0. */
+export const shortTask = (name: string) => name.replace(/-[0-9a-f]{8}(-\d+)$/, '$1')
 /** isWaiting is what explain has something to say about. */
 export const isWaiting = (type: string | null | undefined) => type === 'SCHEDULED' || type === 'PENDING'

@@ -1,6 +1,7 @@
 // Times and durations in words. The zone is always said; relative times have the absolute one beside them.
 
-export type Zone = 'local' | 'utc'
+/** Zone is "local", "utc" or a name like Europe/Paris. */
+export type Zone = string
 
 const units: [Intl.RelativeTimeFormatUnit, number][] = [
   ['day', 86400], ['hour', 3600], ['minute', 60], ['second', 1],
@@ -33,10 +34,19 @@ export function duration(seconds: number | null | undefined): string {
   return `${Math.floor(whole / 86400)}d ${pad(Math.floor(whole / 3600) % 24)}h`
 }
 
+function inZone(zone: Zone, options: Intl.DateTimeFormatOptions): Intl.DateTimeFormat {
+  try {
+    return new Intl.DateTimeFormat('en-GB', { ...options, hour12: false, timeZone: zone === 'local' ? undefined : zone === 'utc' ? 'UTC' : zone })
+  } catch {
+    // The server may know zones that this browser does not; the time is printed with its zone.
+    return new Intl.DateTimeFormat('en-GB', { ...options, hour12: false, timeZone: 'UTC' })
+  }
+}
+
 const formats = new Map<string, Intl.DateTimeFormat>()
 
 function format(zone: Zone, kind: 'full' | 'clock' | 'short'): Intl.DateTimeFormat {
-  const key = zone + kind
+  const key = `${zone} ${kind}`
   let f = formats.get(key)
   if (!f) {
     const options: Intl.DateTimeFormatOptions =
@@ -45,7 +55,7 @@ function format(zone: Zone, kind: 'full' | 'clock' | 'short'): Intl.DateTimeForm
         : kind === 'short'
           ? { month: 'short', day: 'numeric', hour: '2-digit', minute: '2-digit' }
           : { year: 'numeric', month: 'short', day: '2-digit', hour: '2-digit', minute: '2-digit', second: '2-digit', timeZoneName: 'short' }
-    f = new Intl.DateTimeFormat('en-GB', { ...options, hour12: false, timeZone: zone === 'utc' ? 'UTC' : undefined })
+    f = inZone(zone, options)
     formats.set(key, f)
   }
   return f

@@ -82,13 +82,13 @@ function Audit() {
     { header: 'When', cell: (r) => <At at={r.time} /> },
     { header: 'Who', cell: (r) => <>{r.actor} <span className="text-muted">{r.role}</span></> },
     { header: 'What', cell: (r) => <div className="min-w-40"><code>{r.action}</code>{r.object && <div className="text-[13px] text-muted">{r.object}</div>}</div> },
-    { header: 'Outcome', from: 'sm', cell: (r) => r.outcome },
+    { header: 'Outcome', from: 'sm', cell: (r) => <span className={r.outcome === 'ok' ? 'text-muted' : 'font-medium text-danger'}>{r.outcome}</span> },
     { header: 'From', from: 'md', cell: (r) => r.address },
     { header: 'Request', from: 'lg', cell: (r) => <code className="text-muted">{r.requestId}</code> },
   ]
   return (
     <>
-      <div className="px-4 py-2.5"><Input type="search" data-search aria-label="Who" placeholder="Only of this person or program" className="max-w-80" value={actor} onChange={(e) => { setActor(e.target.value); setBefore([]) }} /></div>
+      <div className="border-b border-line px-4 py-2.5"><Input type="search" data-search aria-label="Who" placeholder="Only of this person or program" className="max-w-80" value={actor} onChange={(e) => { setActor(e.target.value); setBefore([]) }} /></div>
       <Loaded query={query} rows={8}>
         {(page) => (
           <>

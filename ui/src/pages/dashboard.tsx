@@ -132,7 +132,7 @@ export function Dashboard() {
           {chart.data ? <HistoryChart history={chart.data} height={180} onBrush={(s) => void navigate({ to: '/', search: { range, from: s.start, to: s.end } })} /> : chart.error ? <Failure error={chart.error} retry={() => void chart.refetch()} /> : <span className="skeleton block h-56" />}
         </Card>
         <ClusterStrip />
-        <div className="grid grid-cols-[minmax(0,1fr)] gap-4 xl:grid-cols-2">
+        <div className="grid grid-cols-[minmax(0,1fr)] items-start gap-4 xl:grid-cols-2">
           <Card title="Latest failures" flush aside={<Link to="/runs" search={{ q: `state:failed ${timeText}` }} className="inline-flex items-center gap-1 text-[13px] text-accent hover:underline">all <ArrowRight size={13} aria-hidden /></Link>}>
             <Loaded query={failures} rows={4}>{(runs) => (runs.length === 0 ? <Empty title="No failures in this time" /> : <RunTable runs={runs} compact />)}</Loaded>
           </Card>

@@ -15,13 +15,13 @@ import { FlowLink, useNames } from '../components/names'
 import { Card, Facts, Page, Tags } from '../components/page'
 import { RunTable } from '../components/run-table'
 import { TabLinks } from '../components/tabs'
-import { Ago, At } from '../components/time'
+import { At, ScheduleZone } from '../components/time'
 import { tell, tellFailure } from '../components/toasts'
 import { quote } from '../core/commands'
 import { parseJSON, printJSON } from '../core/json'
 import { scheduleWords } from '../core/schedule'
 import { duration } from '../core/time'
-import { DeleteDeployment, MatchingQueues, quickRun } from './deployments'
+import { DeleteDeployment, MatchingQueues, NextRun, quickRun } from './deployments'
 import { begun } from './flows'
 
 function AddSchedule({ d, onClose, onDone }: { d: Deployment; onClose: () => void; onDone: () => void }) {
@@ -132,6 +132,7 @@ export function DeploymentPage() {
     >
       <Loaded query={query}>
         {(d) => (
+          <ScheduleZone value={d.schedule?.timezone}>
           <div className="flex flex-col gap-4">
             <Card>
               <div className="flex flex-col gap-4">
@@ -140,7 +141,7 @@ export function DeploymentPage() {
                     ['Flow', <FlowLink id={d.flowId} />],
                     ['Tags', d.tags.length > 0 ? <Tags tags={d.tags} /> : '–'],
                     ['Schedule', <span className="flex items-center gap-2">{d.schedule && <Switch on={d.isScheduleActive} label="Schedule" onChange={(on) => void setSchedule(id, on).then(changed, tellFailure)} />}{scheduleWords(d.schedule)}</span>],
-                    ['Next run', d.isScheduleActive && d.schedules?.[0]?.next?.[0] ? <Ago at={d.schedules[0].next[0]} /> : '–'],
+                    ['Next run', d.isScheduleActive ? <NextRun d={d} /> : '–'],
                     ['Picked up by', <MatchingQueues d={d} queues={queues.data} />],
                     ['Flow runner', d.flowRunner.type ?? 'universal'],
                     ['Id', <Id id={id} />],
@@ -173,6 +174,7 @@ export function DeploymentPage() {
               )}
             </Card>
           </div>
+          </ScheduleZone>
         )}
       </Loaded>
       {doomed && d && <DeleteDeployment d={d} onClose={() => setDoomed(false)} onDone={() => { changed(); void navigate({ to: '/deployments' }) }} />}

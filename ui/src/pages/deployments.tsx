@@ -1,10 +1,11 @@
 import { useQuery, useQueryClient } from '@tanstack/react-query'
 import { Link, useNavigate, useSearch } from '@tanstack/react-router'
 import { Pause, Play, SlidersHorizontal, Trash2, TriangleAlert, Zap } from 'lucide-react'
-import { useState } from 'react'
+import { useRef, useState } from 'react'
 import { deleteDeployment, deployments, flows, lastRuns, nextRun, runDeployment, setSchedule, type Deployment } from '../api/deployments'
 import { workQueues, type WorkQueue } from '../api/queues'
 import { Button, buttonClass } from '../components/button'
+import { DeploymentBulk } from '../components/deployment-bulk'
 import { Confirm } from '../components/dialog'
 import { Empty, Failure, Loaded } from '../components/feedback'
 import { Input, Switch } from '../components/field'
@@ -15,6 +16,7 @@ import { rowLink, Table, type Column } from '../components/table'
 import { Ago } from '../components/time'
 import { tell, tellFailure } from '../components/toasts'
 import { queuesThatMatch } from '../core/queue-match'
+import { pickRows } from '../core/rows'
 import { scheduleWords } from '../core/schedule'
 
 /** quickRun makes a run with the deployment's own parameters and says its name. */
@@ -32,7 +34,7 @@ function LastRuns({ id }: { id: string }) {
   return data ? <RunStrip runs={data} /> : <span className="skeleton block h-6 w-40" />
 }
 
-function NextRun({ d }: { d: Deployment }) {
+export function NextRun({ d }: { d: Deployment }) {
   const { data } = useQuery({ ...nextRun(d.id), enabled: !!d.schedule && d.isScheduleActive })
   const next = data?.[0]
   return next ? <Ago at={next.nextScheduledStartTime ?? next.expectedStartTime} /> : null
@@ -90,12 +92,10 @@ export function useDeploymentColumns(onDelete: (d: Deployment) => void, withFlow
       cell: (d) => (
         <div className="min-w-36">
           <Link to="/deployments/$id" params={{ id: d.id }} className={rowLink}>{d.name}</Link>
-          {withFlow && (
-            <div className="text-[13px] text-muted">
-              <Link to="/flows/$id" params={{ id: d.flowId }} className="hover:underline">{names.data?.find((f) => f.id === d.flowId)?.name ?? '…'}</Link>
-            </div>
-          )}
-          <div className="mt-0.5"><Tags tags={d.tags} /></div>
+          <div className="flex flex-wrap items-baseline gap-x-2.5 gap-y-0.5 text-[13px] text-muted">
+            {withFlow && <Link to="/flows/$id" params={{ id: d.flowId }} className="hover:text-text hover:underline">{names.data?.find((f) => f.id === d.flowId)?.name ?? '…'}</Link>}
+            <Tags tags={d.tags} />
+          </div>
         </div>
       ),
     },
@@ -152,6 +152,8 @@ export function Deployments() {
   const query = useQuery(deployments())
   const names = useQuery(flows())
   const [doomed, setDoomed] = useState<Deployment | null>(null)
+  const [selected, setSelected] = useState(new Set<string>())
+  const anchor = useRef<string | null>(null)
   const columns = useDeploymentColumns(setDoomed)
   const wanted = q.toLowerCase()
   return (
@@ -174,7 +176,17 @@ export function Deployments() {
               return <Empty title="No deployments yet" command="sluice deployment create leo_deployment.py">A deployment says where a flow's code is, with which parameters and when it runs. Write one in Python or YAML and create it:</Empty>
             }
             if (shown.length === 0) return <Empty title={`Nothing matches “${q}”`} action={<Link to="/deployments" className={buttonClass()}>Show all</Link>} />
-            return <Table label="Deployments" columns={columns} rows={shown} id={(d) => d.id} />
+            const select = (id: string, range: boolean) => {
+              setSelected(pickRows(selected, shown.map((d) => d.id), id, range ? anchor.current : null))
+              anchor.current = id
+            }
+            const chosen = shown.filter((d) => selected.has(d.id))
+            return (
+              <>
+                {chosen.length > 0 && <DeploymentBulk chosen={chosen} onClear={() => setSelected(new Set())} />}
+                <Table label="Deployments" columns={columns} rows={shown} id={(d) => d.id} selected={selected} onSelect={select} onSelectAll={(on) => setSelected(on ? new Set(shown.map((d) => d.id)) : new Set())} />
+              </>
+            )
           }}
         </Loaded>
       </Card>

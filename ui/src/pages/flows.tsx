@@ -30,7 +30,7 @@ export function Flows() {
   const query = useQuery(flows())
   const all = useQuery(deployments())
   const columns: Column<Flow>[] = [
-    { header: 'Flow', cell: (f) => <div className="min-w-32"><Link to="/flows/$id" params={{ id: f.id }} className={rowLink}>{f.name}</Link><div><Tags tags={f.tags} /></div></div> },
+    { header: 'Flow', cell: (f) => <div className="min-w-32"><Link to="/flows/$id" params={{ id: f.id }} className={rowLink}>{f.name}</Link> <span className="ml-1.5"><Tags tags={f.tags} /></span></div> },
     { header: 'Deployments', from: 'sm', right: true, cell: (f) => all.data?.filter((d) => d.flowId === f.id).length ?? '…' },
     { header: 'Last runs', from: 'md', cell: (f) => <Last id={f.id} show="strip" /> },
     { header: 'Usually takes', from: 'lg', right: true, cell: (f) => <Last id={f.id} show="average" /> },

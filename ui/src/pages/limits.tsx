@@ -1,4 +1,4 @@
-import { useQuery, useQueryClient } from '@tanstack/react-query'
+import { keepPreviousData, useQuery, useQueryClient } from '@tanstack/react-query'
 import { Link, useNavigate, useSearch } from '@tanstack/react-router'
 import { Pencil, Plus, Trash2 } from 'lucide-react'
 import { useState } from 'react'
@@ -10,18 +10,19 @@ import { Empty, Failure, Loaded } from '../components/feedback'
 import { Field, Input } from '../components/field'
 import { Menu } from '../components/menu'
 import { Card, Page } from '../components/page'
+import { Release } from '../components/release'
 import { Table, type Column } from '../components/table'
 import { tell } from '../components/toasts'
 
 function Holders({ ids }: { ids: string[] }) {
   const { data } = useQuery({
-    queryKey: ['holders', ids], enabled: ids.length > 0,
+    queryKey: ['holders', ids], enabled: ids.length > 0, placeholderData: keepPreviousData,
     queryFn: ({ signal }) => find<{ id: string; name: string; flow_run_id: string }[]>('/task_runs/filter', { task_runs: { id: { any_: ids.slice(0, 50) } } }, { signal }),
   })
   if (ids.length === 0) return <span className="text-muted">nobody</span>
   return (
-    <span className="flex flex-wrap gap-x-3">
-      {(data ?? []).slice(0, 8).map((t) => <Link key={t.id} to="/runs/$id/tasks/$taskId" params={{ id: t.flowRunId, taskId: t.id }} className="text-accent hover:underline">{t.name}</Link>)}
+    <span className="flex flex-wrap items-center gap-x-3">
+      {(data ?? []).slice(0, 8).map((t) => <span key={t.id} className="inline-flex items-center"><Link to="/runs/$id/tasks/$taskId" params={{ id: t.flowRunId, taskId: t.id }} className="text-accent hover:underline">{t.name}</Link><Release kind="task run" id={t.id} name={t.name} /></span>)}
       {ids.length > 8 && <span className="text-muted">and {ids.length - 8} more</span>}
     </span>
   )

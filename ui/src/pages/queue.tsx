@@ -8,6 +8,7 @@ import { CommandLine, Id } from '../components/copy'
 import { Empty, Loaded } from '../components/feedback'
 import { useNames } from '../components/names'
 import { Card, Facts, Page, Tags } from '../components/page'
+import { Release } from '../components/release'
 import { RunTable } from '../components/run-table'
 import { StateBadge } from '../components/state-badge'
 import { rowLink, Table } from '../components/table'
@@ -59,9 +60,8 @@ export function QueuePage() {
               <div className="flex flex-col gap-4">
                 <Facts
                   items={[
-                    ['Serves', <QueueCriteria queue={q} />],
+                    ['Serves', q.filter.tags?.length && !q.filter.deploymentIds && !q.filter.flowRunnerTypes ? <Tags tags={q.filter.tags} /> : <QueueCriteria queue={q} />],
                     ['In use', <>{q.slotsInUse ?? 0}{q.concurrencyLimit !== null && q.concurrencyLimit !== undefined ? ` of ${q.concurrencyLimit}` : ', no limit'}</>],
-                    ['Tags', q.filter.tags?.length ? <Tags tags={q.filter.tags} /> : 'any'],
                     ['Created', <At at={q.created} />],
                     ['Id', <Id id={q.id} />],
                     q.description && ['Description', q.description],
@@ -99,6 +99,7 @@ export function QueuePage() {
                         { header: 'State', cell: (x) => <StateBadge type={x.stateType} name={x.stateName} /> },
                         { header: 'Held by', from: 'sm', cell: (x) => x.agentName ?? x.leaseOwner ?? '–' },
                         { header: 'Since', right: true, cell: (x) => <Ago at={x.since} /> },
+                        { header: 'Actions', silent: true, right: true, cell: (x) => <Release kind="flow run" id={x.flowRunId} name={x.flowRunName} /> },
                       ]}
                     />
                   )}

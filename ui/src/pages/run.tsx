@@ -1,8 +1,9 @@
 import { useQuery, useQueryClient } from '@tanstack/react-query'
 import { Link, useNavigate, useParams, useSearch } from '@tanstack/react-router'
-import { Ban, Link2, Play, RotateCcw, SlidersHorizontal, Trash2 } from 'lucide-react'
+import { Ban, Flag, Link2, Play, RotateCcw, SlidersHorizontal, Trash2 } from 'lucide-react'
 import { lazy, Suspense, useMemo, useState } from 'react'
-import { allTaskRuns, cancelRun, deleteRun, flowRun, flowRuns, rerunRun, retryRun, runStates, subflows, taskRun, taskRunCount, type FlowRun } from '../api/runs'
+import { allTaskRuns, cancelRun, deleteRun, flowRun, flowRuns, rerunRun, retryRun, runStates, setRunState, subflows, taskRun, taskRunCount, type FlowRun } from '../api/runs'
+import { artifactsOf } from '../api/artifacts'
 import { Button } from '../components/button'
 import { Id } from '../components/copy'
 import { Confirm } from '../components/dialog'
@@ -14,22 +15,27 @@ import { Menu } from '../components/menu'
 import { DeploymentLink, FlowLink, QueueLink, useNames } from '../components/names'
 import { Card, Facts, Page, Tags } from '../components/page'
 import { RunTable } from '../components/run-table'
-import { StateBadge } from '../components/state-badge'
+import { SetState } from '../components/state-choice'
+import { StateBadge, StateMessage } from '../components/state-badge'
 import { StatesList } from '../components/states-list'
 import { TabLinks } from '../components/tabs'
 import { TaskTable } from '../components/task-table'
-import { At, Took } from '../components/time'
+import { At, ScheduleZone, Took } from '../components/time'
 import { Timeline } from '../components/timeline'
 import { tell, tellFailure } from '../components/toasts'
-import { isTerminal, isWaiting } from '../core/states'
+import { printJSON } from '../core/json'
+import { isTerminal, isWaiting, shortTask } from '../core/states'
 import { duration } from '../core/time'
 
 const Graph = lazy(() => import('../components/graph'))
+const Artifact = lazy(() => import('../components/artifact-view').then((m) => ({ default: m.ArtifactView })))
 
 function Actions({ run }: { run: FlowRun }) {
   const navigate = useNavigate()
   const cache = useQueryClient()
+  const { deployment } = useNames()
   const [doomed, setDoomed] = useState(false)
+  const [stating, setStating] = useState(false)
   const [error, setError] = useState<unknown>(null)
   const changed = () => void cache.invalidateQueries({ queryKey: ['flow-run', run.id] })
   const ended = isTerminal(run.stateType)
@@ -51,11 +57,13 @@ function Actions({ run }: { run: FlowRun }) {
       <Menu
         label="More"
         items={[
-          !!run.deploymentId && { label: 'Run again with changes…', icon: <SlidersHorizontal size={15} aria-hidden />, onSelect: () => void navigate({ to: '/deployments/$id/run', params: { id: run.deploymentId! }, search: { params: JSON.stringify(run.parameters) } }) },
+          !!run.deploymentId && { label: 'Run again with changes…', icon: <SlidersHorizontal size={15} aria-hidden />, onSelect: () => void navigate({ to: '/deployments/$id/run', params: { id: run.deploymentId! }, search: { params: printJSON(run.parameters, 0), tags: run.tags.filter((t) => !deployment(run.deploymentId)?.tags.includes(t)).join(' ') || undefined } }) },
+          { label: 'Set the state…', icon: <Flag size={15} aria-hidden />, onSelect: () => setStating(true) },
           { label: 'Copy the link', icon: <Link2 size={15} aria-hidden />, onSelect: () => void navigator.clipboard?.writeText(location.href).then(() => tell('Copied the link.')) },
           { label: 'Delete…', danger: true, icon: <Trash2 size={15} aria-hidden />, onSelect: () => setDoomed(true) },
         ]}
       />
+      {stating && <SetState name={run.name} set={(r) => setRunState(run.id, r)} onClose={() => setStating(false)} onDone={() => { setStating(false); changed(); void cache.invalidateQueries({ queryKey: ['flow-run-states', run.id] }) }} />}
       {doomed && (
         <Confirm
           title={`Delete ${run.name}?`} action="Delete the run" onClose={() => { setDoomed(false); setError(null) }} error={error ? <Failure error={error} /> : null}
@@ -90,11 +98,12 @@ export function Run() {
   const tasks = useQuery({ ...allTaskRuns(id), enabled: !!run })
   const count = useQuery(taskRunCount(id))
   const failed = useQuery(taskRunCount(id, ['FAILED']))
+  const shown = useQuery(artifactsOf(id))
   const children = useMemo(() => (tasks.data ?? []).filter((t) => t.state?.stateDetails?.childFlowRunId).map((t) => t.id), [tasks.data])
   const sub = useQuery(subflows(children))
   const parent = useParent(run)
   const taskName = (t: string) => tasks.data?.find((x) => x.id === t)?.name
-  const { deploymentName } = useNames()
+  const { deployment, deploymentName } = useNames()
   const at = (tab?: string) => ({ to: '/runs/$id' as const, params: { id }, search: tab ? { tab } : {} })
   const following = !!run && !isTerminal(run.stateType)
   if (query.error && !run) return <Page title="Flow run" crumbs={[{ label: 'Runs', link: { to: '/runs' } }]}><Failure error={query.error} retry={() => void query.refetch()} /></Page>
@@ -107,8 +116,9 @@ export function Run() {
       actions={run && <Actions run={run} />}
     >
       {!run ? <Skeleton rows={8} /> : (
+        <ScheduleZone value={deployment(run.deploymentId)?.schedule?.timezone}>
         <div className="flex flex-col gap-4">
-          {run.state?.message && run.stateType !== 'COMPLETED' && !isWaiting(run.stateType) && <p className="rounded-lg border border-line bg-surface px-4 py-2.5 break-words whitespace-pre-wrap">{run.state.message}</p>}
+          {run.state?.message && run.stateType !== 'COMPLETED' && !isWaiting(run.stateType) && <StateMessage type={run.stateType} name={run.stateName} message={run.state.message} />}
           {isWaiting(run.stateType) && <Explain runId={id} />}
           <Card>
             <Facts
@@ -138,6 +148,7 @@ export function Run() {
                   { label: 'Timeline', to: at('timeline'), active: tab === 'timeline' },
                   { label: 'Graph', to: at('graph'), active: tab === 'graph' },
                   { label: 'Subflows', to: at('subflows'), active: tab === 'subflows', count: children.length || undefined },
+                  { label: 'Artifacts', to: at('artifacts'), active: tab === 'artifacts', count: shown.data?.length || undefined },
                   { label: 'States', to: at('states'), active: tab === 'states' },
                   { label: 'Parameters', to: at('parameters'), active: tab === 'parameters' },
                   { label: 'Details', to: at('details'), active: tab === 'details' },
@@ -156,6 +167,17 @@ export function Run() {
             {tab === 'timeline' && <Loaded query={tasks}>{(all) => <Timeline runId={id} tasks={all} from={run.startTime} following={following} />}</Loaded>}
             {tab === 'graph' && <Suspense fallback={<Skeleton />}><Graph runId={id} /></Suspense>}
             {tab === 'subflows' && (children.length === 0 ? <Empty title="This run called no other flows" /> : <Loaded query={sub}>{(runs) => <RunTable runs={runs} />}</Loaded>)}
+            {tab === 'artifacts' && (
+              <Loaded query={shown}>
+                {(all) => all.length === 0 ? <Empty title="This run has shown nothing">A flow shows tables, texts and links with <code>create_table</code>, <code>create_markdown</code> and <code>create_link</code> of <code>sluice.artifacts</code>.</Empty> : (
+                  <Suspense fallback={<Skeleton />}>
+                    <div className="flex flex-col gap-4 bg-bg p-4">
+                      {all.map((a, i) => <Artifact key={a.id} of={a} open={i < 10} more={a.taskRunId && <Link to="/runs/$id/tasks/$taskId" params={{ id, taskId: a.taskRunId }} className="text-accent hover:underline">{shortTask(taskName(a.taskRunId) ?? 'its task run')}</Link>} />)}
+                    </div>
+                  </Suspense>
+                )}
+              </Loaded>
+            )}
             {tab === 'states' && <div className="p-4"><Loaded query={states} rows={3}>{(all) => <StatesList states={all} />}</Loaded></div>}
             {tab === 'parameters' && <div className="p-4">{Object.keys(run.parameters).length === 0 ? <Empty title="This run has no parameters of its own">The flow's defaults hold.</Empty> : <JSONView value={run.parameters} label="parameters" />}</div>}
             {tab === 'details' && (
@@ -175,6 +197,7 @@ export function Run() {
             )}
           </Card>
         </div>
+        </ScheduleZone>
       )}
     </Page>
   )

@@ -21,7 +21,7 @@ export function SettingsPage() {
           <div className="grid gap-4 sm:grid-cols-3">
             <Field label="Theme">{(a) => <Select {...a} value={p.theme} onChange={(e) => setPreference('theme', e.target.value as typeof p.theme)}><option value="system">as the system</option><option value="light">light</option><option value="dark">dark</option></Select>}</Field>
             <Field label="Colours of charts" hint="The standard ones are told apart with every common colour vision.">{(a) => <Select {...a} value={p.palette} onChange={(e) => setPreference('palette', e.target.value as typeof p.palette)}><option value="standard">standard</option><option value="lightness">by lightness</option></Select>}</Field>
-            <Field label="Times">{(a) => <Select {...a} value={p.zone} onChange={(e) => setPreference('zone', e.target.value as typeof p.zone)}><option value="local">local ({Intl.DateTimeFormat().resolvedOptions().timeZone})</option><option value="utc">UTC</option></Select>}</Field>
+            <Field label="Times">{(a) => <Select {...a} value={p.zone} onChange={(e) => setPreference('zone', e.target.value as typeof p.zone)}><option value="local">local ({Intl.DateTimeFormat().resolvedOptions().timeZone})</option><option value="utc">UTC</option><option value="schedule">the schedule's, local elsewhere</option></Select>}</Field>
           </div>
           <div className="mt-4"><Switch on={p.keys} onChange={(on) => setPreference('keys', on)} label="Single letters are shortcuts (press ? for all of them)" showLabel /></div>
         </Card>

@@ -7,7 +7,7 @@ import { Failure, Loaded, Skeleton } from '../components/feedback'
 import { RawJSON } from '../components/json-view'
 import { LogView } from '../components/log-view'
 import { Card, Facts, Page, Tags } from '../components/page'
-import { StateBadge } from '../components/state-badge'
+import { StateBadge, StateMessage } from '../components/state-badge'
 import { StatesList } from '../components/states-list'
 import { At, Took } from '../components/time'
 import { isTerminal } from '../core/states'
@@ -37,7 +37,7 @@ export function TaskRunPage() {
     <Page title={t?.name ?? 'Task run'} titleMark={t && <StateBadge type={t.stateType} name={t.state?.name} large />} crumbs={crumbs}>
       {!t ? <Skeleton rows={6} /> : (
         <div className="flex flex-col gap-4">
-          {t.state?.message && t.stateType !== 'COMPLETED' && <p className="rounded-lg border border-line bg-surface px-4 py-2.5 break-words whitespace-pre-wrap">{t.state.message}</p>}
+          {t.state?.message && t.stateType !== 'COMPLETED' && <StateMessage type={t.stateType} name={t.state.name} message={t.state.message} />}
           <Card>
             <Facts
               items={[
