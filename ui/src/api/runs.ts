@@ -13,7 +13,7 @@ export type LogPage = Camel<Wire['LogPage']>
 export type Explanation = Camel<Wire['Explanation']>
 export type GraphNode = Camel<Wire['GraphNode']>
 export type HistoryInterval = Camel<Wire['HistoryInterval']>
-export type RunSort = 'EXPECTED_START_TIME_DESC' | 'NEXT_SCHEDULED_START_TIME_ASC' | 'END_TIME_DESC' | 'NAME_ASC' | 'NAME_DESC' | 'ID_DESC'
+export type RunSort = 'EXPECTED_START_TIME_DESC' | 'EXPECTED_START_TIME_ASC' | 'NEXT_SCHEDULED_START_TIME_ASC' | 'END_TIME_DESC' | 'NAME_ASC' | 'NAME_DESC' | 'ID_DESC'
 
 export const flowRun = (id: string) =>
   queryOptions({ queryKey: ['flow-run', id], queryFn: ({ signal }) => read<Wire['FlowRun']>(`/flow_runs/${id}`, { signal }), meta: { live: { topics: ['flow_run'], flowRunId: id } } })

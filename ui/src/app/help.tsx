@@ -5,7 +5,7 @@ import { places } from './keys'
 
 const others: [string, string][] = [
   ['Ctrl K', 'search and commands'], ['/', 'to the filter'], ['j  k', 'next and previous row'], ['Enter', 'open the row'], ['x', 'select the row; Shift-click selects a range'],
-  ['r', 'run, or run again'], ['c', 'cancel'], ['Esc', 'close'], ['?', 'this list'],
+  ['J  K', 'select while going on'], ['.', 'what else can be done'], ['r', 'run, or run again'], ['c', 'cancel'], ['[  ]', 'previous and next run'], ['Esc', 'close'], ['?', 'this list'],
 ]
 
 export default function Help({ onClose }: { onClose: () => void }) {

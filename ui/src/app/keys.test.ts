@@ -44,6 +44,17 @@ describe('the keyboard', () => {
     expect(current()).toBe('1')
     expect(document.querySelectorAll('[data-current]')).toHaveLength(1)
   })
+  it('selects rows while going on, and opens the menu of the row', () => {
+    document.body.innerHTML = '<main><table>' + [1, 2, 3].map((n) => `<tr data-row="${n}"><td><input type="checkbox" data-row-check><a href="#${n}">${n}</a><button aria-haspopup="menu">more</button></td></tr>`).join('') + '</table></main>'
+    press('j')
+    press('J')
+    press('J')
+    expect([...document.querySelectorAll<HTMLInputElement>('[data-row-check]')].map((c) => c.checked)).toEqual([true, true, true])
+    const opened = vi.fn()
+    document.querySelectorAll('button')[2]!.addEventListener('keydown', opened)
+    press('.')
+    expect(opened).toHaveBeenCalledTimes(1)
+  })
   it('can be switched off but for the palette', () => {
     letters = false
     press('?')

@@ -78,6 +78,30 @@ export function listen(actions: Actions): () => void {
         currentRow()?.querySelector<HTMLElement>('a[href]')?.click()
         break
       case '/': actions.search(); break
+      case 'J': case 'K': {
+        // The row one comes from is selected, and so is the one one comes to.
+        const check = () => currentRow()?.querySelector<HTMLInputElement>('[data-row-check]')
+        const from = check()
+        if (from && !from.checked) from.click()
+        moveRow(e.key === 'J' ? 1 : -1)
+        const to = check()
+        if (to && to !== from && !to.checked) to.click()
+        break
+      }
+      case '.': {
+        const menu = currentRow()?.querySelector<HTMLElement>('[aria-haspopup=menu]') ?? document.querySelector<HTMLElement>('main header [aria-haspopup=menu]')
+        if (!menu) return
+        menu.focus()
+        // The menu opens by the keys of a menu button.
+        menu.dispatchEvent(new KeyboardEvent('keydown', { key: 'Enter', bubbles: true, cancelable: true }))
+        break
+      }
+      case '[': case ']': {
+        const b = button(e.key)
+        if (!b) return
+        b.click()
+        break
+      }
       case '?': actions.help(); break
       case 'r': case 'c': {
         const b = button(e.key)

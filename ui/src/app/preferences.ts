@@ -8,10 +8,12 @@ export interface Preferences {
   zone: 'local' | 'utc' | 'schedule'
   /** letters as shortcuts; some people's speech input types letters */
   keys: boolean
+  /** the saved search with which the runs open; none is all of them */
+  search: string
 }
 
 const key = 'sluice.preferences'
-const initial: Preferences = { theme: 'system', palette: 'standard', zone: 'local', keys: true }
+const initial: Preferences = { theme: 'system', palette: 'standard', zone: 'local', keys: true, search: '' }
 
 function load(): Preferences {
   try {

@@ -3,7 +3,8 @@ import { useState } from 'react'
 import { IconButton } from './button'
 
 // navigator.clipboard is missing on pages that did not come by HTTPS.
-async function copy(text: string) {
+/** copy puts a text where people paste from. */
+export async function copy(text: string) {
   if (navigator.clipboard) return navigator.clipboard.writeText(text)
   const area = document.createElement('textarea')
   area.value = text

@@ -1,7 +1,7 @@
 import { useQuery, useQueryClient } from '@tanstack/react-query'
-import { Bookmark, Search, Trash2, X } from 'lucide-react'
+import { Bookmark, Search, Settings2, X } from 'lucide-react'
 import { useEffect, useId, useMemo, useRef, useState, type KeyboardEvent } from 'react'
-import { deleteSearch, savedSearches, saveSearch, searchText } from '../api/system'
+import { savedSearches, saveSearch, searchText } from '../api/system'
 import { criteria, keys, print, scan, stateWords, toggle, type Problem, type RunFilter } from '../core/filter'
 import { Button, IconButton } from './button'
 import { Dialog } from './dialog'
@@ -9,7 +9,8 @@ import { Failure } from './feedback'
 import { Field, Input } from './field'
 import { Menu } from './menu'
 import { useNames } from './names'
-import { tell, tellFailure } from './toasts'
+import { ManageSearches } from './saved-searches'
+import { tell } from './toasts'
 
 /** useRunFilter is what the text of a filter bar asks of the API. Moments like newer:1h move on with the minute. */
 export function useRunFilter(text: string): { filter: RunFilter; problems: Problem[] } {
@@ -26,11 +27,11 @@ export function FilterBar({ text, onChange }: { text: string; onChange: (text: s
   const [open, setOpen] = useState(false)
   const [at, setAt] = useState(0)
   const [saving, setSaving] = useState(false)
+  const [managing, setManaging] = useState(false)
   const input = useRef<HTMLInputElement>(null)
   const list = useId()
   const names = useNames()
   const saved = useQuery(savedSearches())
-  const cache = useQueryClient()
   useEffect(() => setDraft(text), [text])
   const { problems } = useRunFilter(draft)
 
@@ -107,10 +108,7 @@ export function FilterBar({ text, onChange }: { text: string; onChange: (text: s
           items={[
             ...(saved.data ?? []).filter((s) => searchText(s)).map((s) => ({ label: s.name, onSelect: () => onChange(searchText(s)) })),
             { label: 'Save this search…', icon: <Bookmark size={15} aria-hidden />, disabled: active.length === 0, onSelect: () => setSaving(true) },
-            ...(saved.data ?? []).filter((s) => searchText(s) && searchText(s) === text).map((s) => ({
-              label: `Delete “${s.name}”`, danger: true, icon: <Trash2 size={15} aria-hidden />,
-              onSelect: () => void deleteSearch(s.id).then(() => cache.invalidateQueries({ queryKey: ['saved-searches'] }), tellFailure),
-            })),
+            (saved.data?.length ?? 0) > 0 && { label: 'Rename, delete, set a default…', icon: <Settings2 size={15} aria-hidden />, onSelect: () => setManaging(true) },
           ]}
         />
       </div>
@@ -137,6 +135,7 @@ export function FilterBar({ text, onChange }: { text: string; onChange: (text: s
           {problems.map((p) => <p key={p.from}>At “{draft.slice(p.from, p.to)}”: {p.message}</p>)}
         </div>
       )}
+      {managing && <ManageSearches all={(saved.data ?? []).filter((s) => searchText(s))} onClose={() => setManaging(false)} onChoose={(t) => { setManaging(false); onChange(t) }} />}
       {saving && <SaveSearch text={text} onClose={() => setSaving(false)} />}
     </div>
   )

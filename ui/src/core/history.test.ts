@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { bars, brushed, ceiling, intervals, pick } from './history'
+import { bars, brushed, ceiling, intervals, pick, means } from './history'
 
 const hour = 3_600_000
 
@@ -37,4 +37,10 @@ describe('the run history', () => {
   it('finds the bar under the pointer', () => {
     expect([pick(10, -1), pick(10, 0.55), pick(10, 1)]).toEqual([0, 5, 9])
   })
+})
+
+it('means are over the runs that have begun', () => {
+  const interval = (states: object[]) => ({ intervalStart: '2026-03-01T00:00:00Z', intervalEnd: '2026-03-01T01:00:00Z', states }) as never
+  expect(means([interval([{ stateType: 'COMPLETED', stateName: 'Completed', countRuns: 3, sumEstimatedRunTime: 30, sumEstimatedLateness: 3 }, { stateType: 'FAILED', stateName: 'Failed', countRuns: 1, sumEstimatedRunTime: 10, sumEstimatedLateness: 1 }, { stateType: 'SCHEDULED', stateName: 'Late', countRuns: 9, sumEstimatedLateness: 900 }]), interval([])]))
+    .toEqual([expect.objectContaining({ duration: 10, lateness: 1 }), expect.objectContaining({ duration: null, lateness: null })])
 })

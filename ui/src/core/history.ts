@@ -27,7 +27,7 @@ export interface Bar {
 interface Interval {
   intervalStart: string
   intervalEnd: string
-  states: { stateType: string; stateName: string; countRuns: number }[]
+  states: { stateType: string; stateName: string; countRuns: number; sumEstimatedRunTime?: number; sumEstimatedLateness?: number }[]
 }
 
 /** bars stacks the runs of each interval in the order of tones. */
@@ -67,3 +67,27 @@ export function brushed(all: Bar[], from: number, to: number): Span | null {
 
 /** pick is the index of the bar under a place between 0 and 1. */
 export const pick = (n: number, at: number) => Math.min(n - 1, Math.max(0, Math.floor(at * n)))
+
+export interface Mean {
+  start: number
+  end: number
+  /** seconds; null where no run says */
+  duration: number | null
+  lateness: number | null
+}
+
+/** means are how long the runs of each interval took and how late they began, on average over those that have begun. */
+export function means(history: Interval[]): Mean[] {
+  return history.map((h) => {
+    let n = 0
+    let ran = 0
+    let late = 0
+    for (const s of h.states) {
+      if (s.stateType === 'SCHEDULED' || s.stateType === 'PENDING') continue
+      n += s.countRuns
+      ran += s.sumEstimatedRunTime ?? 0
+      late += s.sumEstimatedLateness ?? 0
+    }
+    return { start: Date.parse(h.intervalStart), end: Date.parse(h.intervalEnd), duration: n > 0 ? ran / n : null, lateness: n > 0 ? late / n : null }
+  })
+}

@@ -7,6 +7,9 @@ describe('a sentence of the server', () => {
       { kind: 'text', text: 'The run is due at ' }, { kind: 'time', text: '2026-11-24T04:01:10.221Z' }, { kind: 'text', text: '.' },
     ])
   })
+  it('has its time told apart as people write it, too', () => {
+    expect(prose('The run is due in 59m59s, at 2026-11-24 04:01:10 UTC.')).toEqual([{ kind: 'text', text: 'The run is due at ' }, { kind: 'time', text: '2026-11-24T04:01:10Z' }, { kind: 'text', text: '.' }])
+  })
   it('has its commands as code, wherever they stand', () => {
     const codes = (s: string) => prose(s).filter((p) => p.kind === 'code').map((p) => p.text)
     expect(codes('Start another run now with `sluice flow-run rerun`.')).toEqual(['sluice flow-run rerun'])

@@ -9,8 +9,13 @@ const time = String.raw`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d
 // Between backticks, in parentheses, behind a colon at the end, or alone: those are where sentences have commands.
 const pattern = new RegExp(String.raw`\x60([^\x60]+)\x60|(${time})(?:, in (?:\d+(?:\.\d+)?(?:h|m|s|ms|µs))+)?|(?<=\()(sluice [^)]+)(?=\))|(?<=^|: )(sluice .+)$`, 'g')
 
+// The same moment, as people write it.
+const spoken = /(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d) UTC/g
+const spanBefore = /in (?:\d+(?:\.\d+)?(?:h|m|s|ms|µs))+, (at \d{4}-\d\d-\d\d)/g
+
 /** prose cuts a sentence into its parts. A span that follows a time says again what a time near it will. */
 export function prose(sentence: string): Part[] {
+  sentence = sentence.replace(spanBefore, '$1').replace(spoken, '$1T$2Z')
   const parts: Part[] = []
   let end = 0
   for (const m of sentence.matchAll(pattern)) {

@@ -4,17 +4,18 @@ import { ArrowRight, Check, Circle, ZoomOut } from 'lucide-react'
 import { useMemo, type ReactNode } from 'react'
 import { deployments } from '../api/deployments'
 import { agents, workQueues } from '../api/queues'
-import { flowRunCount, flowRuns, history } from '../api/runs'
+import { flowRunCount, flowRuns, history, type HistoryInterval } from '../api/runs'
 import { clusterHealth } from '../api/system'
 import { Button } from '../components/button'
 import { CommandLine } from '../components/copy'
 import { Empty, Failure, Loaded } from '../components/feedback'
 import { HistoryChart } from '../components/history-chart'
+import { MeanChart } from '../components/mean-chart'
 import { Card, Page } from '../components/page'
 import { RunTable } from '../components/run-table'
 import { ToneIcon } from '../components/state-badge'
 import { Table } from '../components/table'
-import { intervals } from '../core/history'
+import { intervals, means } from '../core/history'
 import type { RunFilter } from '../core/filter'
 import type { Tone } from '../core/states'
 
@@ -87,6 +88,16 @@ function Start({ runs }: { runs: number | undefined }) {
   )
 }
 
+function Means({ history }: { history: HistoryInterval[] }) {
+  const all = useMemo(() => means(history), [history])
+  return (
+    <div className="mt-4 grid grid-cols-[minmax(0,1fr)] gap-x-8 gap-y-4 border-t border-line pt-3 sm:grid-cols-2">
+      <MeanChart title="How long runs took" means={all} of={(m) => m.duration} tone="running" />
+      <MeanChart title="How late they began" means={all} of={(m) => m.lateness} tone="late" />
+    </div>
+  )
+}
+
 export function Dashboard() {
   const { from, to, range = '24h' } = useSearch({ from: '/shell/' })
   const navigate = useNavigate()
@@ -129,7 +140,7 @@ export function Dashboard() {
           <Count label="scheduled" tone="scheduled" filter={{ flow_runs: { state: { type: { any_: ['SCHEDULED'] } } } }} tab="upcoming" />
         </div>
         <Card title="Runs" aside={<span className="text-[13px] text-muted">draw over the chart to zoom</span>}>
-          {chart.data ? <HistoryChart history={chart.data} height={180} onBrush={(s) => void navigate({ to: '/', search: { range, from: s.start, to: s.end } })} /> : chart.error ? <Failure error={chart.error} retry={() => void chart.refetch()} /> : <span className="skeleton block h-56" />}
+          {chart.data ? <><HistoryChart history={chart.data} height={180} onBrush={(s) => void navigate({ to: '/', search: { range, from: s.start, to: s.end } })} /><Means history={chart.data} /></> : chart.error ? <Failure error={chart.error} retry={() => void chart.refetch()} /> : <span className="skeleton block h-56" />}
         </Card>
         <ClusterStrip />
         <div className="grid grid-cols-[minmax(0,1fr)] items-start gap-4 xl:grid-cols-2">

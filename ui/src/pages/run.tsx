@@ -1,11 +1,11 @@
 import { useQuery, useQueryClient } from '@tanstack/react-query'
 import { Link, useNavigate, useParams, useSearch } from '@tanstack/react-router'
-import { Ban, Flag, Link2, Play, RotateCcw, SlidersHorizontal, Trash2 } from 'lucide-react'
+import { Ban, ChevronLeft, ChevronRight, Flag, Link2, Play, RotateCcw, SlidersHorizontal, Trash2 } from 'lucide-react'
 import { lazy, Suspense, useMemo, useState } from 'react'
-import { allTaskRuns, cancelRun, deleteRun, flowRun, flowRuns, rerunRun, retryRun, runStates, setRunState, subflows, taskRun, taskRunCount, type FlowRun } from '../api/runs'
+import { allTaskRuns, cancelRun, deleteRun, flowRun, flowRuns, rerunRun, retryRun, runStates, setRunState, subflows, taskRun, taskRunCount, type FlowRun, type RunSort } from '../api/runs'
 import { artifactsOf } from '../api/artifacts'
-import { Button } from '../components/button'
-import { Id } from '../components/copy'
+import { Button, IconButton } from '../components/button'
+import { copy, Id } from '../components/copy'
 import { Confirm } from '../components/dialog'
 import { Explain } from '../components/explain'
 import { Empty, Failure, Loaded, Skeleton } from '../components/feedback'
@@ -59,7 +59,7 @@ function Actions({ run }: { run: FlowRun }) {
         items={[
           !!run.deploymentId && { label: 'Run again with changes…', icon: <SlidersHorizontal size={15} aria-hidden />, onSelect: () => void navigate({ to: '/deployments/$id/run', params: { id: run.deploymentId! }, search: { params: printJSON(run.parameters, 0), tags: run.tags.filter((t) => !deployment(run.deploymentId)?.tags.includes(t)).join(' ') || undefined } }) },
           { label: 'Set the state…', icon: <Flag size={15} aria-hidden />, onSelect: () => setStating(true) },
-          { label: 'Copy the link', icon: <Link2 size={15} aria-hidden />, onSelect: () => void navigator.clipboard?.writeText(location.href).then(() => tell('Copied the link.')) },
+          { label: 'Copy the link', icon: <Link2 size={15} aria-hidden />, onSelect: () => void copy(location.href).then(() => tell('Copied the link.')) },
           { label: 'Delete…', danger: true, icon: <Trash2 size={15} aria-hidden />, onSelect: () => setDoomed(true) },
         ]}
       />
@@ -73,6 +73,25 @@ function Actions({ run }: { run: FlowRun }) {
         </Confirm>
       )}
     </>
+  )
+}
+
+/** Neighbours lead to the runs of the same deployment before and after this one. */
+function Neighbours({ run }: { run: FlowRun }) {
+  const navigate = useNavigate()
+  const at = run.expectedStartTime
+  const of = (time: object, sort: RunSort) => ({
+    ...flowRuns({ flow_runs: { deployment_id: { any_: [run.deploymentId] }, state: { type: { any_: ['PENDING', 'RUNNING', 'COMPLETED', 'FAILED', 'CANCELLED'] } }, expected_start_time: time } }, { limit: 2, sort }), enabled: !!run.deploymentId && !!at, staleTime: 30_000, meta: undefined,
+  })
+  const before = useQuery(of({ before_: at }, 'EXPECTED_START_TIME_DESC')).data?.find((r) => r.id !== run.id)
+  const after = useQuery(of({ after_: at }, 'EXPECTED_START_TIME_ASC')).data?.find((r) => r.id !== run.id)
+  if (!run.deploymentId) return null
+  const open = (r: FlowRun | undefined) => r && void navigate({ to: '/runs/$id', params: { id: r.id } })
+  return (
+    <span className="inline-flex">
+      <IconButton data-key="[" label="Previous run of the deployment" disabled={!before} onClick={() => open(before)}><ChevronLeft size={16} aria-hidden /></IconButton>
+      <IconButton data-key="]" label="Next run of the deployment" disabled={!after} onClick={() => open(after)}><ChevronRight size={16} aria-hidden /></IconButton>
+    </span>
   )
 }
 
@@ -113,7 +132,7 @@ export function Run() {
       title={run?.name ?? 'Flow run'}
       titleMark={run && <StateBadge type={run.stateType} name={run.stateName} large />}
       crumbs={[{ label: 'Runs', link: { to: '/runs' } }, ...(run?.deploymentId && deploymentName(run.deploymentId) ? [{ label: deploymentName(run.deploymentId)!, link: { to: '/deployments/$id' as const, params: { id: run.deploymentId } } }] : [])]}
-      actions={run && <Actions run={run} />}
+      actions={run && <><Neighbours run={run} /><Actions run={run} /></>}
     >
       {!run ? <Skeleton rows={8} /> : (
         <ScheduleZone value={deployment(run.deploymentId)?.schedule?.timezone}>

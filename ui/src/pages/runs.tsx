@@ -2,7 +2,9 @@ import { useQuery } from '@tanstack/react-query'
 import { Link, useNavigate, useSearch } from '@tanstack/react-router'
 import { ChevronLeft, ChevronRight } from 'lucide-react'
 import { useEffect, useMemo, useRef, useState } from 'react'
+import { usePreferences } from '../app/preferences'
 import { flowRunCount, flowRuns, history } from '../api/runs'
+import { savedSearches, searchText } from '../api/system'
 import { BulkBar } from '../components/bulk-bar'
 import { Button, buttonClass } from '../components/button'
 import { Empty, Failure, Loaded } from '../components/feedback'
@@ -26,11 +28,21 @@ function shownRuns(filter: RunFilter, text: string, upcoming: boolean): RunFilte
 }
 
 export function Runs() {
-  const { q = '', page = 1, tab } = useSearch({ from: '/shell/runs' })
+  const search = useSearch({ from: '/shell/runs' })
+  const { q = '', page = 1, tab } = search
   const navigate = useNavigate()
   const { filter, problems } = useRunFilter(q)
   const upcoming = tab === 'upcoming'
   const wanted = useMemo(() => shownRuns(filter, q, upcoming), [filter, q, upcoming])
+  const { search: standard } = usePreferences()
+  const saved = useQuery({ ...savedSearches(), enabled: standard !== '' })
+  // Only an address that asks for nothing opens with the default; leaving it is asking for something.
+  const fresh = useRef(Object.keys(search).length === 0)
+  useEffect(() => {
+    const found = saved.data?.find((s) => s.name === standard)
+    if (fresh.current && found) void navigate({ to: '/runs', search: { q: searchText(found) }, replace: true })
+    if (saved.data) fresh.current = false
+  }, [saved.data, standard, navigate])
   const good = problems.length === 0
   const list = useQuery({ ...flowRuns(wanted, { limit: perPage, offset: (page - 1) * perPage, sort: upcoming ? 'NEXT_SCHEDULED_START_TIME_ASC' : 'EXPECTED_START_TIME_DESC' }), enabled: good })
   const count = useQuery({ ...flowRunCount(wanted), enabled: good })
