@@ -88,10 +88,28 @@ test('every page', async (t) => {
   await t.test('a run that waits says why, with its time and its command told apart', async () => {
     await page.goto(`${address}${pages['run-waiting']}`)
     const why = page.getByRole('region', { name: 'Why this run waits' })
-    await why.getByRole('time').or(why.locator('time')).first().waitFor()
+    await why.locator('time').first().waitFor()
     const text = await why.innerText()
     assert.doesNotMatch(text, /`|T\d\d:\d\d:\d\d/)
     assert.match(text, /in \d+ min/)
+  })
+
+  await t.test('a saved search is renamed and opens the runs by default', async () => {
+    await page.goto(`${address}/runs?q=state%3Alate`)
+    await page.getByRole('button', { name: 'Saved' }).click()
+    await page.getByRole('menuitem', { name: /^Rename, delete/ }).click()
+    const dialog = page.getByRole('dialog', { name: 'Saved searches' })
+    await dialog.getByRole('button', { name: 'Rename Failed in production' }).click()
+    await dialog.getByRole('textbox').fill('Broken in production')
+    await page.keyboard.press('Enter')
+    await dialog.getByRole('button', { name: 'Open runs with Broken in production' }).click()
+    assert.deepEqual(await violations(page), [])
+    await page.goto(`${address}/runs`)
+    await page.waitForURL(/q=state/)
+    assert.equal(await page.getByRole('combobox', { name: 'Filter flow runs' }).inputValue(), 'state:failed tag:prod newer:24h')
+    await page.getByRole('button', { name: 'Clear the filter' }).click()
+    await page.waitForURL((u) => !u.search.includes('q='))
+    await page.evaluate(() => localStorage.clear())
   })
 
   await t.test('an agent is drained and called back', async () => {
@@ -134,7 +152,7 @@ test('every page', async (t) => {
   })
 
   await t.test('a run is repeated with its own values, big integers and all', async () => {
-    const made = await api(address, 'POST', `/deployments/${ids.shop}/create_flow_run`, undefined, {}, '{"parameters":{"day":"2026-03-02","full":true,"id":12345678901234567890},"tags":["rush"],"state":{"type":"SCHEDULED","state_details":{"scheduled_time":"2099-01-01T00:00:00Z"}}}')
+    const made = await api(address, 'POST', `/deployments/${ids.shop}/create_flow_run`, undefined, {}, '{"parameters":{"day":"2026-03-02","full":true,"after_order":12345678901234567890},"tags":["rush"],"state":{"type":"SCHEDULED","state_details":{"scheduled_time":"2099-01-01T00:00:00Z"}}}')
     await page.goto(`${address}/runs/${made.id}`)
     await page.getByRole('button', { name: 'More' }).click()
     await page.getByRole('menuitem', { name: 'Run again with changes…' }).click()
@@ -169,7 +187,7 @@ test('every page', async (t) => {
     await page.goto(`${address}/runs?q=state%3Acompleted%20tag%3Ashop`)
     await page.getByRole('checkbox', { name: 'Select the row' }).first().check()
     await page.getByRole('region', { name: 'Selected runs' }).getByRole('button', { name: 'Set state' }).click()
-    await page.getByRole('dialog').getByLabel('State').selectOption({ label: 'Failed' })
+    await page.getByRole('dialog').getByLabel('State', { exact: true }).selectOption({ label: 'Failed' })
     await page.getByLabel('Message').fill('the figures were wrong')
     await page.getByRole('checkbox', { name: /against the rules/ }).check()
     await page.getByText('1 match now.').waitFor()

@@ -39,7 +39,7 @@ def refresh_dashboard(day: str):
 
 
 @flow
-def daily_sales(day: str = "2026-03-01", regions: list = REGIONS, full: bool = False):
+def daily_sales(day: str = "2026-03-01", regions: list = REGIONS, full: bool = False, after_order: int = 0):
     """Collects the day's orders of all regions and loads them into the warehouse."""
     log = get_run_logger()
     rates = exchange_rates(day)

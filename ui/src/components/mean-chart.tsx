@@ -20,8 +20,8 @@ export function MeanChart({ title, means, of, tone }: { title: string; means: Me
       </figcaption>
       <div aria-hidden className="mt-1.5 flex h-12 items-end border-b border-line" onPointerLeave={() => setAt(null)}>
         {values.map((v, i) => (
-          <span key={i} onPointerEnter={() => setAt(i)} className={`flex h-full min-w-0 flex-1 items-end px-[8%] ${i === at ? 'bg-accent-soft' : ''}`}>
-            {v !== null && <span className="min-h-[2px] w-full rounded-t-[1px] bg-(--tone-fill)" style={{ height: `${top > 0 ? (v / top) * 100 : 0}%` }} />}
+          <span key={i} onPointerEnter={() => setAt(i)} className={`flex h-full min-w-0 flex-1 items-end justify-center ${i === at ? 'bg-accent-soft' : ''}`}>
+            {v !== null && <span className="min-h-[2px] w-4/5 rounded-t-[1px] bg-(--tone-fill)" style={{ height: `${top > 0 ? (v / top) * 100 : 0}%` }} />}
           </span>
         ))}
       </div>
