@@ -28,8 +28,7 @@ function shownRuns(filter: RunFilter, text: string, upcoming: boolean): RunFilte
 }
 
 export function Runs() {
-  const search = useSearch({ from: '/shell/runs' })
-  const { q = '', page = 1, tab } = search
+  const { q = '', page = 1, tab } = useSearch({ from: '/shell/runs' })
   const navigate = useNavigate()
   const { filter, problems } = useRunFilter(q)
   const upcoming = tab === 'upcoming'
@@ -37,7 +36,7 @@ export function Runs() {
   const { search: standard } = usePreferences()
   const saved = useQuery({ ...savedSearches(), enabled: standard !== '' })
   // Only an address that asks for nothing opens with the default; leaving it is asking for something.
-  const fresh = useRef(Object.keys(search).length === 0)
+  const fresh = useRef(q === '' && page === 1 && !tab)
   useEffect(() => {
     const found = saved.data?.find((s) => s.name === standard)
     if (fresh.current && found) void navigate({ to: '/runs', search: { q: searchText(found) }, replace: true })
