@@ -10,7 +10,7 @@ import { api, launch, open, root, until, violations } from './harness.mjs'
 const pictures = process.env.SLUICE_SCREENSHOTS ? join(root, 'docs/ui') : null
 
 test('every page', async (t) => {
-  const { address, pages, ids } = await demo(t, pictures ? { runs: 12000, days: 7 } : {})
+  const { address, pages, ids } = await demo(t, pictures ? { runs: 5000, days: 7 } : {})
   if (pictures) mkdirSync(pictures, { recursive: true })
   const browser = await launch()
   t.after(() => browser.close())
