@@ -9,7 +9,7 @@ SEED ?=
 # Packages whose tests run the real binary as processes; they race-test nothing.
 PROCESS_TESTS := ./e2e/...
 
-.PHONY: help run ui cluster build test test-deps test-race test-moves test-e2e test-python test-ui test-long lint chaos generate bench fmt clean
+.PHONY: storage-servers help run ui cluster build test test-deps test-race test-moves test-e2e test-python test-ui test-long lint chaos generate bench fmt clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,8 +37,12 @@ cluster: build ## build and start three nodes, two agents and HAProxy on this ma
 
 test: lint test-race test-moves test-python test-e2e test-ui ## everything a change must pass (about 10 minutes on 2 cores)
 
-test-deps: ## install the Debian packages the tests need (tools/test-packages); does nothing when all are there
+test-deps: ## install the Debian packages the tests need (tools/test-packages), and storage servers; does nothing when all are there
 	./tools/test-deps
+	$(MAKE) --no-print-directory storage-servers
+
+storage-servers: ## install the servers of S3, Google Cloud Storage and Azure that tests use (tools/storage-servers), into the user's cache
+	GO='$(GO)' ./tools/storage-servers/install
 
 test-race: ## all in-process tests under the race detector
 	SLUICE_SEEDS=$${SLUICE_SEEDS:-10} SLUICE_PROBES=$${SLUICE_PROBES:-5} $(GO) test -race -timeout 15m $$($(GO) list ./... | grep -v /e2e)

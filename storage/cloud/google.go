@@ -101,7 +101,12 @@ func (g *google) token(ctx context.Context) (string, error) {
 	}
 	token, err := g.tokens.Token()
 	if answer, ok := errors.AsType[*oauth2.RetrieveError](err); ok && answer.Response != nil && answer.Response.StatusCode < 500 {
-		return "", refused(g.identity, "Google", fmt.Errorf("%s", firstOf(answer.ErrorDescription, answer.ErrorCode, answer.Response.Status)))
+		var said struct {
+			Error       string `json:"error"`
+			Description string `json:"error_description"`
+		}
+		_ = json.Unmarshal(answer.Body, &said)
+		return "", refused(g.identity, "Google", errors.New(firstOf(said.Description, said.Error, answer.Response.Status)))
 	}
 	if err != nil {
 		return "", err

@@ -130,6 +130,9 @@ func (s *s3) get(ctx context.Context, key string) ([]byte, error) {
 	return readObject(body, info.Size)
 }
 
+// unknownUser is what VersityGW answers, with status 404, where S3 says InvalidAccessKeyId.
+const unknownUser = "XAdminUserNotFound"
+
 func (s *s3) explain(key string, err error) error {
 	if err == nil {
 		return nil
@@ -142,7 +145,7 @@ func (s *s3) explain(key string, err error) error {
 		return missing("bucket "+s.bucket, key)
 	case answer.Code == minio.NoSuchBucket:
 		return noBucket("bucket "+s.bucket, s.where, nil)
-	case answer.StatusCode == http.StatusForbidden || answer.StatusCode == http.StatusUnauthorized:
+	case answer.Code == unknownUser || answer.StatusCode == http.StatusForbidden || answer.StatusCode == http.StatusUnauthorized:
 		return refused(s.identity, s.where, fmt.Errorf("%s: %s", answer.Code, answer.Message))
 	}
 	return rejected(answer.StatusCode, fmt.Errorf("%s: %s", answer.Code, answer.Message))
