@@ -10,18 +10,19 @@ import (
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
-	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/bloberror"
+	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/blockblob"
 
 	"github.com/sluice-dev/sluice/api"
 	"github.com/sluice-dev/sluice/storage"
 )
 
-// azure is a container of Azure Blob Storage.
+// azure is a container of Azure Blob Storage. It uses the client for single blobs: that for accounts brings a data base library along.
 type azure struct {
-	client    *azblob.Client
-	container string
-	where     string
+	connection string
+	container  string
+	where      string
+	options    *blockblob.ClientOptions
 }
 
 func openAzure(block *api.Block, transport *http.Transport) (objects, error) {
@@ -35,11 +36,11 @@ func openAzure(block *api.Block, transport *http.Transport) (objects, error) {
 	if set.Container == "" {
 		return nil, unusable("container is empty")
 	}
-	options := &azblob.ClientOptions{ClientOptions: azcore.ClientOptions{
+	options := &blockblob.ClientOptions{ClientOptions: azcore.ClientOptions{
 		Transport: &http.Client{Transport: transport},
 		Retry:     policy.RetryOptions{MaxRetries: attempts - 1, RetryDelay: 500 * time.Millisecond, MaxRetryDelay: 5 * time.Second},
 	}}
-	client, err := azblob.NewClientFromConnectionString(set.ConnectionString, options)
+	client, err := blockblob.NewClientFromConnectionString(set.ConnectionString, set.Container, "any", options)
 	if err != nil {
 		// The library's own words may hold parts of the connection string.
 		return nil, unusable("connection_string is not one of a storage account; the portal shows it under \"Access keys\": DefaultEndpointsProtocol=https;AccountName=...;AccountKey=...")
@@ -48,16 +49,28 @@ func openAzure(block *api.Block, transport *http.Transport) (objects, error) {
 	if address, err := url.Parse(where); err == nil {
 		where = address.Host
 	}
-	return &azure{client: client, container: set.Container, where: where}, nil
+	return &azure{connection: set.ConnectionString, container: set.Container, where: where, options: options}, nil
+}
+
+func (a *azure) blob(key string) (*blockblob.Client, error) {
+	return blockblob.NewClientFromConnectionString(a.connection, a.container, key, a.options)
 }
 
 func (a *azure) put(ctx context.Context, key string, data []byte) error {
-	_, err := a.client.UploadBuffer(ctx, a.container, key, data, nil)
+	blob, err := a.blob(key)
+	if err != nil {
+		return err
+	}
+	_, err = blob.UploadBuffer(ctx, data, nil)
 	return a.explain(key, err)
 }
 
 func (a *azure) get(ctx context.Context, key string) ([]byte, error) {
-	answer, err := a.client.DownloadStream(ctx, a.container, key, nil)
+	blob, err := a.blob(key)
+	if err != nil {
+		return nil, err
+	}
+	answer, err := blob.DownloadStream(ctx, nil)
 	if err != nil {
 		return nil, a.explain(key, err)
 	}
