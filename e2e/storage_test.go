@@ -67,7 +67,7 @@ def read(n):
 @flow
 def lake(n: int = 2000):
     found = [name for name, value in os.environ.items() if "the-secret" in value]
-    return {"sum": sum(read(n)), "secrets": found}
+    return {"sum": sum(read(n).result()), "secrets": found}
 
 
 DeploymentSpec(name="kept", flow=lake, flow_storage="lake")

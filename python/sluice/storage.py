@@ -154,7 +154,10 @@ def _write_file(path: str, data: bytes) -> None:
 def _kv(data: Dict[str, Any], method: str, key: str, body: Any = None) -> Any:
     from sluice.transport import Transport
 
-    transport = Transport([str(data.get("api_address") or "").rstrip("/")])
+    address = str(data.get("api_address") or "").rstrip("/")
+    transport = Transport([address])
+    if transport.addresses[0].url != address:
+        transport.addresses[0].path = ""  # only the API's own address is completed
     try:
         return transport.request(method, f"/{key}", body).json()
     except ApiError as error:

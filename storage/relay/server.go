@@ -24,6 +24,8 @@ import (
 const (
 	// atOnce bounds how many values are in memory.
 	atOnce = 8
+	// path is below what the storages are. Clients complete an address without a path.
+	path = "/storages"
 	// openFor is how long an opened storage is used before its settings are read again.
 	openFor = 30 * time.Second
 )
@@ -80,7 +82,7 @@ func (s *Server) Start() error {
 	if err != nil {
 		return fmt.Errorf("listen for flow processes that use storages: %w", err)
 	}
-	s.url = "http://" + listener.Addr().String()
+	s.url = "http://" + listener.Addr().String() + path
 	go func() {
 		defer close(s.served)
 		if err := s.http.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
@@ -132,9 +134,9 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) answer(w http.ResponseWriter, r *http.Request) error {
-	id, err := api.ParseID(strings.Trim(r.URL.Path, "/"))
+	id, err := api.ParseID(strings.TrimPrefix(r.URL.Path, path+"/"))
 	if err != nil {
-		return &api.Error{Kind: api.KindInvalid, Message: "the path is not the id of a storage", Err: err}
+		return &api.Error{Kind: api.KindInvalid, Message: fmt.Sprintf("the path %s is not the id of a storage", r.URL.Path), Err: err}
 	}
 	select {
 	case s.slots <- struct{}{}:
