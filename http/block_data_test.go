@@ -92,6 +92,42 @@ func TestSecretsInBlocks(t *testing.T) {
 			}
 		}
 	})
+	t.Run("are shown on no route to a viewer or an operator", func(t *testing.T) {
+		guarded := newStack(t, oneNode, withTokens)
+		guarded.undescribed()
+		admin := bearer(guarded.token("admin", row.TokenRole_ADMIN))
+		spec := guarded.must(201, "POST", "/api/block_specs/", object{"name": "S", "version": "1.0", "type": "STORAGE", "fields": object{}}, admin...)["id"].(string)
+		id := guarded.must(201, "POST", "/api/blocks/", object{"name": "shown", "block_spec_id": spec, "data": object{"password": "hunter2"}}, admin...)["id"].(string)
+		guarded.must(204, "POST", "/api/blocks/"+id+"/set_default_storage_block", nil, admin...)
+		masked := 0
+		for _, who := range [][]string{bearer(guarded.token("viewer", row.TokenRole_VIEWER)), bearer(guarded.token("operator", row.TokenRole_OPERATOR))} {
+			for _, rt := range guarded.server.table {
+				if rt.role > RoleOperator || rt.stream || rt.root || rt.method != "GET" && rt.method != "POST" {
+					continue
+				}
+				for _, object := range []string{id, spec} {
+					path := rt.path
+					if strings.HasPrefix(path, "/block") {
+						path = strings.NewReplacer("{name}", "S", "{version}", "1.0", "{block}", "shown").Replace(path)
+					}
+					var body any
+					if rt.method == "POST" {
+						body = "{}"
+					}
+					a := guarded.do(rt.method, "/api"+pathVariable.ReplaceAllString(path, object), body, who...)
+					if strings.Contains(a.text, "hunter2") {
+						t.Errorf("%s %s shows it: %s", rt.method, path, a.text)
+					}
+					if strings.Contains(a.text, `"password":"********"`) {
+						masked++
+					}
+				}
+			}
+		}
+		if masked < 10 { // by id, by two names, in the list and as the default, to two
+			t.Errorf("it was masked in %d answers only", masked)
+		}
+	})
 	t.Run("are kept by an update that shows them masked", func(t *testing.T) {
 		id := create("kept", object{"password": "hunter2", "bucket": "b"})
 		s.must(204, "PATCH", "/api/blocks/"+id, object{"data": object{"bucket": "c", "password": "********"}})

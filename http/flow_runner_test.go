@@ -29,6 +29,7 @@ func checkEnvironments(t *testing.T, at place) {
 	queue := s.must(201, "POST", "/api/work_queues/", object{"name": "q"}, admin...)["id"].(string)
 	events := s.open(t, "/api/events?topic=deployment,flow_run", viewer...)
 	run := s.must(201, "POST", "/api/deployments/"+id+"/create_flow_run", object{"state": object{"type": "SCHEDULED"}}, admin...)["id"].(string)
+	done := s.must(201, "POST", "/api/deployments/"+id+"/create_flow_run", object{"state": object{"type": "SCHEDULED"}}, admin...)["id"].(string)
 	shows := func(a answer) bool { return strings.Contains(a.text, hidden) || strings.Contains(a.text, changed) }
 
 	t.Run("shows on no route to a viewer or an operator", func(t *testing.T) {
@@ -74,6 +75,25 @@ func checkEnvironments(t *testing.T, at place) {
 			if a.status >= 300 || shows(a) || !strings.Contains(a.text, `"env":{"EMPTY":"","MODE":"********","SLUICE_API_KEY":"********"},"virtualenv":"venv"`) {
 				t.Errorf("%d %s", a.status, a.text)
 			}
+		}
+	})
+	t.Run("shows in no stream of a run", func(t *testing.T) {
+		streamed := 0
+		s.must(201, "POST", "/api/flow_runs/"+done+"/set_state", object{"state": object{"type": "CANCELLED"}, "force": true}, admin...)
+		for _, rt := range s.server.table {
+			if !rt.stream || rt.method != "GET" || !strings.HasPrefix(rt.path, "/flow_runs/") {
+				continue // those of events are below
+			}
+			for _, who := range [][]string{viewer, operator} {
+				a := s.do("GET", "/api"+pathVariable.ReplaceAllString(rt.path, done), nil, who...)
+				if a.status != 200 || shows(a) {
+					t.Errorf("%s: %d %s", rt.path, a.status, a.text)
+				}
+				streamed++
+			}
+		}
+		if streamed < 4 { // the run itself and its log
+			t.Errorf("only %d streams were read", streamed)
 		}
 	})
 	t.Run("shows in no event", func(t *testing.T) {

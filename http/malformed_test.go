@@ -1,9 +1,14 @@
 package httpapi
 
 import (
+	"bufio"
+	"fmt"
+	"net"
+	"net/http"
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 )
 
 var namedParameter = regexp.MustCompile(`\{[a-z_]+\}`)
@@ -53,6 +58,9 @@ func TestMalformedBodiesStoreNothingOnAnyRoute(t *testing.T) {
 				t.Errorf("%s %s with %s: %d %.200s", rt.method, path, what, a.status, a.text)
 			}
 		}
+		if status := s.declares(rt.method, path, rt.bodyLimit()+1); status != 413 {
+			t.Errorf("%s %s with more than its limit: %d", rt.method, path, status)
+		}
 		if a := s.do(rt.method, path, `{"name":"a"}`, "Content-Type", "text/xml"); a.status != 415 || a.object(t)["hint"] == nil {
 			t.Errorf("%s %s in XML: %d %.200s", rt.method, path, a.status, a.text)
 		}
@@ -63,6 +71,27 @@ func TestMalformedBodiesStoreNothingOnAnyRoute(t *testing.T) {
 	if now := hash(); now != before {
 		t.Error("something was stored")
 	}
+}
+
+// declares sends a request that says how long its body is and begins with it; it returns the status.
+func (s *stack) declares(method, path string, length int64) int {
+	s.t.Helper()
+	conn, err := net.Dial("tcp", s.http.Listener.Addr().String())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(patience))
+	fmt.Fprintf(conn, "%s %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n{", method, path, length)
+	if err := conn.(*net.TCPConn).CloseWrite(); err != nil { // the server would wait for some of the rest
+		s.t.Fatal(err)
+	}
+	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		s.t.Fatalf("%s %s: %v", method, path, err)
+	}
+	_ = response.Body.Close()
+	return response.StatusCode
 }
 
 // FuzzRoutes sends anything as the body of any route; no answer is a defect, and each is described.
