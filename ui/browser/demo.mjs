@@ -39,6 +39,7 @@ export async function demo(t, { runs = 1500, days = 2 } = {}) {
   } catch (error) {
     throw new Error(`${error.message}\n${nodes.map((n) => n.output().slice(-2000)).join('\n')}`)
   }
+  await until('all three nodes vote', async () => (await api(address, 'GET', '/cluster/health')).voters === 3)
   run(home, ['deployment', 'create', join(flows, 'shop_deployment.py')], at)
   run(home, ['work-queue', 'create', '--tag', 'shop', 'shop'], at)
   const hook = await receiver(t)

@@ -55,7 +55,7 @@ export function Card({ title, aside, children, flush, className = '' }: { title?
 /** Facts are names and values, in as many columns as fit. */
 export function Facts({ items }: { items: ([string, ReactNode] | null | false | undefined | '')[] }) {
   return (
-    <dl className="grid grid-cols-[repeat(auto-fill,minmax(min(100%,190px),1fr))] gap-x-6 gap-y-3.5">
+    <dl className="grid grid-cols-2 gap-x-6 sm:grid-cols-[repeat(auto-fill,minmax(190px,1fr))] gap-y-3.5">
       {items.filter((i): i is [string, ReactNode] => !!i).map(([name, value]) => (
         <div key={name} className="min-w-0">
           <dt className="text-[13px] text-muted">{name}</dt>

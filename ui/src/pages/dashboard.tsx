@@ -44,7 +44,7 @@ function ClusterStrip() {
     <Link to="/cluster" className="flex flex-wrap items-center gap-x-4 gap-y-2 rounded-lg border border-line bg-surface px-4 py-2.5 hover:border-strong">
       <span className={`tone-${tone} inline-flex items-center gap-1.5 font-medium text-(--tone)`}><ToneIcon tone={tone} size={15} /> Cluster {data.status}</span>
       <span className="text-muted">
-        {data.voters === 1 ? 'one node: add two to survive the loss of any' : data.lossesLeft < 0 ? 'the quorum is lost' : `can lose ${data.lossesLeft} more ${data.lossesLeft === 1 ? 'node' : 'nodes'}`}
+        {data.voters === 1 ? (data.members.length > 1 ? 'the other nodes have no vote yet' : 'one node: add two to survive the loss of any') : data.lossesLeft < 0 ? 'the quorum is lost' : `can lose ${data.lossesLeft} more ${data.lossesLeft === 1 ? 'node' : 'nodes'}`}
       </span>
       <span className="ml-auto flex flex-wrap gap-1.5">
         {data.members.map((m) => (
