@@ -32,6 +32,10 @@ func inherited(entries []string) environment {
 	// Of a server on this machine, which may share a file of settings with the agent: with these a flow reads every secret.
 	delete(e.variables, "SLUICE_SECRETS_KEY")
 	delete(e.variables, "SLUICE_BOOTSTRAP_TOKEN")
+	// Nor are they told where such files lie.
+	for _, setting := range []string{"SLUICE_SECRETS_KEY_FILE", "SLUICE_BOOTSTRAP_TOKEN_FILE", "SLUICE_GOSSIP_KEY_FILE", "SLUICE_TLS_KEY", "SLUICE_HTTP_TLS_KEY"} {
+		delete(e.variables, setting)
+	}
 	// What a service manager told the agent: flows must not speak for it.
 	delete(e.variables, "NOTIFY_SOCKET")
 	delete(e.variables, "WATCHDOG_PID")
