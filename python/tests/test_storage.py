@@ -57,6 +57,13 @@ class Blocks(unittest.TestCase):
                 self.assertIsInstance(json.loads(inner["data"]), str)
                 self.assertEqual(storage.read(reference, self.client), "text ä")
 
+    def test_the_address_of_a_kv_server_is_taken_as_it_is(self):
+        seen = []
+        server = FaultyServer(lambda request: seen.append(request.path) or answer(201))
+        self.addCleanup(server.close)
+        storage.write(block("KV Server Storage", {"api_address": server.url[: -len("/api")]}), "x", self.client)
+        self.assertRegex(seen[0], "^/[0-9a-f-]{36}$")
+
     def test_files_by_hash_are_named_by_content(self):
         made = block("File Storage", {"base_path": self.folder, "key_type": "hash"})
         self.assertEqual(storage.write(made, "x", self.client), storage.write(made, "x", self.client))
@@ -100,7 +107,7 @@ class Relayed(unittest.TestCase):
         self.stored, self.asked, self.refusal = {}, [], None
         endpoint = FaultyServer(self.serve)
         self.addCleanup(endpoint.close)
-        patch = mock.patch.dict(os.environ, {relay.URL: endpoint.url.rsplit("/api", 1)[0], relay.TOKEN: "let-me-in"})
+        patch = mock.patch.dict(os.environ, {relay.URL: endpoint.url[: -len("/api")] + "/storages", relay.TOKEN: "let-me-in"})
         patch.start()
         self.addCleanup(patch.stop)
         forget = mock.patch.object(relay, "_found", None)
@@ -130,7 +137,7 @@ class Relayed(unittest.TestCase):
                 self.assertEqual(json.loads(storage.read(reference, self.client)), {"a": 1})
                 self.assertEqual(
                     self.asked,
-                    [("POST", "/b-1", "Bearer let-me-in"), ("GET", "/b-1?key=results%2F%C3%A4%201", "Bearer let-me-in")],
+                    [("POST", "/storages/b-1", "Bearer let-me-in"), ("GET", "/storages/b-1?key=results%2F%C3%A4%201", "Bearer let-me-in")],
                 )
 
     def test_what_the_endpoint_says_is_the_error(self):
