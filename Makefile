@@ -8,8 +8,12 @@ LDFLAGS := -X main.buildVersion=$(VERSION)
 SEED ?=
 # Packages whose tests run the real binary as processes; they race-test nothing.
 PROCESS_TESTS := ./e2e/...
+# Where the machine's Node.js is too old, tools/newer-node (make test-deps) puts another here.
+ifneq ($(wildcard ui/.node/bin/node),)
+export PATH := $(CURDIR)/ui/.node/bin:$(PATH)
+endif
 
-.PHONY: storage-servers help run ui cluster build test test-deps test-race test-moves test-e2e test-python test-ui test-long lint chaos generate bench fmt clean
+.PHONY: storage-servers help run ui cluster build test test-deps test-race test-moves test-e2e test-python test-ui ui-trace test-long lint chaos generate bench fmt clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,12 +27,12 @@ ui: ui/node_modules/.package-lock.json ## build the web interface (Node.js 20.19
 
 ui/node_modules/.package-lock.json: ui/package-lock.json
 	@node -e 'const [a, b] = process.versions.node.split("."); process.exit(a > 20 || (a == 20 && b >= 19) ? 0 : 1)' 2>/dev/null || \
-		{ echo 'the web interface needs Node.js 20.19 or newer; everything else is built without it (make build)'; exit 1; }
+		{ echo "the web interface needs Node.js 20.19 or newer, here is $$(node --version 2>/dev/null || echo none): make test-deps installs it, tools/newer-node puts one into ui/.node; everything else is built without it (make build)" >&2; exit 1; }
 	cd ui && npm ci --ignore-scripts --no-fund --no-audit
 	@touch $@
 
 run: ## build the web interface (where npm is) and the binary, and start `sluice dev`: server, agent, sample deployment and queue
-	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory ui; else echo 'no npm here: the web interface is left out'; fi
+	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory ui; else echo 'no npm here: the web interface is left out (make test-deps installs it)'; fi
 	@$(MAKE) --no-print-directory build
 	$(BIN) dev
 
@@ -62,6 +66,11 @@ test-ui: ## the web interface: its logic, then Debian's chromium against the rea
 	cd ui && npm run -s test
 	@$(MAKE) --no-print-directory build
 	cd ui && SLUICE_E2E_BINARY=$(CURDIR)/$(BIN) npm run -s browser
+
+ui-trace: ## what the web interface costs with a million runs stored: first paint, long tasks (docs/performance.md; SLUICE_TRACE_DATA=dir uses such a data directory)
+	@$(MAKE) --no-print-directory ui
+	@$(MAKE) --no-print-directory build
+	cd ui && SLUICE_E2E_BINARY=$(CURDIR)/$(BIN) node browser/trace.mjs
 
 test-long: build ## the same with many more seeds, and fuzzing (about an hour)
 	SLUICE_FILTER_CASES=20000 $(GO) test -count=1 -timeout 30m -v -run TestFiltersAgree ./http

@@ -126,6 +126,13 @@ type FlowRunFilter struct {
 	NextScheduledStartTime *TimeRange     `json:"next_scheduled_start_time,omitempty"`
 	ParentTaskRunID        *IDAnyNull     `json:"parent_task_run_id,omitempty"`
 	FlowRunnerType         *NameAny       `json:"flow_runner_type,omitempty"`
+	Parameters             *ParametersAny `json:"parameters,omitempty"`
+}
+
+// ParametersAny selects runs by parameters of theirs: by name, the texts of which the value has one. The text of a value that is no
+// string is its JSON.
+type ParametersAny struct {
+	Any map[string][]string `json:"any_,omitempty"`
 }
 
 // TaskRunFilter selects task runs.

@@ -38,6 +38,7 @@ type flowRunFilter struct {
 	parent       idCriterion
 	runnerType   textCriterion
 	workQueueID  idCriterion // ours: the queue of the last claim
+	parameters   parameterCriterion
 }
 
 func (f *flowRunFilter) matches(r *row.FlowRun) bool {
@@ -48,7 +49,7 @@ func (f *flowRunFilter) matches(r *row.FlowRun) bool {
 	return f.state.matches(r.State) && f.id.matches(r.Id) && f.name.matches(&r.Name) && f.deploymentID.matches(r.DeploymentId) &&
 		f.tags.matches(r.Tags) && f.flowVersion.matches(r.FlowVersion) && f.start.matches(r.StartTime) &&
 		f.expected.matches(r.ExpectedStartTime) && f.next.matches(r.NextScheduledStartTime) && f.parent.matches(r.ParentTaskRunId) &&
-		f.runnerType.matches(runner) && f.workQueueID.matches(r.WorkQueueId)
+		f.runnerType.matches(runner) && f.workQueueID.matches(r.WorkQueueId) && f.parameters.matches(r.ParametersJson)
 }
 
 type taskRunFilter struct {
@@ -95,6 +96,7 @@ var flowRunFilterSpec = body.Strict(
 	body.Nullable("parent_task_run_id", idAnyNullSpec.Kind(), func(v *flowRunFilter) *idCriterion { return &v.parent }),
 	body.Nullable("flow_runner_type", textAnySpec.Kind(), func(v *flowRunFilter) *textCriterion { return &v.runnerType }),
 	body.Nullable("work_queue_id", idAnyNullSpec.Kind(), func(v *flowRunFilter) *idCriterion { return &v.workQueueID }).Ours(),
+	body.Nullable("parameters", parametersSpec.Kind(), func(v *flowRunFilter) *parameterCriterion { return &v.parameters }).Ours(),
 )
 
 // flag is a criterion of one boolean operator.

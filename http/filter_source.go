@@ -72,7 +72,7 @@ func (f *flowRunFilter) asks() (a asked) {
 	times(f.next, askNext)
 	add(f.name.any != nil, askName)
 	add(len(f.tags.all) > 0, askTags)
-	add(f.tags.null != nil || f.flowVersion.any != nil || f.runnerType.any != nil, askOther)
+	add(f.tags.null != nil || f.flowVersion.any != nil || f.runnerType.any != nil || f.parameters.any != nil, askOther)
 	add(f.state.typed, askType)
 	add(f.state.names.any != nil, askStateName)
 	return a

@@ -75,6 +75,8 @@ type logSearch struct {
 	limit        int
 	reverse      bool
 	after        *logPlace
+	// including says that the walk begins with the line at the place, and not behind it.
+	including bool
 }
 
 func (f *logSearch) matches(l *row.Log) bool {
@@ -129,12 +131,19 @@ func (x *exchange) readLogSearch() (*logSearch, error) {
 	default:
 		wrong("order", "unexpected value; permitted: 'asc', 'desc'")
 	}
-	if text := q.Get("cursor"); text != "" {
-		place, ok := parseLogPlace(text)
-		if !ok {
-			wrong("cursor", "no cursor that this list gave out; begin anew without one")
+	for _, name := range []string{"cursor", "at"} {
+		text := q.Get(name)
+		if text == "" {
+			continue
 		}
-		f.after = &place
+		place, ok := parseLogPlace(text)
+		switch {
+		case !ok:
+			wrong(name, "no cursor that this list gave out; begin anew without one")
+		case f.after != nil:
+			wrong(name, "either cursor or at, not both")
+		}
+		f.after, f.including = &place, name == "at"
 	}
 	if findings != nil {
 		return nil, unprocessable(findings)
@@ -193,9 +202,12 @@ func (f *logSearch) walk(view *state.View, id api.ID, fn func(*row.LogSegment, i
 	return view.WalkLogSegments(id, &state.LogPlace{Index: f.after.index, Ordinal: f.after.ordinal}, f.reverse, take)
 }
 
-// behind reports whether a line comes after the cursor in the direction of the walk.
+// behind reports whether a line comes after the cursor in the direction of the walk, or is the one to begin with.
 func (f *logSearch) behind(p logPlace) bool {
 	a := *f.after
+	if p == a {
+		return f.including
+	}
 	if f.reverse {
 		a, p = p, a
 	}
@@ -243,6 +255,7 @@ func searchLogs(_ *Server, x *exchange) error {
 			}
 			lines++
 			x.out = logObject(segment, i).AppendJSON(x.out)
+			x.out = append(append(append(x.out[:len(x.out)-1], `,"cursor":"`...), place.String()...), `"}`...)
 		}
 		return true, nil
 	})

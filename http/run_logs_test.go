@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/url"
 	"strings"
 	"testing"
@@ -32,8 +33,10 @@ func (s *stack) loggedRun() (path string) {
 	return "/api/flow_runs/" + run["id"].(string) + "/logs"
 }
 
+// search reads the numbers of all lines from where the query begins, page after page.
 func (s *stack) search(path string, query url.Values) (numbers []string, pages int) {
 	s.t.Helper()
+	query = maps.Clone(query)
 	for {
 		got := s.must(200, "GET", path+"?"+query.Encode(), nil)
 		pages++
@@ -43,6 +46,7 @@ func (s *stack) search(path string, query url.Values) (numbers []string, pages i
 		if got["next_cursor"] == nil {
 			return numbers, pages
 		}
+		query.Del("at")
 		query.Set("cursor", got["next_cursor"].(string))
 	}
 }
@@ -72,6 +76,31 @@ func TestLogsAreSearched(t *testing.T) {
 		got, pages := s.search(path, values)
 		if strings.Join(got, " ") != want {
 			t.Errorf("%s: %s in %d pages, want %s", query, got, pages, want)
+		}
+	}
+	// Every line has a place at which a page can begin, in both directions, whatever else is asked for.
+	placed := s.must(200, "GET", path+"?search=line+7", nil)["logs"].([]any)[0].(object)
+	for query, want := range map[string]string{
+		"order=asc": "7 8 9 10 11", "order=desc": "7 6 5 4 3 2 1 0", "order=asc&limit=1": "7 8 9 10 11", "level=40": "9",
+	} {
+		values, err := url.ParseQuery(query)
+		if err != nil {
+			t.Fatal(err)
+		}
+		values.Set("at", placed["cursor"].(string))
+		got, _ := s.search(path, values)
+		if strings.Join(got, " ") != want {
+			t.Errorf("%s at line 7: %s, want %s", query, got, want)
+		}
+		values.Del("at")
+		values.Set("cursor", placed["cursor"].(string))
+		if got, _ = s.search(path, values); strings.Join(got, " ") != strings.TrimPrefix(want, "7 ") {
+			t.Errorf("%s behind line 7: %s, want what follows it of %s", query, got, want)
+		}
+	}
+	for _, query := range []string{"at=x", "at=" + placed["cursor"].(string) + "&cursor=" + placed["cursor"].(string)} {
+		if a := s.do("GET", path+"?"+query, nil); a.status != 422 || !strings.Contains(a.text, `"at"`) {
+			t.Errorf("%s: %d %s", query, a.status, a.text)
 		}
 	}
 	// Lines that come while somebody turns pages appear behind the cursor.

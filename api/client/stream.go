@@ -84,7 +84,8 @@ type LogSearch struct {
 	TaskRunID    *api.ID
 	Reverse      bool
 	Limit        int    // per page; 0 is the server's
-	Cursor       string // of the page before
+	Cursor       string // of the page before, or of a line: the page begins behind it
+	At           string // the cursor of a line: the page begins with that line
 }
 
 // SearchLogs reads one page of the logs of a flow run. A page may be short, even empty, and yet not be the last.
@@ -106,6 +107,7 @@ func (c *Client) SearchLogs(ctx context.Context, run api.ID, wanted LogSearch) (
 	set("order", "desc", wanted.Reverse)
 	set("limit", strconv.Itoa(wanted.Limit), wanted.Limit > 0)
 	set("cursor", wanted.Cursor, wanted.Cursor != "")
+	set("at", wanted.At, wanted.At != "")
 	return get[api.LogPage](ctx, c, "/flow_runs/"+run.String()+"/logs?"+values.Encode())
 }
 

@@ -47,6 +47,7 @@ type serverOptions struct {
 	InsecureHTTP    bool          // an HTTP address that is not loopback without authentication
 	Ephemeral       bool          // port chosen by the system, exits when unused
 	DiskLowWater    int64         // bytes
+	LogQuota        int64         // bytes of each flow run
 	LogBytes        int64         // of the Raft log
 	DrainDelay      time.Duration // how long a stopping node serves on
 	Snapshots       node.SnapshotSchedule
@@ -80,8 +81,9 @@ func (o *serverOptions) register(a *app, flags *pflag.FlagSet) {
 	flags.StringVar(&o.HTTPAddr, "http-addr", "127.0.0.1:4200", "HOST:PORT of API, dashboard and metrics")
 	flags.StringVar(&o.BasePath, "base-path", "", "path at which a proxy has this server, like /sluice; requests are taken with and without it (a proxy that takes it off may send X-Forwarded-Prefix instead)")
 	flags.Int64Var(&o.DiskLowWater, "disk-low-water", 256<<20, "free bytes of the disk below which logs are refused, at half of it new runs, at a quarter every write; not much below 64 MiB, which the store may take at once")
+	flags.Int64Var(&o.LogQuota, "log-quota", 10<<20, "bytes of logs that a flow run may store, each line counting 64 beside its text: one line says that the others are dropped; the same on all nodes")
 	flags.StringVar(&o.Secrets.File, "secrets-key-file", "", "file with the keys that encrypt secrets in blocks, 32 bytes in base64 a line, the same on all nodes; read again when it changes (default "+node.SecretsFile+" in the data directory; a single node makes it)")
-	bindSetting(flags, "data-dir", "http-addr", "base-path", "disk-low-water", "secrets-key-file")
+	bindSetting(flags, "data-dir", "http-addr", "base-path", "disk-low-water", "log-quota", "secrets-key-file")
 	flags.BoolVar(&o.WebhookPrivate, "webhook-allow-private", false, "let webhooks reach private and loopback addresses, the same on all nodes (dev always does)")
 	flags.StringVar(&o.Auth, "auth", authAuto, "ask for tokens: on, off, or auto, which is on but for sluice dev on a loopback address; the same on all nodes")
 	flags.StringVar(&o.FirstTokenFile, "bootstrap-token-file", "", "file with the first token of a new cluster, made by sluice token generate, the same on all nodes (default the first leader makes one in its data directory)")

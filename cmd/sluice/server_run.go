@@ -185,7 +185,7 @@ func (s *server) start(ctx context.Context) error {
 	s.announce()
 	n, err := node.Start(ctx, node.Config{
 		DataDir: s.options.DataDir, Name: s.options.NodeName, Listener: listener, InternalAddr: s.options.InternalAddr, GossipAddr: s.options.GossipAddr,
-		BootstrapExpect: s.options.BootstrapExpect, Version: version(), DiskLowWater: s.options.DiskLowWater, Snapshots: s.options.Snapshots, Retention: s.options.Retention, WebhookAllowPrivate: s.options.WebhookPrivate, LogBytes: s.options.LogBytes, Logger: s.options.Logger,
+		BootstrapExpect: s.options.BootstrapExpect, Version: version(), DiskLowWater: s.options.DiskLowWater, LogQuota: s.options.LogQuota, Snapshots: s.options.Snapshots, Retention: s.options.Retention, WebhookAllowPrivate: s.options.WebhookPrivate, LogBytes: s.options.LogBytes, Logger: s.options.Logger,
 		DrainDelay: s.options.DrainDelay, InternalAdvertise: s.options.Advertise, ClusterName: s.options.ClusterName, Join: s.options.Join, TLS: files, GossipKeyFile: s.options.GossipKeyFile, HTTPTLS: api, Secrets: s.options.Secrets,
 		RecentLog: s.recent, Settings: s.options.Settings, Clock: s.options.Clock, Membership: s.options.Membership, Access: s.options.access(), BasePath: s.options.BasePath,
 	})

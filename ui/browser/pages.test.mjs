@@ -37,16 +37,24 @@ test('every page', async (t) => {
     })
   }
 
-  await t.test('no page is wider than a phone', async () => {
+  await t.test('no page is wider than its screen, from a phone to 4k', async () => {
     await page.setViewportSize({ width: 360, height: 740 })
     const wide = []
     for (const [name, path] of Object.entries(pages)) {
+      await page.setViewportSize({ width: 360, height: 740 })
       await page.goto(address + path)
       await page.locator('h1').first().waitFor()
       await calm()
-      const over = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth)
-      if (over > 0) wide.push(`${name} by ${over} px`)
+      const measure = async (width) => {
+        const over = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth)
+        if (over > 0) wide.push(`${name} by ${over} px at ${width} px`)
+      }
+      await measure(360)
       if (pictures && ['dashboard', 'run'].includes(name)) await page.screenshot({ path: join(pictures, `${name}-narrow.png`) })
+      for (const width of [640, 1024, 1920, 3840]) {
+        await page.setViewportSize({ width, height: Math.round(width * 0.5625) })
+        await measure(width)
+      }
     }
     assert.deepEqual(wide, [])
   })

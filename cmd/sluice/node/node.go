@@ -68,6 +68,8 @@ type Config struct {
 	// DiskLowWater is the free space, in bytes, below which logs are refused; at half of it new runs are, at a quarter
 	// every write. Default 256 MiB. Lower: a full disk stops the node without warning.
 	DiskLowWater int64
+	// LogQuota is how many bytes of logs a flow run may store; default 10 MiB.
+	LogQuota int64
 	// LogBytes bounds the Raft log; 0 is the cluster's default.
 	LogBytes int64
 	// Membership says which nodes the leader takes out by itself: none, by default.
@@ -245,7 +247,7 @@ func Start(ctx context.Context, c Config) (_ *Node, err error) {
 	registry.MustRegister(newStatusMetrics(n), n.secrets, &retentionMetrics{n.fsm.View, n.log})
 	n.http, err = httpapi.New(httpapi.Config{
 		Proposer: proposer{n.cluster, n.disk, metrics}, Reader: reader{n.cluster, n.fsm}, Claims: n.services, Events: n.fsm.Events(), Health: n, Secrets: n.secrets, Cluster: members{n}, Snapshots: n.snapshots,
-		Logger: c.Logger, Registry: registry, Version: c.Version, Settings: plain(c.Settings), LeaseTTL: c.LeaseTTL, TLS: n.apiTLS,
+		Logger: c.Logger, Registry: registry, Version: c.Version, Settings: plain(c.Settings), LeaseTTL: c.LeaseTTL, LogQuota: c.LogQuota, TLS: n.apiTLS,
 		UI: ui.Files(), BasePath: c.BasePath, Tokens: n.tokens(), AllowOrigins: c.Access.AllowOrigins, GuardHost: c.Access.GuardHost,
 	})
 	if err != nil {

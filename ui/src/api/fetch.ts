@@ -137,8 +137,12 @@ export async function write<W = null>(method: 'POST' | 'PATCH' | 'PUT' | 'DELETE
   return camel((await exchange(method, path, { body })).value as W)
 }
 
-/** download saves what an address answers as a file; a link could not show who asks. */
+/** download saves what an address answers as a file. A link cannot show who asks; without that the browser writes it to disk as it comes. */
 export async function download(path: string, name: string): Promise<void> {
+  if (!session.token()) {
+    saveFrom(address(`api${path}`), name)
+    return
+  }
   const response = await fetch(address(`api${path}`), { headers: headers(), credentials: 'same-origin' })
   if (!response.ok) throw failureOf(response.status, response.headers.get('X-Request-Id') ?? '', await response.text())
   save(await response.blob(), name)
@@ -147,9 +151,13 @@ export async function download(path: string, name: string): Promise<void> {
 /** save keeps something as a file. */
 export function save(content: Blob, name: string) {
   const url = URL.createObjectURL(content)
+  saveFrom(url, name)
+  setTimeout(() => URL.revokeObjectURL(url), 60_000)
+}
+
+function saveFrom(url: string, name: string) {
   const a = document.createElement('a')
   a.href = url
   a.download = name
   a.click()
-  setTimeout(() => URL.revokeObjectURL(url), 60_000)
 }

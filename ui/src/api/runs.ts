@@ -2,7 +2,9 @@
 import { keepPreviousData, queryOptions } from '@tanstack/react-query'
 import type { Camel } from '../core/camel'
 import type { RunFilter } from '../core/filter'
+import { inParts, merged } from '../core/merge'
 import type { Wire } from '../wire/types'
+import { queries } from './client'
 import { find, findPage, read, write } from './fetch'
 
 export type FlowRun = Camel<Wire['FlowRun']>
@@ -78,10 +80,16 @@ export const taskRuns = (runId: string, limit = 200, offset = 0) =>
     meta: { live: { topics: ['task_run'], flowRunId: runId } },
   })
 
-/** allTaskRuns reads them page after page, by cursor; a run may have ten thousand. */
+/** taskRunsById are those of the ids that are there, 200 at most. */
+export const taskRunsById = (ids: string[], signal?: AbortSignal) =>
+  find<Wire['TaskRun'][]>('/task_runs/filter', { task_runs: { id: { any_: ids } }, limit: 200 }, { signal })
+
+const allTaskRunsKey = (runId: string) => ['all-task-runs', runId] as const
+
+/** allTaskRuns reads them page after page, by cursor; a run may have ten thousand. After that only those that change are read again. */
 export const allTaskRuns = (runId: string) =>
   queryOptions({
-    queryKey: ['all-task-runs', runId],
+    queryKey: allTaskRunsKey(runId),
     queryFn: async ({ signal }) => {
       const all: TaskRun[] = []
       let cursor: string | null = ''
@@ -89,12 +97,24 @@ export const allTaskRuns = (runId: string) =>
         const page: { items: TaskRun[]; next: string | null } = await findPage<Wire['TaskRun'][]>('/task_runs/filter', { ...ofRun(runId), limit: 200 }, cursor, signal)
         all.push(...page.items)
         cursor = page.next
-      } while (cursor !== null && all.length < 20_000)
+      } while (cursor !== null && all.length < mostTaskRuns)
       return all
     },
     staleTime: 5_000,
-    meta: { live: { topics: ['task_run'], flowRunId: runId } },
+    // Comparing ten thousand objects with those of before costs more than drawing the few that are in view.
+    structuralSharing: false,
+    meta: {
+      live: {
+        topics: ['task_run'], flowRunId: runId,
+        patch: async (ids) => {
+          const found = (await Promise.all(inParts(ids, 200).map((part) => taskRunsById(part)))).flat()
+          queries.setQueryData<TaskRun[]>(allTaskRunsKey(runId), (old) => old && merged(old, ids, found, mostTaskRuns))
+        },
+      },
+    },
   })
+
+const mostTaskRuns = 20_000
 
 export const taskRunCount = (runId: string, types?: string[]) =>
   queryOptions({
@@ -111,6 +131,14 @@ export const taskRunStates = (id: string) =>
     queryKey: ['task-run-states', id],
     queryFn: ({ signal }) => read<Wire['State'][]>('/task_run_states', { query: { task_run_id: id }, signal }),
     meta: { live: { topics: ['task_run'] } },
+  })
+
+/** callers are the task runs of a run that called flows. */
+export const callers = (runId: string) =>
+  queryOptions({
+    queryKey: ['callers', runId],
+    queryFn: ({ signal }) => find<Wire['TaskRun'][]>('/task_runs/filter', { ...ofRun(runId), task_runs: { subflow_runs: { exists_: true } }, limit: 200 }, { signal }),
+    meta: { live: { topics: ['task_run'], flowRunId: runId } },
   })
 
 /** subflows are the runs that task runs of this one started. */
@@ -131,7 +159,7 @@ export interface LogCriteria {
 
 const logQuery = (c: LogCriteria) => ({ search: c.search, regex: c.regex, level: c.level || undefined, task_run_id: c.taskRunId })
 
-export const logPage = (runId: string, c: LogCriteria, page: { cursor?: string; limit?: number; order?: 'asc' | 'desc' }, signal?: AbortSignal) =>
+export const logPage = (runId: string, c: LogCriteria, page: { cursor?: string; at?: string; limit?: number; order?: 'asc' | 'desc' }, signal?: AbortSignal) =>
   read<Wire['LogPage']>(`/flow_runs/${runId}/logs`, { query: { ...logQuery(c), ...page }, signal })
 
 export function logDownloadPath(runId: string, c: LogCriteria, format: 'text' | 'ndjson'): string {

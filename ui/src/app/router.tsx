@@ -9,7 +9,7 @@ const page = (v: unknown) => (typeof v === 'number' && Number.isInteger(v) && v 
 
 export interface RunsSearch { q?: string; page?: number; tab?: 'upcoming' }
 export interface SpanSearch { from?: number; to?: number; range?: string; q?: string }
-export interface RunSearch { tab?: string; task?: string; level?: number; find?: string }
+export interface RunSearch { tab?: string; task?: string; level?: number; find?: string; line?: string }
 export interface ListSearch { q?: string; new?: boolean; tab?: string }
 export interface CustomSearch { params?: string; name?: string; tags?: string }
 
@@ -33,7 +33,7 @@ const runs = createRoute({
 })
 const run = createRoute({
   getParentRoute: () => shell, path: '/runs/$id', component: lazyRouteComponent(() => import('../pages/run'), 'Run'),
-  validateSearch: (s: Record<string, unknown>): RunSearch => ({ tab: text(s.tab), task: text(s.task), level: typeof s.level === 'number' ? s.level : undefined, find: text(s.find) }),
+  validateSearch: (s: Record<string, unknown>): RunSearch => ({ tab: text(s.tab), task: text(s.task), level: typeof s.level === 'number' ? s.level : undefined, find: text(s.find), line: text(s.line) }),
 })
 const task = createRoute({ getParentRoute: () => shell, path: '/runs/$id/tasks/$taskId', component: lazyRouteComponent(() => import('../pages/task-run'), 'TaskRunPage') })
 const flows = createRoute({ getParentRoute: () => shell, path: '/flows', component: lazyRouteComponent(() => import('../pages/flows'), 'Flows'), validateSearch: list })

@@ -60,10 +60,10 @@ export function BulkBar({ ids, all, filter, total, pageFull, onAll, onClear }: P
       <span className="font-medium tabular">{n.toLocaleString('en')} selected</span>
       {pageFull && !all && total > ids.length && <button type="button" onClick={onAll} className="text-accent underline">Select all {total.toLocaleString('en')} that match the filter</button>}
       <span className="ml-auto flex flex-wrap gap-1.5">
-        <Button small onClick={() => setAction('cancel')}><Ban size={14} aria-hidden /> Cancel</Button>
-        <Button small onClick={() => setAction('retry')}><RotateCcw size={14} aria-hidden /> Retry</Button>
-        <Button small onClick={() => setAction('set_state')}><Flag size={14} aria-hidden /> Set state</Button>
-        <Button small kind="danger" onClick={() => setAction('delete')}><Trash2 size={14} aria-hidden /> Delete</Button>
+        <Button needs="operator" small onClick={() => setAction('cancel')}><Ban size={14} aria-hidden /> Cancel</Button>
+        <Button needs="operator" small onClick={() => setAction('retry')}><RotateCcw size={14} aria-hidden /> Retry</Button>
+        <Button needs="operator" small onClick={() => setAction('set_state')}><Flag size={14} aria-hidden /> Set state</Button>
+        <Button needs="operator" small kind="danger" onClick={() => setAction('delete')}><Trash2 size={14} aria-hidden /> Delete</Button>
         <IconButton label="Select nothing" className="size-7" onClick={onClear}><X size={14} aria-hidden /></IconButton>
       </span>
       {action && (

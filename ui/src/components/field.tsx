@@ -1,4 +1,5 @@
 import { useId, type ComponentProps, type ReactNode } from 'react'
+import { useMay, type Role } from '../app/may'
 
 export const inputClass =
   'w-full rounded-md border border-strong bg-surface px-2.5 text-text aria-invalid:border-danger disabled:opacity-60'
@@ -33,7 +34,9 @@ export const Textarea = (p: ComponentProps<'textarea'>) => <textarea {...p} clas
 export const Select = (p: ComponentProps<'select'>) => <select {...p} className={`${inputClass} h-8.5 ${p.className ?? ''}`} />
 
 /** Switch is on or off, at once. */
-export function Switch({ on, label, onChange, disabled, showLabel }: { on: boolean; label: string; onChange: (on: boolean) => void; disabled?: boolean; showLabel?: boolean }) {
+export function Switch({ on, label, onChange, disabled: off, showLabel, needs }: { on: boolean; label: string; onChange: (on: boolean) => void; disabled?: boolean; showLabel?: boolean; needs?: Role }) {
+  const may = useMay()
+  const disabled = off || (needs !== undefined && !may(needs))
   return (
     <button type="button" role="switch" aria-checked={on} aria-label={label} disabled={disabled} onClick={() => onChange(!on)} className="inline-flex items-center gap-2 disabled:opacity-50">
       <span className={`relative inline-block h-4.5 w-8 shrink-0 rounded-full border ${on ? 'border-accent bg-accent' : 'border-strong bg-sunken'}`}>

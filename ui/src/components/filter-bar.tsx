@@ -107,7 +107,7 @@ export function FilterBar({ text, onChange }: { text: string; onChange: (text: s
           trigger={<Button><Bookmark size={15} aria-hidden /> Saved</Button>}
           items={[
             ...(saved.data ?? []).filter((s) => searchText(s)).map((s) => ({ label: s.name, onSelect: () => onChange(searchText(s)) })),
-            { label: 'Save this search…', icon: <Bookmark size={15} aria-hidden />, disabled: active.length === 0, onSelect: () => setSaving(true) },
+            { label: 'Save this search…', needs: 'operator' as const, icon: <Bookmark size={15} aria-hidden />, disabled: active.length === 0, onSelect: () => setSaving(true) },
             (saved.data?.length ?? 0) > 0 && { label: 'Rename, delete, set a default…', icon: <Settings2 size={15} aria-hidden />, onSelect: () => setManaging(true) },
           ]}
         />

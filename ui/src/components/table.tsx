@@ -1,4 +1,5 @@
-import type { ReactNode } from 'react'
+import { useWindowVirtualizer } from '@tanstack/react-virtual'
+import { useLayoutEffect, useRef, useState, type ReactNode } from 'react'
 
 export interface Column<T> {
   header: string
@@ -23,11 +24,25 @@ interface Props<T> {
   onSelectAll?: (all: boolean) => void
 }
 
+/** Up to this many rows are all drawn. */
+const windowless = 60
+
 /** Table is a list of things of one kind. Its rows take part in j, k, x and Enter (app/keys.ts). */
 export function Table<T>({ label, columns, rows, id, selected, onSelect, onSelectAll }: Props<T>) {
+  const body = useRef<HTMLTableSectionElement>(null)
+  const [from, setFrom] = useState(0)
+  useLayoutEffect(() => {
+    if (body.current) setFrom(body.current.getBoundingClientRect().top + window.scrollY)
+  }, [])
+  const windowed = rows.length > windowless
+  const inView = useWindowVirtualizer({ count: windowed ? rows.length : 0, enabled: windowed, estimateSize: () => 66, overscan: 8, scrollMargin: from, getItemKey: (i) => (rows[i] ? id(rows[i]) : i) })
+  const items = inView.getVirtualItems()
+  const shown = windowed ? items.flatMap((item) => (rows[item.index] ? [{ row: rows[item.index]!, index: item.index }] : [])) : rows.map((row, index) => ({ row, index }))
+  const before = windowed ? Math.max(0, (items[0]?.start ?? from) - from) : 0
+  const after = windowed ? Math.max(0, inView.getTotalSize() - ((items.at(-1)?.end ?? from) - from)) : 0
   return (
     <div className="relative overflow-x-auto">
-      <table className="w-full border-collapse text-left" aria-label={label}>
+      <table className="w-full border-collapse text-left" aria-label={label} aria-rowcount={windowed ? rows.length + 1 : undefined}>
         <thead>
           <tr className="border-b border-line text-[13px] text-muted">
             {onSelect && (
@@ -42,9 +57,10 @@ export function Table<T>({ label, columns, rows, id, selected, onSelect, onSelec
             ))}
           </tr>
         </thead>
-        <tbody>
-          {rows.map((row) => (
-            <tr key={id(row)} data-row={id(row)} className={`border-b border-line last:border-b-0 hover:bg-sunken/60 data-current:bg-accent-soft ${selected?.has(id(row)) ? 'bg-accent-soft' : ''}`}>
+        <tbody ref={body}>
+          {before > 0 && <tr aria-hidden style={{ height: before }}><td className="p-0" /></tr>}
+          {shown.map(({ row, index }) => (
+            <tr key={id(row)} data-row={id(row)} data-index={index} ref={windowed ? inView.measureElement : undefined} aria-rowindex={windowed ? index + 2 : undefined} className={`border-b border-line last:border-b-0 hover:bg-sunken/60 data-current:bg-accent-soft ${selected?.has(id(row)) ? 'bg-accent-soft' : ''}`}>
               {onSelect && (
                 <td className="py-2 pl-4 align-middle">
                   <input type="checkbox" data-row-check aria-label="Select the row" checked={selected?.has(id(row)) ?? false} onChange={() => {}} onClick={(e) => onSelect(id(row), e.shiftKey)} />
@@ -57,6 +73,7 @@ export function Table<T>({ label, columns, rows, id, selected, onSelect, onSelec
               ))}
             </tr>
           ))}
+          {after > 0 && <tr aria-hidden style={{ height: after }}><td className="p-0" /></tr>}
         </tbody>
       </table>
     </div>

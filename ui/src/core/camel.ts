@@ -18,7 +18,17 @@ export type Camel<T> = T extends (infer E)[]
     ? { [K in keyof T as CamelKey<K>]: K extends OpaqueKey ? T[K] : Camel<T[K]> }
     : T
 
-export const camelKey = (key: string) => key.replace(/(?<=[a-z0-9])_([a-z0-9])/g, (_, c: string) => c.toUpperCase())
+const known = new Map<string, string>()
+
+export function camelKey(key: string): string {
+  let name = known.get(key)
+  if (name === undefined) {
+    name = key.replace(/(?<=[a-z0-9])_([a-z0-9])/g, (_, c: string) => c.toUpperCase())
+    // Names are few, but for those that users choose.
+    if (known.size < 2000) known.set(key, name)
+  }
+  return name
+}
 
 export function camel<T>(value: T): Camel<T> {
   if (Array.isArray(value)) return value.map(camel) as Camel<T>

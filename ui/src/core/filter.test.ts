@@ -33,6 +33,12 @@ describe('the filter language', () => {
     expect(ask('tan-lion').filter).toEqual({ flow_runs: { name: { any_: ['tan-lion'] } } })
     expect(ask('deployment:hello/sample').filter).toEqual({ deployments: { name: { any_: ['sample'] } }, flows: { name: { any_: ['hello'] } } })
   })
+  it('knows parameters by name', () => {
+    expect(ask('param.name=Leo|"two words" param.limit:100').filter).toEqual({ flow_runs: { parameters: { any_: { name: ['Leo', 'two words'], limit: ['100'] } } } })
+    expect(print(scan('param.name:Leo|"a b" param.x=1').tokens)).toBe('param.name=Leo|"a b" param.x=1')
+    expect(ask('param:Leo').problems).toHaveLength(1)
+    expect(ask('param.name=').problems).toHaveLength(1)
+  })
   it('narrows times', () => {
     expect(ask('newer:6h').filter.flow_runs?.expected_start_time).toEqual({ after_: '2026-03-01T06:00:00.000Z' })
     expect(ask('newer:6h after:2026-03-01T08:00Z older:1h').filter.flow_runs?.expected_start_time).toEqual({ after_: '2026-03-01T08:00:00.000Z', before_: '2026-03-01T11:00:00.000Z' })

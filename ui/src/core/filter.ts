@@ -7,10 +7,12 @@ export interface RunFilter {
   task_runs?: Record<string, unknown>
 }
 
-export type Key = 'state' | 'flow' | 'deployment' | 'name' | 'tag' | 'queue' | 'after' | 'before' | 'newer' | 'older' | 'upcoming' | 'version' | 'id'
+export type Key = 'state' | 'flow' | 'deployment' | 'name' | 'tag' | 'queue' | 'after' | 'before' | 'newer' | 'older' | 'upcoming' | 'version' | 'id' | 'param'
 
 export interface Token {
   key: Key
+  /** of the parameter, for the key param */
+  of?: string
   values: string[]
   /** where it stands in the text */
   from: number
@@ -25,7 +27,7 @@ export interface Problem {
 
 const aliases: Record<string, Key> = {
   s: 'state', state: 'state', flow_run_state: 'state', fr_state: 'state', frs: 'state', flow: 'flow', f: 'flow', deployment: 'deployment', d: 'deployment', name: 'name', flow_run: 'name', fr: 'name', tag: 'tag', t: 'tag', queue: 'queue', q: 'queue', after: 'after',
-  flow_run_after: 'after', fra: 'after', before: 'before', flow_run_before: 'before', frb: 'before', newer: 'newer', flow_run_newer: 'newer', frn: 'newer', older: 'older', flow_run_older: 'older', fro: 'older', upcoming: 'upcoming', flow_run_upcoming: 'upcoming', fru: 'upcoming', version: 'version', v: 'version', id: 'id',
+  flow_run_after: 'after', fra: 'after', before: 'before', flow_run_before: 'before', frb: 'before', newer: 'newer', flow_run_newer: 'newer', frn: 'newer', older: 'older', flow_run_older: 'older', fro: 'older', upcoming: 'upcoming', flow_run_upcoming: 'upcoming', fru: 'upcoming', version: 'version', v: 'version', id: 'id', param: 'param',
 }
 
 export const keys: { key: Key; example: string; about: string }[] = [
@@ -41,6 +43,7 @@ export const keys: { key: Key; example: string; about: string }[] = [
   { key: 'before', example: 'before:2026-01-31T12:00', about: 'expected to start before that moment' },
   { key: 'upcoming', example: 'upcoming:1d', about: 'will start within that time' },
   { key: 'version', example: 'version:2', about: 'of that version of the flow' },
+  { key: 'param', example: 'param.name=Leo', about: 'whose parameter has that value' },
 ]
 
 // Names of states that are not their type's own, and what people call types.
@@ -68,15 +71,20 @@ export function scan(text: string): { tokens: Token[]; problems: Problem[] } {
   for (const m of text.matchAll(word)) {
     const raw = m[0]
     const at = { from: m.index, to: m.index + raw.length }
-    const prefix = /^([A-Za-z_]+):/.exec(raw)
-    const key = prefix ? aliases[prefix[1]!.toLowerCase()] : 'name'
+    const param = /^param\.([^=:|"]+)[=:]/.exec(raw)
+    const prefix = param ?? /^([A-Za-z_]+):/.exec(raw)
+    const key = param ? 'param' : prefix ? aliases[prefix[1]!.toLowerCase()] : 'name'
+    if (key === 'param' && !param) {
+      problems.push({ message: 'A parameter is named, like param.name=Leo.', ...at })
+      continue
+    }
     if (!key) {
       problems.push({ message: `"${prefix![1]}" is no criterion. Known are ${keys.map((k) => k.key).join(', ')}.`, ...at })
       continue
     }
     const values = (prefix ? raw.slice(prefix[0].length) : raw).match(/(?:[^|"]|"(?:[^"\\]|\\.)*"?)+/g)?.map(unquote).filter((v) => v !== '') ?? []
     if (values.length === 0) problems.push({ message: `${prefix?.[0] ?? raw} needs a value, like ${keys.find((k) => k.key === key)?.example}.`, ...at })
-    else tokens.push({ key, values, ...at })
+    else tokens.push({ key, ...(param ? { of: param[1]! } : {}), values, ...at })
   }
   return { tokens, problems }
 }
@@ -85,10 +93,10 @@ function unquote(v: string): string {
   return v.replace(/"((?:[^"\\]|\\.)*)"?/g, (_, inner: string) => inner.replace(/\\(.)/g, '$1'))
 }
 
-const quoted = (v: string) => (/[\s|"\\]/.test(v) || v === '' || /^[a-z_]+:/i.test(v) ? `"${v.replace(/["\\]/g, '\\$&')}"` : v)
+const quoted = (v: string) => (/[\s|"\\]/.test(v) || v === '' || /^([a-z_]+:|param\.)/i.test(v) ? `"${v.replace(/["\\]/g, '\\$&')}"` : v)
 
 /** print is the text of tokens, the same however they were typed. */
-export const print = (tokens: Pick<Token, 'key' | 'values'>[]) => tokens.map((t) => `${t.key}:${t.values.map(quoted).join('|')}`).join(' ')
+export const print = (tokens: Pick<Token, 'key' | 'of' | 'values'>[]) => tokens.map((t) => `${t.of ? `param.${t.of}=` : `${t.key}:`}${t.values.map(quoted).join('|')}`).join(' ')
 
 export interface Names {
   /** ids of work queues by name; null while they are not known */
@@ -102,6 +110,7 @@ export function criteria(text: string, names: Names): { filter: RunFilter; probl
   const runs: Record<string, unknown> = {}
   const filter: RunFilter = {}
   const tags: string[] = []
+  const parameters: Record<string, string[]> = {}
   const time: { after_?: string; before_?: string } = {}
   const iso = (at: number) => new Date(at).toISOString()
   const narrow = (side: 'after_' | 'before_', at: number) => {
@@ -136,6 +145,7 @@ export function criteria(text: string, names: Names): { filter: RunFilter; probl
       case 'id': runs.id = { any_: t.values }; break
       case 'version': runs.flow_version = { any_: t.values }; break
       case 'tag': tags.push(...t.values); break
+      case 'param': parameters[t.of!] = [...(parameters[t.of!] ?? []), ...t.values]; break
       case 'queue': {
         if (names.queues === null) break
         const unknown = t.values.filter((v) => !names.queues![v])
@@ -165,6 +175,7 @@ export function criteria(text: string, names: Names): { filter: RunFilter; probl
       }
     }
   }
+  if (Object.keys(parameters).length > 0) runs.parameters = { any_: parameters }
   if (tags.length > 0) runs.tags = { all_: tags }
   if (Object.keys(time).length > 0) runs.expected_start_time = time
   if (Object.keys(runs).length > 0) filter.flow_runs = runs

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { layout } from './graph'
+import { inView, layout } from './graph'
 
 describe('the task graph', () => {
   it('puts each node behind all it depends on', () => {
@@ -19,6 +19,17 @@ describe('the task graph', () => {
     expect(layout([{ id: 'a', upstream: ['gone', 'a'] }]).edges).toEqual([])
     expect(layout([{ id: 'a', upstream: ['b'] }, { id: 'b', upstream: ['a'] }]).nodes).toHaveLength(2)
     expect(layout([])).toEqual({ width: 0, height: 0, nodes: [], edges: [] })
+  })
+  it('draws what is in view, and the edges that pass through', () => {
+    const g = layout(Array.from({ length: 1000 }, (_, i) => ({ id: `n${i}`, upstream: i === 0 ? [] : ['n0', `n${i - 1}`] })))
+    const middle = g.nodes.find((n) => n.id === 'n500')!
+    const seen = inView(g, { left: middle.x, top: middle.y, width: 300, height: 100 }, 10)
+    expect(seen.nodes.length).toBeLessThan(5)
+    expect(seen.nodes).toContain(middle)
+    expect(seen.edges.some((e) => e.from === 'n499' && e.to === 'n500')).toBe(true)
+    expect(seen.edges.some((e) => e.from === 'n0' && e.to === 'n900')).toBe(true)
+    expect(seen.edges.some((e) => e.to === 'n300')).toBe(false)
+    expect(inView(g, { left: 0, top: 0, width: g.width, height: g.height }, 0)).toEqual({ nodes: g.nodes, edges: g.edges })
   })
   it('takes a chain of ten thousand', () => {
     expect(layout(Array.from({ length: 10_000 }, (_, i) => ({ id: `n${i}`, upstream: i === 0 ? [] : [`n${i - 1}`] })).reverse()).nodes).toHaveLength(10_000)

@@ -17,7 +17,7 @@ export interface Layout {
   width: number
   height: number
   nodes: PlacedNode[]
-  edges: { from: string; to: string; path: string }[]
+  edges: { from: string; to: string; path: string; x1: number; y1: number; x2: number; y2: number }[]
 }
 
 const width = 200
@@ -53,7 +53,11 @@ export function layout(input: GraphInput[]): Layout {
   const layers: string[][] = []
   for (const n of input) (layers[layer.get(n.id)!] ??= []).push(n.id)
   const downstream = new Map<string, string[]>()
-  for (const n of input) for (const u of upstream(n.id)) downstream.set(u, [...(downstream.get(u) ?? []), n.id])
+  for (const n of input) for (const u of upstream(n.id)) {
+    const down = downstream.get(u)
+    if (down) down.push(n.id)
+    else downstream.set(u, [n.id])
+  }
   const row = new Map<string, number>()
   const number = (ids: string[]) => ids.forEach((id, i) => row.set(id, i - ids.length / 2))
   layers.forEach(number)
@@ -81,8 +85,17 @@ export function layout(input: GraphInput[]): Layout {
       const [a, b] = [at.get(u)!, at.get(n.id)!]
       const [x1, y1, x2, y2] = [a.x + width, a.y + height / 2, b.x, b.y + height / 2]
       const bend = Math.max(24, (x2 - x1) / 2)
-      return { from: u, to: n.id, path: `M${x1} ${y1}C${x1 + bend} ${y1} ${x2 - bend} ${y2} ${x2} ${y2}` }
+      return { from: u, to: n.id, x1, y1, x2, y2, path: `M${x1} ${y1}C${x1 + bend} ${y1} ${x2 - bend} ${y2} ${x2} ${y2}` }
     }),
   )
   return { width: Math.max(0, layers.length * (width + gapX) - gapX), height: Math.max(0, full), nodes, edges }
+}
+
+/** inView are the nodes and edges that touch a rectangle, or are nearer to it than the margin. */
+export function inView(g: Layout, view: { left: number; top: number; width: number; height: number }, margin: number): Pick<Layout, 'nodes' | 'edges'> {
+  const [left, top, right, bottom] = [view.left - margin, view.top - margin, view.left + view.width + margin, view.top + view.height + margin]
+  return {
+    nodes: g.nodes.filter((n) => n.x < right && n.x + n.width > left && n.y < bottom && n.y + n.height > top),
+    edges: g.edges.filter((e) => Math.min(e.x1, e.x2) < right && Math.max(e.x1, e.x2) > left && Math.min(e.y1, e.y2) < bottom && Math.max(e.y1, e.y2) > top),
+  }
 }

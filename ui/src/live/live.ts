@@ -1,41 +1,79 @@
 // The stream of this tab, and what its events do to the queries.
+import type { Query } from '@tanstack/react-query'
 import { useEffect, useSyncExternalStore } from 'react'
 import { queries } from '../api/client'
 import { address, headers } from '../api/fetch'
-import { concerns } from './topics'
+import { concerns, idOf } from './topics'
 import type { ServerEvent } from './sse'
 import { LiveStream, type Status } from './stream'
 
 const topics = 'flow_run,task_run,deployment,work_queue,agent,job'
 /** A hidden tab keeps its stream for this long: people switch to and fro. */
 const hiddenFor = 20_000
-/** A query is read again at most this often, however much happens. */
+/** A query is read again at most this often, however much happens, and takes at most this share of the time. */
 const calm = 1_000
+const share = 10
 
 let status: Status = { mark: 'paused', since: Date.now() }
 const statusListeners = new Set<() => void>()
 const logListeners = new Map<string, Set<() => void>>()
 const due = new Map<string, ReturnType<typeof setTimeout>>()
+/** how long a query last took, in ms */
+const costs = new Map<string, number>()
+/** objects that have changed, of queries that read only those again */
+const changed = new Map<string, Set<string>>()
 
-function refresh(event: ServerEvent[]) {
+function refresh(events: ServerEvent[]) {
   for (const query of queries.getQueryCache().getAll()) {
     const interest = query.meta?.live
-    if (!interest || !event.some((e) => concerns(interest, e))) continue
+    const concerned = interest ? events.filter((e) => concerns(interest, e)) : []
+    if (!interest || concerned.length === 0) continue
     if (!query.isActive()) {
       query.invalidate()
       continue
     }
-    if (due.has(query.queryHash)) continue
-    const wait = Math.max(0, query.state.dataUpdatedAt + calm - Date.now())
-    due.set(
-      query.queryHash,
-      setTimeout(() => {
-        due.delete(query.queryHash)
-        // One that is being read may have been answered before the event: it is read again.
-        void queries.invalidateQueries({ queryKey: query.queryKey, exact: true })
-      }, wait),
-    )
+    if (interest.patch) {
+      const ids = changed.get(query.queryHash) ?? new Set()
+      for (const e of concerned) {
+        const id = idOf(e)
+        if (id) ids.add(id)
+      }
+      changed.set(query.queryHash, ids)
+    }
+    schedule(query)
   }
+}
+
+function schedule(query: Query) {
+  const hash = query.queryHash
+  if (due.has(hash)) return
+  const wait = Math.max(0, query.state.dataUpdatedAt + Math.max(calm, share * (costs.get(hash) ?? 0)) - Date.now())
+  due.set(hash, setTimeout(() => void again(query), wait))
+}
+
+/** again reads a query again, or what has changed of it. */
+async function again(query: Query) {
+  const hash = query.queryHash
+  due.delete(hash)
+  const begin = Date.now()
+  const patch = query.meta?.live?.patch
+  const ids = [...(changed.get(hash) ?? [])]
+  try {
+    if (!patch || query.state.data === undefined) {
+      changed.delete(hash)
+      // One that is being read may have been answered before the event: it is read again.
+      await queries.invalidateQueries({ queryKey: query.queryKey, exact: true })
+    } else if (query.state.fetchStatus !== 'idle') {
+      due.set(hash, setTimeout(() => void again(query), calm / 2))
+      return
+    } else {
+      changed.delete(hash)
+      await patch(ids)
+    }
+  } catch {
+    await queries.invalidateQueries({ queryKey: query.queryKey, exact: true })
+  }
+  costs.set(hash, Date.now() - begin)
 }
 
 const stream = new LiveStream({

@@ -8,12 +8,23 @@ export interface Interest {
   topics: Topic[]
   flowRunId?: string
   deploymentId?: string
+  /** reads again only the objects with these ids; without it everything that the query holds is read again */
+  patch?: (ids: string[]) => Promise<void>
 }
 
 interface Data {
   id?: string
   flow_run_id?: string
   deployment_id?: string | null
+}
+
+/** idOf is the object that an event tells of. */
+export function idOf(event: ServerEvent): string | undefined {
+  try {
+    return (JSON.parse(event.data) as Data).id
+  } catch {
+    return undefined
+  }
 }
 
 export function concerns(interest: Interest, event: ServerEvent): boolean {

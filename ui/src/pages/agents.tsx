@@ -61,9 +61,9 @@ export function Agents() {
       header: 'Actions', silent: true, right: true,
       cell: (a) => (
         <Menu label={`More for ${a.name}`} items={[
-          a.live && !a.draining && { label: 'Drain', icon: <LogOut size={15} aria-hidden />, onSelect: () => void drain([a], true) },
-          a.draining && { label: 'Call back', icon: <LogIn size={15} aria-hidden />, onSelect: () => void drain([a], false) },
-          !a.live && { label: 'Forget', danger: true, icon: <Trash2 size={15} aria-hidden />, onSelect: () => void forgetAgent(a.id).then(() => { tell(`Forgot ${a.name}.`); changed() }, tellFailure) },
+          a.live && !a.draining && { label: 'Drain', needs: 'operator' as const, icon: <LogOut size={15} aria-hidden />, onSelect: () => void drain([a], true) },
+          a.draining && { label: 'Call back', needs: 'operator' as const, icon: <LogIn size={15} aria-hidden />, onSelect: () => void drain([a], false) },
+          !a.live && { label: 'Forget', needs: 'operator' as const, danger: true, icon: <Trash2 size={15} aria-hidden />, onSelect: () => void forgetAgent(a.id).then(() => { tell(`Forgot ${a.name}.`); changed() }, tellFailure) },
         ]} />
       ),
     },

@@ -46,14 +46,14 @@ export function ClusterPage() {
     {
       header: 'Actions', silent: true, right: true,
       cell: (m) => <Menu label={`More for ${m.name}`} items={[
-        !m.leader && m.voter && m.alive && { label: 'Make it the leader', icon: <Crown size={15} aria-hidden />, onSelect: () => void transferLeadership(m.id).then(() => { tell(`${m.name} leads.`); changed() }, tellFailure) },
-        !m.leader && { label: 'Remove from the cluster…', danger: true, icon: <Trash2 size={15} aria-hidden />, onSelect: () => setDoomed(m) },
+        !m.leader && m.voter && m.alive && { label: 'Make it the leader', needs: 'admin' as const, icon: <Crown size={15} aria-hidden />, onSelect: () => void transferLeadership(m.id).then(() => { tell(`${m.name} leads.`); changed() }, tellFailure) },
+        !m.leader && { label: 'Remove from the cluster…', needs: 'admin' as const, danger: true, icon: <Trash2 size={15} aria-hidden />, onSelect: () => setDoomed(m) },
       ]} />,
     },
   ]
   return (
     <Page wide title="Cluster" titleMark={query.data && <Status status={query.data.status} />}
-      actions={<Button onClick={() => void download('/cluster/snapshot', `sluice-${new Date().toISOString().slice(0, 16).replace(/[:T]/g, '-')}.snapshot`).catch(tellFailure)}><Download size={15} aria-hidden /> Download a snapshot</Button>}>
+      actions={<Button needs="admin" onClick={() => void download('/cluster/snapshot', `sluice-${new Date().toISOString().slice(0, 16).replace(/[:T]/g, '-')}.snapshot`).catch(tellFailure)}><Download size={15} aria-hidden /> Download a snapshot</Button>}>
       <Loaded query={query}>
         {(c) => (
           <div className="flex flex-col gap-4">

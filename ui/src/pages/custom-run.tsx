@@ -131,7 +131,7 @@ function Form({ d }: { d: Deployment }) {
             </p>
             {tried && found.size > 0 && <p role="alert" className="text-danger">{found.size === 1 ? 'One parameter is' : `${found.size} parameters are`} not as the schema wants: {[...found.keys()].join(', ')}.</p>}
             {error ? <Failure error={error} /> : null}
-            <Button kind="primary" type="submit" disabled={busy || !!badText}><Play size={15} aria-hidden /> Run</Button>
+            <Button needs="operator" kind="primary" type="submit" disabled={busy || !!badText}><Play size={15} aria-hidden /> Run</Button>
           </div>
         </Card>
         <Card title="The same by hand">

@@ -5,7 +5,7 @@ import { useState } from 'react'
 import { createScheduleEntry, deleteScheduleEntry, deployment, setSchedule, updateDeployment, updateScheduleEntry, type Deployment } from '../api/deployments'
 import { workQueues } from '../api/queues'
 import { flowRuns } from '../api/runs'
-import { Button, buttonClass, IconButton } from '../components/button'
+import { Button, buttonClass, IconButton, Needing } from '../components/button'
 import { CommandLine, Id } from '../components/copy'
 import { Dialog } from '../components/dialog'
 import { Empty, Failure, Loaded } from '../components/feedback'
@@ -55,17 +55,17 @@ function Schedules({ d, changed }: { d: Deployment; changed: () => void }) {
   const all = d.schedules ?? []
   return (
     <div>
-      <div className="flex justify-end px-4 py-2.5"><Button small onClick={() => setAdding(true)}><Plus size={14} aria-hidden /> Add a schedule</Button></div>
+      <div className="flex justify-end px-4 py-2.5"><Button needs="deployer" small onClick={() => setAdding(true)}><Plus size={14} aria-hidden /> Add a schedule</Button></div>
       {all.length === 0 ? <Empty title="No schedule">It runs when somebody runs it.</Empty> : (
         <ul>
           {all.map((s) => (
             <li key={s.id} className="flex flex-wrap items-center gap-4 border-t border-line px-4 py-3">
-              <Switch on={s.active} label={`Schedule ${scheduleWords(s.schedule)}`} onChange={(on) => void updateScheduleEntry(d.id, s.id, { active: on }).then(changed, tellFailure)} />
+              <Switch needs="operator" on={s.active} label={`Schedule ${scheduleWords(s.schedule)}`} onChange={(on) => void updateScheduleEntry(d.id, s.id, { active: on }).then(changed, tellFailure)} />
               <span className="min-w-40 flex-1">
                 <span className="block font-medium">{scheduleWords(s.schedule)}</span>
                 <span className="text-[13px] text-muted">{s.active ? (s.next ?? []).slice(0, 3).map((n, i) => <span key={n}>{i > 0 && ', '}<At at={n} /></span>) : 'paused'}</span>
               </span>
-              <IconButton label="Delete the schedule" onClick={() => void deleteScheduleEntry(d.id, s.id).then(changed, tellFailure)}><Trash2 size={15} aria-hidden /></IconButton>
+              <IconButton needs="deployer" label="Delete the schedule" onClick={() => void deleteScheduleEntry(d.id, s.id).then(changed, tellFailure)}><Trash2 size={15} aria-hidden /></IconButton>
             </li>
           ))}
         </ul>
@@ -91,7 +91,7 @@ function Parameters({ d, changed }: { d: Deployment; changed: () => void }) {
       {text === null ? (
         <>
           {Object.keys(d.parameters).length === 0 ? <p className="text-muted">No parameters: the flow's defaults hold.</p> : <JSONView value={d.parameters} label="parameters" />}
-          <span><Button small onClick={() => setText(printJSON(d.parameters))}>Edit</Button></span>
+          <span><Button needs="deployer" small onClick={() => setText(printJSON(d.parameters))}>Edit</Button></span>
         </>
       ) : (
         <>
@@ -124,9 +124,9 @@ export function DeploymentPage() {
       wide title={d?.name ?? 'Deployment'} crumbs={[{ label: 'Deployments', link: { to: '/deployments' } }]}
       actions={d && (
         <>
-          <Button kind="primary" data-key="r" onClick={() => void quickRun(d)}><Zap size={15} aria-hidden /> Quick Run</Button>
-          <Link to="/deployments/$id/run" params={{ id }} className={buttonClass()}><SlidersHorizontal size={15} aria-hidden /> Custom run</Link>
-          <Button kind="danger" onClick={() => setDoomed(true)}><Trash2 size={15} aria-hidden /> Delete</Button>
+          <Button needs="operator" kind="primary" data-key="r" onClick={() => void quickRun(d)}><Zap size={15} aria-hidden /> Quick Run</Button>
+          <Needing needs="operator"><Link to="/deployments/$id/run" params={{ id }} className={buttonClass()}><SlidersHorizontal size={15} aria-hidden /> Custom run</Link></Needing>
+          <Button needs="deployer" kind="danger" onClick={() => setDoomed(true)}><Trash2 size={15} aria-hidden /> Delete</Button>
         </>
       )}
     >
@@ -140,7 +140,7 @@ export function DeploymentPage() {
                   items={[
                     ['Flow', <FlowLink id={d.flowId} />],
                     ['Tags', d.tags.length > 0 ? <Tags tags={d.tags} /> : '–'],
-                    ['Schedule', <span className="flex items-center gap-2">{d.schedule && <Switch on={d.isScheduleActive} label="Schedule" onChange={(on) => void setSchedule(id, on).then(changed, tellFailure)} />}{scheduleWords(d.schedule)}</span>],
+                    ['Schedule', <span className="flex items-center gap-2">{d.schedule && <Switch needs="operator" on={d.isScheduleActive} label="Schedule" onChange={(on) => void setSchedule(id, on).then(changed, tellFailure)} />}{scheduleWords(d.schedule)}</span>],
                     ['Next run', d.isScheduleActive ? <NextRun d={d} /> : '–'],
                     ['Picked up by', <MatchingQueues d={d} queues={queues.data} />],
                     ['Flow runner', d.flowRunner.type ?? 'universal'],
@@ -155,7 +155,7 @@ export function DeploymentPage() {
               { label: 'Parameters', to: at('parameters'), active: tab === 'parameters' }, { label: 'Schedules', to: at('schedules'), active: tab === 'schedules', count: d.schedules?.length },
               { label: 'Configuration', to: at('configuration'), active: tab === 'configuration' },
             ]} />}>
-              {tab === 'runs' && <Loaded query={runs}>{(all) => (all.length === 0 ? <Empty title="This deployment has not run yet" action={<Button onClick={() => void quickRun(d)}><Zap size={15} aria-hidden /> Quick Run</Button>} /> : <RunTable runs={all} without={['flow', 'deployment']} />)}</Loaded>}
+              {tab === 'runs' && <Loaded query={runs}>{(all) => (all.length === 0 ? <Empty title="This deployment has not run yet" action={<Button needs="operator" onClick={() => void quickRun(d)}><Zap size={15} aria-hidden /> Quick Run</Button>} /> : <RunTable runs={all} without={['flow', 'deployment']} />)}</Loaded>}
               {tab === 'upcoming' && <Loaded query={upcoming}>{(all) => (all.length === 0 ? <Empty title="Nothing is scheduled" /> : <RunTable runs={all} upcoming without={['flow', 'deployment']} />)}</Loaded>}
               {tab === 'parameters' && <Parameters d={d} changed={changed} />}
               {tab === 'schedules' && <Schedules d={d} changed={changed} />}

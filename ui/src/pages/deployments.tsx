@@ -45,6 +45,7 @@ function Schedule({ d, onChange }: { d: Deployment; onChange: () => void }) {
   return (
     <span className="flex items-center gap-2.5">
       <Switch
+        needs="operator"
         on={d.isScheduleActive}
         label={`Schedule of ${d.name}`}
         onChange={(on) => void setSchedule(d.id, on).then(onChange, tellFailure)}
@@ -106,15 +107,15 @@ export function useDeploymentColumns(onDelete: (d: Deployment) => void, withFlow
       header: 'Actions', silent: true, right: true,
       cell: (d) => (
         <span className="flex items-center justify-end gap-1">
-          <Button small onClick={() => void quickRun(d)} aria-label={`Quick Run of ${d.name}`}>
+          <Button needs="operator" small onClick={() => void quickRun(d)} aria-label={`Quick Run of ${d.name}`}>
             <Zap size={14} aria-hidden /> Quick Run
           </Button>
           <Menu
             label={`More for ${d.name}`}
             items={[
-              { label: 'Custom run…', icon: <SlidersHorizontal size={15} aria-hidden />, onSelect: () => void navigate({ to: '/deployments/$id/run', params: { id: d.id } }) },
-              !!d.schedule && { label: d.isScheduleActive ? 'Pause the schedule' : 'Resume the schedule', icon: d.isScheduleActive ? <Pause size={15} aria-hidden /> : <Play size={15} aria-hidden />, onSelect: () => void setSchedule(d.id, !d.isScheduleActive).then(changed, tellFailure) },
-              { label: 'Delete…', danger: true, icon: <Trash2 size={15} aria-hidden />, onSelect: () => onDelete(d) },
+              { label: 'Custom run…', needs: 'operator', icon: <SlidersHorizontal size={15} aria-hidden />, onSelect: () => void navigate({ to: '/deployments/$id/run', params: { id: d.id } }) },
+              !!d.schedule && { label: d.isScheduleActive ? 'Pause the schedule' : 'Resume the schedule', needs: 'operator', icon: d.isScheduleActive ? <Pause size={15} aria-hidden /> : <Play size={15} aria-hidden />, onSelect: () => void setSchedule(d.id, !d.isScheduleActive).then(changed, tellFailure) },
+              { label: 'Delete…', needs: 'deployer', danger: true, icon: <Trash2 size={15} aria-hidden />, onSelect: () => onDelete(d) },
             ]}
           />
         </span>

@@ -43,7 +43,7 @@ export function FlowPage() {
   return (
     <Page
       wide title={query.data?.name ?? 'Flow'} crumbs={[{ label: 'Flows', link: { to: '/flows' } }]}
-      actions={<>{own.data?.length === 1 && <Button data-key="r" onClick={() => void quickRun(own.data![0]!)}><Zap size={15} aria-hidden /> Quick Run</Button>}<Button kind="danger" onClick={() => setDeleting(true)}><Trash2 size={15} aria-hidden /> Delete</Button></>}
+      actions={<>{own.data?.length === 1 && <Button needs="operator" data-key="r" onClick={() => void quickRun(own.data![0]!)}><Zap size={15} aria-hidden /> Quick Run</Button>}<Button needs="admin" kind="danger" onClick={() => setDeleting(true)}><Trash2 size={15} aria-hidden /> Delete</Button></>}
     >
       <Loaded query={query}>
         {(f) => (

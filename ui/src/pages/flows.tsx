@@ -44,7 +44,7 @@ export function Flows() {
             const shown = list.filter((f) => f.name.toLowerCase().includes(q.toLowerCase()) || f.tags.some((t) => t.toLowerCase().includes(q.toLowerCase()))).sort((a, b) => a.name.localeCompare(b.name))
             if (list.length === 0) return <Empty title="No flows yet" command="python3 leo_flow.py">A flow is a function marked with <code>@flow</code>. Run its script, and it appears here.</Empty>
             if (shown.length === 0) return <Empty title={`Nothing matches “${q}”`} action={<Link to="/flows" className={buttonClass()}>Show all</Link>} />
-            return <Table label="Flows" columns={columns} rows={shown.slice(0, 200)} id={(f) => f.id} />
+            return <Table label="Flows" columns={columns} rows={shown} id={(f) => f.id} />
           }}
         </Loaded>
       </Card>

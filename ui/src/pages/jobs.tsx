@@ -23,7 +23,7 @@ function One({ job }: { job: Job }) {
         <span className="font-medium">{verbs[job.action]} {job.total.toLocaleString('en')} {job.total === 1 ? 'run' : 'runs'}</span>
         <span className={`tone-${tone} inline-flex items-center gap-1.5 rounded-full bg-(--tone-soft) px-2 py-0.5 text-[13px] font-medium text-(--tone) capitalize`}><ToneIcon tone={tone} size={13} /> {job.status}</span>
         <span className="text-[13px] text-muted"><Ago at={job.created} />{job.actor && ` by ${job.actor}`}</span>
-        {job.status === 'running' && <Button small className="ml-auto" onClick={() => void cancelJob(job.id).then(() => cache.invalidateQueries({ queryKey: ['jobs'] }), tellFailure)}><Ban size={14} aria-hidden /> Stop it</Button>}
+        {job.status === 'running' && <Button needs="operator" small className="ml-auto" onClick={() => void cancelJob(job.id).then(() => cache.invalidateQueries({ queryKey: ['jobs'] }), tellFailure)}><Ban size={14} aria-hidden /> Stop it</Button>}
       </div>
       <div role="progressbar" aria-label="Progress" aria-valuenow={Math.round(share)} aria-valuemin={0} aria-valuemax={100} className="h-1.5 overflow-hidden rounded-full bg-sunken"><span className={`tone-${tone} block h-full bg-(--tone-fill)`} style={{ width: `${share}%` }} /></div>
       <p className="text-[13px] text-muted tabular">{job.done.toLocaleString('en')} done, {job.refused.toLocaleString('en')} refused{job.error && `: ${job.error}`}</p>

@@ -66,11 +66,11 @@ export function Limits() {
       ),
     },
     { header: 'Held by', from: 'sm', cell: (l) => <Holders ids={l.activeSlots} /> },
-    { header: 'Actions', silent: true, right: true, cell: (l) => <Menu label={`More for ${l.tag}`} items={[{ label: 'Edit…', icon: <Pencil size={15} aria-hidden />, onSelect: () => setEditing(l) }, { label: 'Delete…', danger: true, icon: <Trash2 size={15} aria-hidden />, onSelect: () => setDoomed(l) }]} /> },
+    { header: 'Actions', silent: true, right: true, cell: (l) => <Menu label={`More for ${l.tag}`} items={[{ label: 'Edit…', needs: 'operator', icon: <Pencil size={15} aria-hidden />, onSelect: () => setEditing(l) }, { label: 'Delete…', needs: 'operator', danger: true, icon: <Trash2 size={15} aria-hidden />, onSelect: () => setDoomed(l) }]} /> },
   ]
   const close = () => { setEditing(null); if (creating) void navigate({ to: '/limits', search: {} }) }
   return (
-    <Page title="Concurrency limits" actions={<Button kind="primary" onClick={() => void navigate({ to: '/limits', search: { new: true } })}><Plus size={15} aria-hidden /> Limit a tag</Button>}>
+    <Page title="Concurrency limits" actions={<Button needs="operator" kind="primary" onClick={() => void navigate({ to: '/limits', search: { new: true } })}><Plus size={15} aria-hidden /> Limit a tag</Button>}>
       <Card flush>
         <Loaded query={query}>
           {(all) => all.length === 0

@@ -47,9 +47,9 @@ export function QueuePage() {
       crumbs={[{ label: 'Work queues', link: { to: '/queues' } }]}
       actions={q && (
         <>
-          <Button onClick={() => void actions.pause(q)}>{q.isPaused ? <><Play size={15} aria-hidden /> Resume</> : <><Pause size={15} aria-hidden /> Pause</>}</Button>
-          <Button onClick={() => actions.edit(q)}><Pencil size={15} aria-hidden /> Edit</Button>
-          <Button kind="danger" onClick={() => actions.remove(q)}><Trash2 size={15} aria-hidden /> Delete</Button>
+          <Button needs="operator" onClick={() => void actions.pause(q)}>{q.isPaused ? <><Play size={15} aria-hidden /> Resume</> : <><Pause size={15} aria-hidden /> Pause</>}</Button>
+          <Button needs="operator" onClick={() => actions.edit(q)}><Pencil size={15} aria-hidden /> Edit</Button>
+          <Button needs="operator" kind="danger" onClick={() => actions.remove(q)}><Trash2 size={15} aria-hidden /> Delete</Button>
         </>
       )}
     >

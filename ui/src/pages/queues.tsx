@@ -95,9 +95,9 @@ export function Queues() {
         <Menu
           label={`More for ${w.name}`}
           items={[
-            { label: w.isPaused ? 'Resume' : 'Pause', icon: w.isPaused ? <Play size={15} aria-hidden /> : <Pause size={15} aria-hidden />, onSelect: () => void actions.pause(w) },
-            { label: 'Edit…', icon: <Pencil size={15} aria-hidden />, onSelect: () => actions.edit(w) },
-            { label: 'Delete…', danger: true, icon: <Trash2 size={15} aria-hidden />, onSelect: () => actions.remove(w) },
+            { label: w.isPaused ? 'Resume' : 'Pause', needs: 'operator', icon: w.isPaused ? <Play size={15} aria-hidden /> : <Pause size={15} aria-hidden />, onSelect: () => void actions.pause(w) },
+            { label: 'Edit…', needs: 'operator', icon: <Pencil size={15} aria-hidden />, onSelect: () => actions.edit(w) },
+            { label: 'Delete…', needs: 'operator', danger: true, icon: <Trash2 size={15} aria-hidden />, onSelect: () => actions.remove(w) },
           ]}
         />
       ),
@@ -107,7 +107,7 @@ export function Queues() {
   return (
     <Page
       title="Work queues"
-      actions={<Button kind="primary" onClick={() => void navigate({ to: '/queues', search: { new: true } })}><Plus size={15} aria-hidden /> Create a work queue</Button>}
+      actions={<Button needs="operator" kind="primary" onClick={() => void navigate({ to: '/queues', search: { new: true } })}><Plus size={15} aria-hidden /> Create a work queue</Button>}
     >
       <Card flush aside={<Input data-search type="search" aria-label="Find work queues" placeholder="Find by name" value={q} onChange={(e) => void navigate({ to: '/queues', search: { q: e.target.value || undefined }, replace: true })} className="max-w-80" />}>
         <Loaded query={query}>

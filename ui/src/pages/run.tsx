@@ -2,7 +2,7 @@ import { useQuery, useQueryClient } from '@tanstack/react-query'
 import { Link, useNavigate, useParams, useSearch } from '@tanstack/react-router'
 import { Ban, ChevronLeft, ChevronRight, Flag, Link2, Play, RotateCcw, SlidersHorizontal, Trash2 } from 'lucide-react'
 import { lazy, Suspense, useMemo, useState } from 'react'
-import { allTaskRuns, cancelRun, deleteRun, flowRun, flowRuns, rerunRun, retryRun, runStates, setRunState, subflows, taskRun, taskRunCount, type FlowRun, type RunSort } from '../api/runs'
+import { allTaskRuns, callers, cancelRun, deleteRun, flowRun, flowRuns, rerunRun, retryRun, runStates, setRunState, subflows, taskRun, taskRunCount, type FlowRun, type RunSort } from '../api/runs'
 import { artifactsOf } from '../api/artifacts'
 import { Button, IconButton } from '../components/button'
 import { copy, Id } from '../components/copy'
@@ -19,6 +19,7 @@ import { SetState } from '../components/state-choice'
 import { StateBadge, StateMessage } from '../components/state-badge'
 import { StatesList } from '../components/states-list'
 import { TabLinks } from '../components/tabs'
+import { useTaskNames } from '../components/task-names'
 import { TaskTable } from '../components/task-table'
 import { At, ScheduleZone, Took } from '../components/time'
 import { Timeline } from '../components/timeline'
@@ -46,21 +47,21 @@ function Actions({ run }: { run: FlowRun }) {
   return (
     <>
       {!ended && (
-        <Button kind="danger" data-key="c" disabled={run.stateName === 'Cancelling'} onClick={() => void cancelRun(run.id).then(() => { changed(); tell('Asked to cancel the run.') }, tellFailure)}>
+        <Button needs="operator" kind="danger" data-key="c" disabled={run.stateName === 'Cancelling'} onClick={() => void cancelRun(run.id).then(() => { changed(); tell('Asked to cancel the run.') }, tellFailure)}>
           <Ban size={15} aria-hidden /> Cancel
         </Button>
       )}
       {ended && run.stateType !== 'COMPLETED' && run.deploymentId && !run.parentTaskRunId && (
-        <Button onClick={() => void retryRun(run.id).then(changed, tellFailure)}><RotateCcw size={15} aria-hidden /> Retry</Button>
+        <Button needs="operator" onClick={() => void retryRun(run.id).then(changed, tellFailure)}><RotateCcw size={15} aria-hidden /> Retry</Button>
       )}
-      {run.deploymentId && <Button data-key="r" onClick={() => void rerunRun(run.id).then(open, tellFailure)}><Play size={15} aria-hidden /> Run again</Button>}
+      {run.deploymentId && <Button needs="operator" data-key="r" onClick={() => void rerunRun(run.id).then(open, tellFailure)}><Play size={15} aria-hidden /> Run again</Button>}
       <Menu
         label="More"
         items={[
-          !!run.deploymentId && { label: 'Run again with changes…', icon: <SlidersHorizontal size={15} aria-hidden />, onSelect: () => void navigate({ to: '/deployments/$id/run', params: { id: run.deploymentId! }, search: { params: printJSON(run.parameters, 0), tags: run.tags.filter((t) => !deployment(run.deploymentId)?.tags.includes(t)).join(' ') || undefined } }) },
-          { label: 'Set the state…', icon: <Flag size={15} aria-hidden />, onSelect: () => setStating(true) },
+          !!run.deploymentId && { label: 'Run again with changes…', needs: 'operator', icon: <SlidersHorizontal size={15} aria-hidden />, onSelect: () => void navigate({ to: '/deployments/$id/run', params: { id: run.deploymentId! }, search: { params: printJSON(run.parameters, 0), tags: run.tags.filter((t) => !deployment(run.deploymentId)?.tags.includes(t)).join(' ') || undefined } }) },
+          { label: 'Set the state…', needs: 'operator', icon: <Flag size={15} aria-hidden />, onSelect: () => setStating(true) },
           { label: 'Copy the link', icon: <Link2 size={15} aria-hidden />, onSelect: () => void copy(location.href).then(() => tell('Copied the link.')) },
-          { label: 'Delete…', danger: true, icon: <Trash2 size={15} aria-hidden />, onSelect: () => setDoomed(true) },
+          { label: 'Delete…', needs: 'operator', danger: true, icon: <Trash2 size={15} aria-hidden />, onSelect: () => setDoomed(true) },
         ]}
       />
       {stating && <SetState name={run.name} set={(r) => setRunState(run.id, r)} onClose={() => setStating(false)} onDone={() => { setStating(false); changed(); void cache.invalidateQueries({ queryKey: ['flow-run-states', run.id] }) }} />}
@@ -114,14 +115,15 @@ export function Run() {
   const run = query.data
   const tab = search.tab ?? 'logs'
   const states = useQuery({ ...runStates(id), enabled: tab === 'states' })
-  const tasks = useQuery({ ...allTaskRuns(id), enabled: !!run })
+  const tasks = useQuery({ ...allTaskRuns(id), enabled: tab === 'tasks' || tab === 'timeline' })
   const count = useQuery(taskRunCount(id))
   const failed = useQuery(taskRunCount(id, ['FAILED']))
   const shown = useQuery(artifactsOf(id))
-  const children = useMemo(() => (tasks.data ?? []).filter((t) => t.state?.stateDetails?.childFlowRunId).map((t) => t.id), [tasks.data])
+  const calling = useQuery(callers(id))
+  const children = useMemo(() => (calling.data ?? []).map((t) => t.id), [calling.data])
   const sub = useQuery(subflows(children))
   const parent = useParent(run)
-  const taskName = (t: string) => tasks.data?.find((x) => x.id === t)?.name
+  const taskName = useTaskNames(tab === 'artifacts' ? (shown.data ?? []).map((a) => a.taskRunId) : [])
   const { deployment, deploymentName } = useNames()
   const at = (tab?: string) => ({ to: '/runs/$id' as const, params: { id }, search: tab ? { tab } : {} })
   const following = !!run && !isTerminal(run.stateType)
@@ -178,7 +180,7 @@ export function Run() {
           >
             {tab === 'logs' && (
               <LogView
-                runId={id} runName={run.name} following={following} level={search.level ?? 0} find={search.find ?? ''} taskId={search.task} taskName={taskName}
+                runId={id} runName={run.name} following={following} level={search.level ?? 0} find={search.find ?? ''} taskId={search.task} line={search.line}
                 onChange={(change) => void navigate({ to: '/runs/$id', params: { id }, search: (s) => ({ ...s, ...change }), replace: true, resetScroll: false })}
               />
             )}

@@ -61,14 +61,14 @@ export function Storage() {
     {
       header: 'Actions', silent: true, right: true,
       cell: (b) => <Menu label={`More for ${b.name}`} items={[
-        isDefault(b) ? { label: 'No default', icon: <StarOff size={15} aria-hidden />, onSelect: () => void clearDefaultStorage().then(changed, tellFailure) } : b.blockSpec?.type === 'STORAGE' && { label: 'Make it the default', icon: <Star size={15} aria-hidden />, onSelect: () => void setDefaultStorage(b.id).then(changed, tellFailure) },
-        { label: 'Delete…', danger: true, icon: <Trash2 size={15} aria-hidden />, onSelect: () => setDoomed(b) },
+        isDefault(b) ? { label: 'No default', needs: 'admin' as const, icon: <StarOff size={15} aria-hidden />, onSelect: () => void clearDefaultStorage().then(changed, tellFailure) } : b.blockSpec?.type === 'STORAGE' && { label: 'Make it the default', needs: 'admin' as const, icon: <Star size={15} aria-hidden />, onSelect: () => void setDefaultStorage(b.id).then(changed, tellFailure) },
+        { label: 'Delete…', needs: 'deployer' as const, danger: true, icon: <Trash2 size={15} aria-hidden />, onSelect: () => setDoomed(b) },
       ]} />,
     },
   ]
   const close = () => void navigate({ to: '/storage', search: {} })
   return (
-    <Page title="Storage" actions={<Button kind="primary" onClick={() => void navigate({ to: '/storage', search: { new: true } })}><Plus size={15} aria-hidden /> Create a storage</Button>}>
+    <Page title="Storage" actions={<Button needs="deployer" kind="primary" onClick={() => void navigate({ to: '/storage', search: { new: true } })}><Plus size={15} aria-hidden /> Create a storage</Button>}>
       <div className="flex flex-col gap-4">
         {standard.data === null && <p className="rounded-lg border border-line bg-surface px-4 py-2.5">No storage is the default, so flows and results are kept in the cluster's own replicated store. Nothing needs to be configured; large results are better kept in a storage.</p>}
         <Card flush>

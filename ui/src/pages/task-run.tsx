@@ -74,8 +74,8 @@ export function TaskRunPage() {
             </Card>
           </div>
           <Card title="Log" flush>
-            <LogView runId={id} runName={t.name} following={!isTerminal(t.stateType)} level={level} find={find} taskId={taskId} taskName={() => t.name}
-              onChange={(c) => { if ('level' in c) setLevel(c.level ?? 0); if ('find' in c) setFind(c.find ?? ''); if ('task' in c && !c.task) void navigate({ to: '/runs/$id', params: { id } }) }} />
+            <LogView runId={id} runName={t.name} following={!isTerminal(t.stateType)} level={level} find={find} taskId={taskId}
+              onChange={(c) => { if ('level' in c) setLevel(c.level ?? 0); if ('find' in c) setFind(c.find ?? ''); if ('task' in c && !c.task) void navigate({ to: '/runs/$id', params: { id }, search: { line: c.line } }) }} />
           </Card>
           <Card title="As JSON"><RawJSON path={`/task_runs/${taskId}`} label="the task run as JSON" /></Card>
         </div>
