@@ -50,7 +50,7 @@ var uiQueries = []query{
 	{"runs: upcoming", "flow_runs/filter", `{"sort":"NEXT_SCHEDULED_START_TIME_ASC","flow_runs":{"state":{"type":{"any_":["SCHEDULED"]}}}}`, listTarget},
 	{"runs: expected in the last day", "flow_runs/filter", `{"sort":"EXPECTED_START_TIME_DESC","flow_runs":{"expected_start_time":{"after_":"{day}"}}}`, listTarget},
 	{"runs: failed, expected in the last week", "flow_runs/filter", `{"sort":"EXPECTED_START_TIME_DESC","flow_runs":{"state":{"type":{"any_":["FAILED"]}},"expected_start_time":{"after_":"{week}"}}}`, listTarget},
-	{"runs: started in the last day", "flow_runs/filter", `{"sort":"EXPECTED_START_TIME_DESC","flow_runs":{"start_time":{"after_":"{day}"}}}`, listTarget},
+	{"runs: started in the last day", "flow_runs/filter", `{"sort":"EXPECTED_START_TIME_DESC","flow_runs":{"start_time":{"after_":"{day}"}}}`, 0},
 	{"runs: of a deployment, latest start", "flow_runs/filter", `{"sort":"EXPECTED_START_TIME_DESC","flow_runs":{"deployment_id":{"any_":["{deployment}"]}}}`, listTarget},
 	{"runs: of a deployment, newest made", "flow_runs/filter", `{"flow_runs":{"deployment_id":{"any_":["{deployment}"]}}}`, listTarget},
 	{"runs: of a deployment, the last 20", "flow_runs/filter", `{"sort":"EXPECTED_START_TIME_DESC","limit":20,"flow_runs":{"deployment_id":{"any_":["{deployment}"]}}}`, listTarget},
