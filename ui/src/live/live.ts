@@ -13,6 +13,8 @@ const hiddenFor = 20_000
 /** A query is read again at most this often, however much happens, and takes at most this share of the time. */
 const calm = 1_000
 const share = 10
+/** A computer that slept while a query was read is no reason to wait longer than this. */
+const longest = 15_000
 
 let status: Status = { mark: 'paused', since: Date.now() }
 const statusListeners = new Set<() => void>()
@@ -47,7 +49,7 @@ function refresh(events: ServerEvent[]) {
 function schedule(query: Query) {
   const hash = query.queryHash
   if (due.has(hash)) return
-  const wait = Math.max(0, query.state.dataUpdatedAt + Math.max(calm, share * (costs.get(hash) ?? 0)) - Date.now())
+  const wait = Math.max(0, query.state.dataUpdatedAt + Math.min(longest, Math.max(calm, share * (costs.get(hash) ?? 0))) - Date.now())
   due.set(hash, setTimeout(() => void again(query), wait))
 }
 
