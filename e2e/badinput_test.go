@@ -116,7 +116,7 @@ func TestAWrongSpecificationIsAnsweredWithItsLine(t *testing.T) {
 		},
 		{
 			name: "a file that does not exist", args: create("nowhere.py"), code: 3,
-			stderr: "error: load deployment specifications: there is no file 'nowhere.py'\n",
+			stderr: "error: load deployment specifications: there is no file 'nowhere.py'\ntry: ls .\n",
 		},
 		{
 			name:  "a file that is neither Python nor YAML",
@@ -159,7 +159,7 @@ func TestAWrongCommandLineIsAnsweredWithWhatIsRight(t *testing.T) {
 				"SLUICE_DATA_DIR, SLUICE_DISK_LOW_WATER, SLUICE_DRAIN_DELAY, SLUICE_DRAIN_TIMEOUT, SLUICE_GOSSIP_ADDR, " +
 				"SLUICE_GOSSIP_KEY_FILE, SLUICE_HTTP_ADDR, SLUICE_HTTP_TLS_CERT, SLUICE_HTTP_TLS_KEY, SLUICE_INSECURE, SLUICE_INSECURE_HTTP, " +
 				"SLUICE_INTERNAL_ADDR, SLUICE_INTERNAL_ADVERTISE, SLUICE_JOIN, SLUICE_LOGGING_LEVEL, SLUICE_LOG_FORMAT, SLUICE_LOG_LEVEL, " +
-				"SLUICE_MIN_VOTERS, SLUICE_NODE_NAME, SLUICE_PYTHON, SLUICE_RAFT_LOG_BYTES, SLUICE_REMOVE_DEAD_AFTER, " +
+				"SLUICE_LOG_QUOTA, SLUICE_MIN_VOTERS, SLUICE_NODE_NAME, SLUICE_PYTHON, SLUICE_RAFT_LOG_BYTES, SLUICE_REMOVE_DEAD_AFTER, " +
 				"SLUICE_RETENTION_INTERVAL, SLUICE_RETENTION_LOGS_MAX_AGE, SLUICE_RETENTION_RUNS_MAX_AGE, SLUICE_SECRETS_KEY, " +
 				"SLUICE_SECRETS_KEY_FILE, SLUICE_SNAPSHOT_DIR, SLUICE_SNAPSHOT_INTERVAL, SLUICE_SNAPSHOT_KEEP, SLUICE_TLS_CA, " +
 				"SLUICE_TLS_CERT, SLUICE_TLS_KEY, SLUICE_WEBHOOK_ALLOW_PRIVATE\ntry: sluice config set --help\n",

@@ -42,7 +42,7 @@ by line. The path is what follows /api. "sluice api GET /openapi.json" is the de
 		if path = strings.TrimPrefix(path, "/api"); !strings.HasPrefix(path, "/") {
 			path = "/" + path
 		}
-		body, err := a.requestBody(data, command.Flags().Changed("data"))
+		body, err := a.requestBody("data", data, command.Flags().Changed("data"))
 		if err != nil {
 			return err
 		}
@@ -70,7 +70,7 @@ by line. The path is what follows /api. "sluice api GET /openapi.json" is the de
 }
 
 // requestBody reads what --data says: nil without it.
-func (a *app) requestBody(data string, given bool) ([]byte, error) {
+func (a *app) requestBody(flag, data string, given bool) ([]byte, error) {
 	switch {
 	case !given:
 		return nil, nil
@@ -80,7 +80,7 @@ func (a *app) requestBody(data string, given bool) ([]byte, error) {
 		return os.ReadFile(data[1:])
 	}
 	if !json.Valid([]byte(data)) {
-		return nil, usagef("--data is no JSON: %s", data)
+		return nil, usagef("--%s is no JSON: %s", flag, data)
 	}
 	return []byte(data), nil
 }

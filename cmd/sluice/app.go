@@ -61,7 +61,7 @@ func run(ctx context.Context, p process) int {
 		a.environment[key] = value
 	}
 	root := newRootCommand(a)
-	root.SetArgs(p.args)
+	root.SetArgs(orionFlags(p.args))
 	root.SetIn(p.in)
 	root.SetOut(p.out)
 	root.SetErr(p.err)
@@ -75,6 +75,8 @@ func run(ctx context.Context, p process) int {
 		err = interrupted(err)
 	case strings.Contains(err.Error(), "flags in the group ["): // cobra has no type for it
 		err = usagef("%w", err)
+	case strings.HasPrefix(err.Error(), "required flag(s) "): // nor for this
+		err = missingFlags(err)
 	}
 	return a.report(command, err)
 }

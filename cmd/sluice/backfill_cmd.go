@@ -56,6 +56,9 @@ the deployment's concurrency limit. The schedule itself is not moved, and may be
 			body.ScheduleID = &id
 		}
 		done, err := c.Backfill(ctx, d.ID, body)
+		if schedule == "" && api.IsNotFound(err) {
+			return notFoundf("sluice deployment schedule create "+shellWord(d.title())+" --cron '0 3 * * *'", "deployment '%s' has no schedule to say when it would have run", d.title())
+		}
 		if err != nil {
 			return fmt.Errorf("backfill deployment '%s': %w", d.title(), err)
 		}

@@ -139,7 +139,7 @@ func newBlockInspect(a *app) *cobra.Command {
 
 // objectOf reads a JSON object from a flag: its text, @FILE, or - for the standard input.
 func (a *app) objectOf(flag, text string) (json.RawMessage, error) {
-	data, err := a.requestBody(text, true)
+	data, err := a.requestBody(flag, text, true)
 	if err != nil {
 		return nil, err
 	}
@@ -181,7 +181,7 @@ func newBlockCreate(a *app) *cobra.Command {
 		}
 		block, err := c.CreateBlock(command.Context(), api.BlockCreate{Name: args[0], Data: object, BlockSpecID: found.ID})
 		if err != nil {
-			return fmt.Errorf("create block '%s': %w", args[0], err)
+			return otherwise(fmt.Errorf("create block '%s': %w", args[0], err), "sluice block edit "+shellWord(args[0])+" changes it")
 		}
 		return a.printDone(block, block.ID.String(), blockTitle(*block), "Created block "+short(block.Name, block.ID))
 	}

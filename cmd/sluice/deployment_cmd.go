@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -43,6 +44,7 @@ func onDeployment(a *app, do func(ctx context.Context, c *client.Client, deploym
 
 func newDeploymentList(a *app) *cobra.Command {
 	var flows, tags []string
+	var byCreated bool
 	command := &cobra.Command{
 		Use:     "ls",
 		Aliases: []string{"list"},
@@ -53,6 +55,7 @@ func newDeploymentList(a *app) *cobra.Command {
 	}
 	command.Flags().StringArrayVar(&flows, "flow-name", nil, "only deployments of this flow (repeatable)")
 	command.Flags().StringArrayVarP(&tags, "tag", "t", nil, "only deployments with this tag (repeatable: with all of them)")
+	command.Flags().BoolVar(&byCreated, "by-created", false, "the newest first, instead of by name")
 	command.RunE = func(command *cobra.Command, _ []string) error {
 		c, err := a.connect(0)
 		if err != nil {
@@ -68,6 +71,9 @@ func newDeploymentList(a *app) *cobra.Command {
 		deployments, err := allDeployments(command.Context(), c, filters)
 		if err != nil {
 			return err
+		}
+		if byCreated {
+			slices.SortStableFunc(deployments, func(x, y namedDeployment) int { return y.Created.Compare(x.Created.Time) })
 		}
 		return printList(a, deploymentList(deployments))
 	}

@@ -24,10 +24,9 @@ func newDeploymentCreate(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "create FILE",
 		Short: "Create deployments from a specification",
-		Long: `Create the deployments that a Python file (DeploymentSpec objects), a YAML file or a Go program describes.
-Flow code is put into
-the storage that flow_storage names, else into the default storage, else into the built-in store. A deployment that exists is replaced; one that is the same already is not
-touched.
+		Long: `Create the deployments that a Python file (DeploymentSpec objects), a YAML file or a Go program describes. Flow code is put
+into the storage that flow_storage names, else into the default storage, else into the built-in store. A deployment that
+exists is replaced; one that is the same already is not touched.
 
 A YAML file holds one specification, a list of them, or several documents:
 
@@ -134,7 +133,7 @@ func (a *app) loadSpecs(ctx context.Context, path string) ([]spec, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		if errors.Is(err, os.ErrNotExist) {
-			return nil, notFoundf("", "there is no file '%s'", path)
+			return nil, notFoundf("ls "+shellWord(filepath.Dir(path)), "there is no file '%s'", path)
 		}
 		return nil, err
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/sluice-dev/sluice/api"
 	"github.com/sluice-dev/sluice/api/client"
@@ -47,6 +48,15 @@ again. The policies are explained in docs/policies.md.`,
 	flags.StringVar(&revision, "if-revision", "", "refuse unless the deployment has this revision")
 	keep.add(flags)
 	command.RunE = func(command *cobra.Command, args []string) error {
+		changes := 0
+		command.Flags().Visit(func(f *pflag.Flag) {
+			if command.InheritedFlags().Lookup(f.Name) == nil {
+				changes++
+			}
+		})
+		if changes == 0 || changes == 1 && revision != "" {
+			return usagef("nothing to change: give at least one flag")
+		}
 		patch := api.DeploymentPatch{OnConflict: api.Conflict(conflict), Overlap: api.Overlap(overlap), Catchup: api.Catchup(catchup), Tags: tags}
 		var err error
 		if patch.ConcurrencyLimit, err = numberOrNone("concurrency-limit", limit); err != nil {

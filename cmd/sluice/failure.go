@@ -79,6 +79,14 @@ func notFoundf(hint, format string, args ...any) *failure {
 	return &failure{code: exitNotFound, err: fmt.Errorf(format, args...), hint: hint}
 }
 
+// otherwise gives a conflict that says nothing about it what to type instead.
+func otherwise(err error, hint string) error {
+	if known, ok := errors.AsType[*api.Error](err); ok && known.Kind == api.KindConflict && known.Hint == "" {
+		return &failure{code: exitConflict, err: err, hint: hint}
+	}
+	return err
+}
+
 func interrupted(err error) error {
 	return &failure{code: exitInterrupted, err: err, silent: true}
 }
@@ -157,7 +165,7 @@ func (a *app) report(command *cobra.Command, err error) int {
 	if known, ok := errors.AsType[*failure](err); ok && known.silent {
 		return v.code
 	}
-	if v.code == exitUsage && v.hint == "" && command != nil {
+	if (v.code == exitUsage || v.kind == api.KindInvalid) && v.hint == "" && command != nil {
 		v.hint = command.CommandPath() + " --help"
 	}
 	message := err.Error()

@@ -158,7 +158,7 @@ func confirmFlow(ctx context.Context, a *app, c *client.Client, flow *api.Flow, 
 		return fmt.Errorf("count the runs of flow '%s': %w", flow.Name, err)
 	}
 	if !a.inTTY {
-		return &failure{code: exitUsage, err: fmt.Errorf("flow '%s' has %d runs, and nobody can be asked", flow.Name, runs), hint: "-y if that is meant"}
+		return &failure{code: exitUsage, err: fmt.Errorf("flow '%s' has %d runs, and nobody can be asked", flow.Name, runs), hint: "sluice flow delete " + shellWord(flow.Name) + " -y"}
 	}
 	ask := &prompter{ctx: ctx, app: a, lines: bufio.NewReader(a.in)}
 	answer, err := ask.line(fmt.Sprintf("Delete flow '%s' with its deployments and %d runs? [y/N]: ", flow.Name, runs))

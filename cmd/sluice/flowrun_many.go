@@ -156,7 +156,7 @@ SIGTERM, and a SIGKILL when it has not stopped after its grace period.` + manyLo
 	m.one = func(ctx context.Context, c *client.Client, run *api.FlowRun) error {
 		answer, err := c.CancelFlowRun(ctx, run.ID, message)
 		if err != nil {
-			return fmt.Errorf("cancel flow run '%s': %w", run.Name, err)
+			return otherwise(fmt.Errorf("cancel flow run '%s': %w", run.Name, err), "sluice flow-run inspect "+shellWord(run.Name))
 		}
 		sentence := "Cancelled flow run " + short(run.Name, run.ID)
 		if answer.Status == api.StatusCancelling {
@@ -195,7 +195,11 @@ left of the earlier attempt can change nothing any more. For a run that complete
 		if err != nil {
 			return fmt.Errorf("retry flow run '%s': %w", run.Name, err)
 		}
-		return a.printDone(changed, run.ID.String(), run.Name, "Flow run "+short(run.Name, run.ID)+" is tried again")
+		if err := a.printDone(changed, run.ID.String(), run.Name, "Flow run "+short(run.Name, run.ID)+" is tried again"); err != nil {
+			return err
+		}
+		a.notePage(c, "runs/"+run.ID.String())
+		return nil
 	}
 	return command
 }
@@ -240,8 +244,12 @@ Parameters given here take the place of those of the same name. The new run reme
 			return fmt.Errorf("run flow run '%s' again: %w", run.Name, err)
 		}
 		err = a.printDone(made, made.ID.String(), made.Name, "Created flow run "+short(made.Name, made.ID)+", which repeats "+short(run.Name, run.ID))
-		if err != nil || !given.watch {
+		if err != nil {
 			return err
+		}
+		a.notePage(c, "runs/"+made.ID.String())
+		if !given.watch {
+			return nil
 		}
 		return a.followRun(ctx, made, following{logs: true, states: true, tail: -1})
 	})
@@ -287,6 +295,9 @@ stopped.` + manyLong,
 	m.prepare = func() error {
 		t := api.StateType(strings.ToUpper(to))
 		if !t.Valid() {
+			if to == "" {
+				return usagef("--to is missing: the state to set, one of %s", strings.Join(stateNames(), ", "))
+			}
 			return usagef("--to is '%s'; it is one of %s", to, strings.Join(stateNames(), ", "))
 		}
 		m.job.State = &api.JobState{Type: t}

@@ -53,6 +53,9 @@ func findJob(ctx context.Context, c *client.Client, ref string) (*api.Job, error
 		all = append(all, candidate{job.ID, string(job.Action)})
 	}
 	chosen, err := choose("job", ref, "sluice job ls", all)
+	if unknown, ok := errors.AsType[*failure](err); ok && unknown.code == exitNotFound { // what jobs do is no name of theirs
+		return nil, notFoundf("sluice job ls", "there is no job '%s'", ref)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -191,6 +191,14 @@ func installPython(ctx context.Context, a *app, options []string) error {
 	return nil
 }
 
+// shellWord is text as one word of a POSIX shell, quoted only where it must be.
+func shellWord(text string) string {
+	if text != "" && strings.Trim(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./:=@%+,") == "" {
+		return text
+	}
+	return shellQuoted(text)
+}
+
 // shellQuoted is text as one word of a POSIX shell.
 func shellQuoted(text string) string {
 	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"

@@ -1,9 +1,12 @@
 package main
 
 import (
+	"errors"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // newRootCommand builds the command tree.
@@ -46,7 +49,7 @@ func newRootCommand(a *app) *cobra.Command {
 		},
 	}
 	root.CompletionOptions.DisableDefaultCmd = true
-	root.SetFlagErrorFunc(func(command *cobra.Command, err error) error { return usagef("%w", err) })
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return wrongFlag(err) })
 	flags := root.PersistentFlags()
 	flags.StringVarP(&a.output, "output", "o", "", "format: "+strings.Join(formats, ", ")+" or template=TEXT (default table on a terminal, else plain; env SLUICE_OUTPUT)")
 	flags.BoolVarP(&a.quiet, "quiet", "q", false, "print ids only, and no talk")
@@ -161,7 +164,7 @@ func requireArguments(command *cobra.Command) {
 	if check := command.Args; check != nil {
 		command.Args = func(command *cobra.Command, args []string) error {
 			if err := check(command, args); err != nil {
-				return usagef("%s: %w", command.UseLine(), err)
+				return wrongArguments(command, args)
 			}
 			return nil
 		}
@@ -169,6 +172,66 @@ func requireArguments(command *cobra.Command) {
 	for _, child := range command.Commands() {
 		requireArguments(child)
 	}
+}
+
+// wrongArguments says what a command takes, in the words of its usage, and what it was given.
+func wrongArguments(command *cobra.Command, args []string) error {
+	given := "it was given none"
+	if len(args) > 0 {
+		given = "it was given '" + strings.Join(args, "', '") + "'"
+	}
+	_, takes, _ := strings.Cut(command.Use, " ")
+	if takes == "" {
+		return usagef("%s takes no arguments; %s", command.CommandPath(), given)
+	}
+	return usagef("%s takes %s; %s", command.CommandPath(), takes, given)
+}
+
+// missingFlags names the flags that cobra missed: err has them in quotation marks.
+func missingFlags(err error) error {
+	var names []string
+	for i, part := range strings.Split(err.Error(), `"`) {
+		if i%2 == 1 {
+			names = append(names, "--"+part)
+		}
+	}
+	return usagef("needed and not given: %s", strings.Join(names, ", "))
+}
+
+// wrongFlag says what a flag takes whose value is of another kind.
+func wrongFlag(err error) error {
+	wrong, ok := errors.AsType[*pflag.InvalidValueError](err)
+	if !ok {
+		return usagef("%w", err)
+	}
+	kinds := map[string]string{
+		"int": "a whole number", "int64": "a whole number", "uint64": "a whole number from 0 on", "float64": "a number",
+		"bool": "true or false", "duration": "a time like 90s, 15m or 2h",
+	}
+	kind, ok := kinds[wrong.GetFlag().Value.Type()]
+	if !ok {
+		return usagef("%w", err)
+	}
+	return usagef("--%s is '%s'; it is %s", wrong.GetFlag().Name, wrong.GetValue(), kind)
+}
+
+// orionFlags spells out the one flag of Orion's command line that begins with a single dash and has two letters.
+func orionFlags(args []string) []string {
+	if len(args) == 0 || args[0] != "work-queue" {
+		return args
+	}
+	args = slices.Clone(args)
+	for i, arg := range args {
+		switch value, given := strings.CutPrefix(arg, "-fr="); {
+		case arg == "--":
+			return args
+		case arg == "-fr":
+			args[i] = "--flow-runner"
+		case given:
+			args[i] = "--flow-runner=" + value
+		}
+	}
+	return args
 }
 
 // completeWords offers fixed words for a flag.

@@ -107,7 +107,7 @@ func newScheduleList(a *app) *cobra.Command {
 					{header: "Schedule", fold: true, sgr: sgrBlue, cell: func(e api.ScheduleEntry, _ bool) string { return describeSchedule(e.Schedule) }},
 					{header: "State", cell: func(e api.ScheduleEntry, _ bool) string { return switchState(e.Active, d.IsScheduleActive) }},
 					{header: "Next", fold: true, cell: func(e api.ScheduleEntry, people bool) string {
-						if len(e.Next) == 0 {
+						if len(e.Next) == 0 || !e.Active || !d.IsScheduleActive {
 							return ""
 						}
 						return a.moment(e.Next[0], people)

@@ -269,6 +269,9 @@ func confirmRestore(ctx context.Context, a *app, staged *api.StagedSnapshot, mis
 	if yes {
 		return missed, nil
 	}
+	if !a.inTTY {
+		return "", &failure{code: exitUsage, err: errors.New("this replaces the state of the running cluster, and nobody can be asked"), hint: "the same command with --yes"}
+	}
 	answer, err := ask.line("Replace the state of the running cluster? [y/N]: ")
 	if err != nil {
 		return "", err

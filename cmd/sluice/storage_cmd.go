@@ -107,7 +107,7 @@ func createStorage(ctx context.Context, a *app, given storageFlags) error {
 	a.say("Registering storage with server...")
 	created, err := c.CreateBlock(ctx, api.BlockCreate{Name: name, Data: data, BlockSpecID: spec.ID})
 	if err != nil {
-		return fmt.Errorf("register storage '%s': %w", name, err)
+		return otherwise(fmt.Errorf("register storage '%s': %w", name, err), "another --name, or sluice block edit "+shellWord(name)+" to change it")
 	}
 	a.say("Registered storage '%s' with identifier '%s'.", name, created.ID)
 	if err := offerDefault(ctx, ask, c, created, given); err != nil {

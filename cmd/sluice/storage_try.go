@@ -89,10 +89,13 @@ func testStorage(ctx context.Context, a *app, args []string) error {
 // newStorageRelay is what programs of the SDKs start that run without an agent; see package storage/relay.
 func newStorageRelay(a *app) *cobra.Command {
 	return &cobra.Command{
-		Use:    "relay",
-		Short:  "Let a program use storages, until its end of standard input",
-		Args:   cobra.NoArgs,
-		Hidden: true,
+		Use:   "relay",
+		Short: "Let a program use storages, until its end of standard input",
+		Long: `Let a program without an agent use the storages of the server: the address and the token that it takes for them are printed
+as one line of JSON. It ends with its standard input. The SDKs start it by themselves.`,
+		Example: "  sluice storage relay",
+		Args:    cobra.NoArgs,
+		Hidden:  true,
 		RunE: func(command *cobra.Command, _ []string) error {
 			c, err := a.connect(0)
 			if err != nil {

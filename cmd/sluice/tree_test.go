@@ -96,6 +96,7 @@ var dataArguments = map[string][]string{
 	"sluice token create":                     {"--role", "viewer", "something"},
 	"sluice artifact create":                  {"k", "--data", "x", "--run", "01a20ae9-5e6f-7eb8-a9fe-5e510e068989"},
 	"sluice retention set":                    {"--runs-max-age", "30d"},
+	"sluice deployment edit":                  {"d", "--priority", "1"},
 }
 
 func TestEveryDataCommandTellsErrorsAsJSONWhenAskedForJSON(t *testing.T) {
@@ -114,7 +115,7 @@ func TestEveryDataCommandTellsErrorsAsJSONWhenAskedForJSON(t *testing.T) {
 		switch path {
 		case "sluice run": // what follows its arguments is the command's
 			continue
-		case "sluice server start", "sluice orion start", "sluice agent start", "sluice agent supervise":
+		case "sluice server start", "sluice orion start", "sluice agent start", "sluice agent supervise", "sluice storage relay":
 			continue // they are servers, or say hello first
 		}
 		args, special := dataArguments[path]
@@ -154,14 +155,22 @@ func TestWrongCommandLinesEndWithTheUsageCode(t *testing.T) {
 		"deploymint":                         "there is no command 'sluice deploymint'; did you mean deployment?",
 		"work-queue lss":                     "there is no command 'sluice work-queue lss'; did you mean ls?",
 		"work-queue ls --nope":               "unknown flag: --nope",
-		"work-queue inspect":                 "accepts 1 arg(s), received 0",
+		"work-queue inspect":                 "sluice work-queue inspect takes QUEUE; it was given none",
 		"work-queue ls -o xml":               "-o is \"xml\"; it is one of table, wide, plain, json",
 		"work-queue ls --color red":          "--color is \"red\"",
 		"work-queue ls --log-level loud":     "--log-level is \"loud\"",
 		"work-queue create q --flow-runner":  "flag needs an argument",
+		"version of-what":                    "sluice version takes no arguments; it was given 'of-what'",
+		"work-queue preview q --hours x":     "--hours is 'x'; it is a number",
+		"deployment run d --start-in 5":      "--start-in is '5'; it is a time like 90s, 15m or 2h",
+		"token create ci":                    "needed and not given: --role",
+		"flow-run set-state tan-lion":        "--to is missing",
+		"deployment edit d":                  "nothing to change",
+		"deployment edit d --if-revision 3":  "nothing to change",
+		"block-spec create x --fields {":     "--fields is no JSON",
 		"config set NOPE=1":                  "unknown variable 'NOPE'",
 		"config set SLUICE_API_URK=http://h": "did you mean SLUICE_API_URL?",
-		"completion tcsh":                    "invalid argument \"tcsh\"",
+		"completion tcsh":                    "takes bash|zsh|fish|powershell; it was given 'tcsh'",
 	} {
 		got := newShell(t, nowhere(t)).run(strings.Fields(line)...)
 		if got.code != exitUsage || !strings.HasPrefix(got.err, "error: ") || !strings.Contains(got.err, want) || !strings.Contains(got.err, "\ntry: sluice") {

@@ -354,6 +354,9 @@ func newWebhookRedeliver(a *app) *cobra.Command {
 		}
 		d, err := c.RedeliverWebhook(ctx, w.ID, id)
 		if err != nil {
+			if api.IsNotFound(err) {
+				return notFoundf("sluice webhook deliveries "+shellWord(w.Name), "webhook '%s' has no delivery %s", w.Name, id)
+			}
 			return fmt.Errorf("redeliver: %w", err)
 		}
 		return a.printDone(d, d.ID.String(), d.ID.String(), fmt.Sprintf("Message %s waits for delivery", d.ID))

@@ -114,7 +114,7 @@ bare id, for scripts.`,
 		}
 		queue, err := c.CreateWorkQueue(command.Context(), body)
 		if err != nil {
-			return fmt.Errorf("create work queue '%s': %w", args[0], err)
+			return otherwise(fmt.Errorf("create work queue '%s': %w", args[0], err), "sluice work-queue edit "+shellWord(args[0])+" changes it")
 		}
 		return a.printDone(queue, queue.ID.String(), queue.Name, "Created work queue "+short(queue.Name, queue.ID))
 	}
