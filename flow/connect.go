@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -42,7 +43,7 @@ func connect(ctx context.Context, console io.Writer) (context.Context, func() er
 		defer cancel()
 		return recorder.Close(ending)
 	}
-	return engine.Connect(ctx, engine.Connection{Recorder: recorder, Console: console}), end, nil
+	return engine.Connect(ctx, engine.Connection{Recorder: recorder, Console: console, Level: loggingLevel()}), end, nil
 }
 
 // settings are what the environment says, and the active profile where it says nothing.
@@ -67,6 +68,15 @@ func (s settings) get(name string) string {
 		return value
 	}
 	return s.profile[name]
+}
+
+// loggingLevel is the lowest level that runs log.
+func loggingLevel() slog.Level {
+	set, err := readSettings()
+	if err != nil { // newRecorder says so
+		set = settings{}
+	}
+	return engine.ParseLevel(set.get("SLUICE_LOGGING_LEVEL"))
 }
 
 func newRecorder(ctx context.Context) (*server.Recorder, error) {

@@ -75,6 +75,53 @@ func TestAFlow(t *testing.T) {
 			t.Errorf("logs are %q", h.Logs())
 		}
 	})
+	in(t, "says that all states completed only if they did", func(t *testing.T) {
+		h := flowtest.New(t)
+		fails := func(context.Context, none) (none, error) { return none{}, errors.New("broken") }
+		bad, part := flow.NewTask("bad", fails), flow.New("part", fails)
+		good := flow.NewTask("good", func(context.Context, none) (none, error) { return none{}, nil })
+		for _, c := range []struct {
+			name, want string
+			of         func(ctx context.Context) error
+		}{
+			{"empty", "", func(context.Context) error { return nil }},
+			{"whole", "All states completed.", func(ctx context.Context) error { _, err := good.Run(ctx, none{}); return err }},
+			{"without-a-task", "", func(ctx context.Context) error { _, _ = bad.Run(ctx, none{}); return nil }},
+			{"without-a-subflow", "", func(ctx context.Context) error { _, _ = part.Run(ctx, none{}); return nil }},
+		} {
+			f := flow.New(c.name, func(ctx context.Context, _ none) (none, error) { return none{}, c.of(ctx) })
+			if _, err := f.Run(h.Context(), none{}); err != nil {
+				t.Error(c.name, err)
+			}
+			message := ""
+			if m := h.FlowRuns(c.name)[0].State().Message; m != nil {
+				message = *m
+			}
+			if message != c.want {
+				t.Errorf("%s says %q, not %q", c.name, message, c.want)
+			}
+		}
+	})
+	in(t, "tells the id of a task run that has ended", func(t *testing.T) {
+		h := flowtest.New(t)
+		var inside api.ID
+		task := flow.NewTask("task", func(ctx context.Context, _ none) (none, error) {
+			info, _ := flow.Current(ctx)
+			inside = info.TaskRunID
+			return none{}, nil
+		})
+		f := flow.New("ids", func(ctx context.Context, _ none) (none, error) {
+			future := task.Go(ctx, none{})
+			<-future.Done()
+			if future.RunID() != inside || inside.IsNil() {
+				t.Errorf("the id is %s, not %s", future.RunID(), inside)
+			}
+			return none{}, nil
+		})
+		if _, err := f.Run(h.Context(), none{}); err != nil {
+			t.Error(err)
+		}
+	})
 	in(t, "outside of a run is the function that it is", func(t *testing.T) {
 		double := flow.NewTask("double", func(ctx context.Context, x int) (int, error) {
 			if _, inside := flow.Current(ctx); inside {

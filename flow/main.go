@@ -11,6 +11,7 @@ import (
 	"maps"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"runtime"
 	"runtime/debug"
 	"slices"
@@ -206,14 +207,25 @@ func (p *program) complain(format string, err error) {
 	}
 }
 
+// command is what starts this program: of one that `go run` has built not its file, which lies in Go's cache.
+func command() string {
+	if !strings.Contains(os.Args[0], string(filepath.Separator)+"go-build") {
+		return os.Args[0]
+	}
+	if info, ok := debug.ReadBuildInfo(); ok && strings.Contains(info.Path, "/") {
+		return "go run " + info.Path
+	}
+	return "go run ."
+}
+
 func (p *program) usage(problem string) int {
-	p.say("error: %s\ntry: %s help", problem, os.Args[0])
+	p.say("error: %s\ntry: %s help", problem, command())
 	return exitUsage
 }
 
 func (p *program) help(to io.Writer, status int) int {
 	var b strings.Builder
-	fmt.Fprintf(&b, "usage: %[1]s run FLOW [--PARAMETER VALUE]... [--params FILE|-]\n       %[1]s serve [-limit N] QUEUE...\n       %[1]s describe\n\nFlows:\n", os.Args[0])
+	fmt.Fprintf(&b, "usage: %[1]s run FLOW [--PARAMETER VALUE]... [--params FILE|-]\n       %[1]s serve [-limit N] QUEUE...\n       %[1]s describe\n\nFlows:\n", command())
 	for _, f := range p.flows {
 		fmt.Fprintf(&b, "  %s", f.flow.Name)
 		for _, name := range f.parameters() {
@@ -228,7 +240,11 @@ func (p *program) help(to io.Writer, status int) int {
 		}
 		b.WriteString("\n")
 	}
-	fmt.Fprintf(&b, "\n`sluice deployment create %s` makes its deployments.\n", os.Args[0])
+	file := os.Args[0]
+	if command() != file {
+		file = "FOLDER" // of the code: the program of `go run` does not stay
+	}
+	fmt.Fprintf(&b, "\n`sluice deployment create %s` makes its deployments.\n", file)
 	_, _ = io.WriteString(to, b.String())
 	return status
 }
@@ -357,7 +373,7 @@ func (p *program) exec(ctx context.Context, args []string) int {
 		p.complain("error: %s", err)
 		return exitFailed
 	}
-	connection := engine.Connection{Recorder: recorder, Killed: true}
+	connection := engine.Connection{Recorder: recorder, Level: loggingLevel(), Killed: true}
 	if os.Getenv("SLUICE_ENGINE_CONSOLE") != "0" {
 		connection.Console = p.stderr
 	}

@@ -74,7 +74,7 @@ func (p *program) serveWith(ctx context.Context, recorder *server.Recorder, queu
 	if err != nil {
 		return err
 	}
-	connection := engine.Connection{Recorder: recorder}
+	connection := engine.Connection{Recorder: recorder, Level: loggingLevel()}
 	a, err := agent.New(agent.Config{
 		Name: fmt.Sprintf("%s-%s-%d", filepath.Base(os.Args[0]), host, os.Getpid()), Version: revision(), WorkQueueIDs: ids, Limit: limit, SpoolDir: spool,
 		APIURL: strings.Join(recorder.Client().Addresses(), ","), API: recorder.Client(), Output: p.stderr, Logger: slog.New(slog.NewTextHandler(p.stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),

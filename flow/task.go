@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"runtime"
 
+	"github.com/sluice-dev/sluice/api"
 	"github.com/sluice-dev/sluice/flow/internal/engine"
 )
 
@@ -108,6 +109,9 @@ func (f *Future[O]) Done() <-chan struct{} { return f.f.Done() }
 
 // RunName is the name of the task run.
 func (f *Future[O]) RunName() string { return f.f.Name() }
+
+// RunID is the id of the task run: zero before Done is closed, and outside of a recorded run.
+func (f *Future[O]) RunID() api.ID { return f.f.ID() }
 
 func (f *Future[O]) futures() []*engine.Future { return []*engine.Future{f.f} }
 

@@ -90,6 +90,16 @@ func (a *app) loadProgram(ctx context.Context, path string, folder bool) ([]spec
 	return specs, nil
 }
 
+// shownSize is a number of bytes for people.
+func shownSize(n int64) string {
+	if n < 100_000 {
+		return fmt.Sprintf("%d bytes", n)
+	}
+	return fmt.Sprintf("%.1f MB", float64(n)/1e6)
+}
+
+const goFolderHint = "name the folder of a program whose main calls flow.Main, or a file of specifications (.py, .yaml)"
+
 func buildGo(ctx context.Context, folder, to string) error {
 	if _, err := exec.LookPath("go"); err != nil {
 		return &failure{code: exitError, err: errors.New("building a folder of Go code needs the Go toolchain, and there is no `go` on the PATH"), hint: "build the program where Go is, and give its file to `sluice deployment create`"}
@@ -99,7 +109,10 @@ func buildGo(ctx context.Context, folder, to string) error {
 	build.Dir = folder
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
-		return &failure{code: exitError, err: fmt.Errorf("build the Go program in %s: %w\n%s", folder, err, bytes.TrimSpace(out))}
+		return &failure{code: exitError, err: fmt.Errorf("build the Go program in %s: %w\n%s", folder, err, bytes.TrimSpace(out)), hint: goFolderHint}
+	}
+	if file, err := os.Stat(to); err == nil && file.Mode()&0o111 == 0 { // of another package go build makes an archive
+		return &failure{code: exitError, err: fmt.Errorf("the Go package in %s is no program: it is not `package main`", folder), hint: goFolderHint}
 	}
 	return nil
 }
@@ -144,7 +157,7 @@ func (d *deploymentCreator) programCode(ctx context.Context, s *spec, kind strin
 		return api.DataDocument{}, err
 	}
 	described.Size, described.SHA256 = int64(len(file)), program.Hash(file)
-	d.app.say("Deploying %s '%s' (%.1f MB) using %s...", kind, described.Name, float64(described.Size)/1e6, store.Kind())
+	d.app.say("Deploying %s '%s' (%s) using %s...", kind, described.Name, shownSize(described.Size), store.Kind())
 	code, known := d.programs[s.FlowStorage+" "+described.SHA256]
 	if !known && existing != nil && existing.FlowData.Encoding == api.EncodingProgram {
 		if old, err := program.Parse(existing.FlowData); err == nil && old.SHA256 == described.SHA256 {

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"io"
+	"log/slog"
 )
 
 type contextKey int
@@ -21,13 +22,15 @@ type Connection struct {
 	// Console shows the lines of runs; nil for nowhere. An agent passes its processes' output on as lines of the run, so it would have
 	// each twice.
 	Console io.Writer
+	// Level is the lowest that runs log; slog.LevelInfo unless said.
+	Level slog.Level
 	// Killed says that an agent kills this process when its patience is over: a flow that was told to end takes the time it needs.
 	Killed bool
 }
 
 // Connect returns a context in which flows are recorded.
 func Connect(ctx context.Context, c Connection) context.Context {
-	inner := connection{Recorder: c.Recorder, fakes: c.Fakes, killed: c.Killed}
+	inner := connection{Recorder: c.Recorder, fakes: c.Fakes, level: c.Level, killed: c.Killed}
 	if c.Console != nil {
 		inner.console = &console{to: c.Console}
 	}
@@ -38,6 +41,7 @@ type connection struct {
 	Recorder
 	fakes   func(d *Definition) func(ctx context.Context, in any) (any, error)
 	console *console
+	level   slog.Level
 	killed  bool
 }
 

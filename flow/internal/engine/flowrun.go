@@ -35,6 +35,7 @@ type FlowRun struct {
 	tasks   map[*Future]struct{}
 	ignored []*Future // ended, and nobody has asked for their results
 	made    int       // task runs and subflow runs
+	lost    bool      // one of them has not completed
 	calls   map[string]int
 	ending  bool
 }
@@ -71,7 +72,13 @@ func (f *Flow) Run(ctx context.Context, in any, s Start) (any, error) {
 	}
 	defer release()
 	r.lease = token
-	return r.execute(ctx, end, in)
+	out, err := r.execute(ctx, end, in)
+	if parent != nil && err != nil {
+		parent.mu.Lock()
+		parent.lost = true
+		parent.mu.Unlock()
+	}
+	return out, err
 }
 
 // RunGranted executes a flow run that an agent was granted. warning, unless "", comes into its log first. The error is that of the
@@ -225,7 +232,10 @@ func (r *FlowRun) execute(ctx context.Context, end context.CancelCauseFunc, in a
 		return nil, errors.Join(err, r.finish(api.NewState(api.Failed, err.Error()), false))
 	}
 	state := api.StateCreate{Type: api.Completed}
-	if r.made > 0 {
+	r.mu.Lock()
+	all := r.made > 0 && !r.lost
+	r.mu.Unlock()
+	if all {
 		state = api.NewState(api.Completed, "All states completed.")
 	}
 	document, err := r.conn.result(ctx, &r.flow.Definition, out)

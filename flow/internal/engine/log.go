@@ -47,6 +47,9 @@ func levelName(l slog.Level) string {
 	if l >= slog.LevelWarn && l < slog.LevelError {
 		return "WARNING"
 	}
+	if l >= slog.LevelError+4 {
+		return "CRITICAL"
+	}
 	return l.String()
 }
 
@@ -62,7 +65,7 @@ type handler struct {
 }
 
 // Enabled implements slog.Handler.
-func (h *handler) Enabled(_ context.Context, level slog.Level) bool { return level >= slog.LevelInfo }
+func (h *handler) Enabled(_ context.Context, level slog.Level) bool { return level >= h.conn.level }
 
 // Handle implements slog.Handler.
 func (h *handler) Handle(ctx context.Context, record slog.Record) error {
@@ -90,8 +93,25 @@ func number(l slog.Level) int {
 		return 20
 	case l < slog.LevelError:
 		return 30
+	case l < slog.LevelError+4:
+		return 40
 	}
-	return 40
+	return 50
+}
+
+// ParseLevel reads a level by Python's name. What is none is slog.LevelInfo, as in the Python SDK.
+func ParseLevel(text string) slog.Level {
+	switch strings.ToUpper(text) {
+	case "DEBUG":
+		return slog.LevelDebug
+	case "WARNING":
+		return slog.LevelWarn
+	case "ERROR":
+		return slog.LevelError
+	case "CRITICAL":
+		return slog.LevelError + 4
+	}
+	return slog.LevelInfo
 }
 
 // WithAttrs implements slog.Handler.

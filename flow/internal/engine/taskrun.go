@@ -94,6 +94,7 @@ func (r *FlowRun) ended(f *Future) {
 	delete(r.tasks, f)
 	if f.err != nil {
 		r.ignored = append(r.ignored, f)
+		r.lost = true
 	}
 }
 
