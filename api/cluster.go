@@ -1,5 +1,7 @@
 package api
 
+import "time"
+
 // ClusterMember is a node of the cluster, as the node that was asked sees it.
 type ClusterMember struct {
 	ID           string `json:"id"`
@@ -48,6 +50,17 @@ type Cluster struct {
 	LossesLeft int             `json:"losses_left"`
 	Members    []ClusterMember `json:"members"`
 	Problems   []string        `json:"problems"` // of the node that answers
+	// Leaders are the last ones, the newest first, as this node's state remembers them.
+	Leaders []ClusterLeader `json:"leaders"`
+}
+
+// ClusterLeader is a time in which one node led; it ended when the next one began, or with the loss of the quorum before that.
+type ClusterLeader struct {
+	ID    string    `json:"id"`
+	Name  string    `json:"name"` // as it was then
+	Term  uint64    `json:"term"`
+	Epoch uint64    `json:"epoch"` // index of its first entry in the log
+	Since time.Time `json:"since"`
 }
 
 // LeadershipTransfer is the body of POST /cluster/transfer_leadership.

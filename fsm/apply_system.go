@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/sluice-dev/sluice/fsm/command"
+	"github.com/sluice-dev/sluice/fsm/row"
 	"github.com/sluice-dev/sluice/fsm/state"
 )
 
@@ -31,6 +32,9 @@ func (a *applier) leaderEpoch(c *command.LeaderEpoch) (*command.Result, error) {
 	}
 	// Each start of a node begins a session, and before long an epoch: here the sessions of former lives end.
 	if err := a.tx.PurgeSessions(a.now - sessionLife); err != nil {
+		return nil, err
+	}
+	if err := a.tx.AddReign(&row.Reign{Epoch: a.index, Term: c.Term, NodeId: c.NodeId, NodeName: c.NodeName, Since: a.now}); err != nil {
 		return nil, err
 	}
 	return &command.Result{}, a.tx.SetEpoch(a.index, c.Term)

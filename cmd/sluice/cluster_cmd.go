@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -144,8 +145,8 @@ func newClusterStatus(a *app) *cobra.Command {
 		Use:   "status",
 		Short: "Say how well the cluster is",
 		Long: `Say how well the cluster is: who leads, how many nodes may fail before it stops accepting writes, and what is wrong.
-It ends with code 1 when no leader is known or no further node may fail.`,
-		Example: "  sluice cluster status\n  sluice cluster status -o json",
+With -o wide, the last 20 leaders follow. It ends with code 1 when no leader is known or no further node may fail.`,
+		Example: "  sluice cluster status\n  sluice cluster status -o wide\n  sluice cluster status -o json",
 		Args:    cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
 			c, err := a.connect(0)
@@ -203,7 +204,28 @@ func showCluster(a *app, cluster *api.Cluster) error {
 	for _, p := range cluster.Problems {
 		a.say("Problem:  node %s, which answers: %s", cluster.NodeID, p)
 	}
+	if a.output == formatWide && len(cluster.Leaders) > 0 {
+		a.say("")
+		if err := printList(a, leaderList(a, cluster.Leaders)); err != nil {
+			return err
+		}
+	}
 	return clusterTrouble(cluster)
+}
+
+func leaderList(a *app, leaders []api.ClusterLeader) list[api.ClusterLeader] {
+	return list[api.ClusterLeader]{
+		title: "Leaders",
+		columns: []column[api.ClusterLeader]{
+			{header: "Name", fold: true, sgr: sgrGreen, cell: func(l api.ClusterLeader, _ bool) string { return cmp.Or(l.Name, l.ID) }},
+			{header: "Term", right: true, cell: func(l api.ClusterLeader, _ bool) string { return strconv.FormatUint(l.Term, 10) }},
+			{header: "Since", cell: func(l api.ClusterLeader, people bool) string { return a.moment(api.At(l.Since), people) }},
+			{header: "From entry", right: true, cell: func(l api.ClusterLeader, _ bool) string { return strconv.FormatUint(l.Epoch, 10) }},
+		},
+		items: leaders,
+		id:    func(l api.ClusterLeader) string { return l.ID },
+		name:  func(l api.ClusterLeader) string { return cmp.Or(l.Name, l.ID) },
+	}
 }
 
 // clusterTrouble makes scripts notice. A cluster of one may never lose a node, and that is no trouble.

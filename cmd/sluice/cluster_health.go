@@ -139,6 +139,18 @@ func healthList(members []api.MemberHealth) list[api.MemberHealth] {
 				}
 				return m.Certificate.Format(time.DateOnly)
 			}},
+			{header: "Snapshot", wide: true, right: true, cell: func(m api.MemberHealth, _ bool) string {
+				if m.Snapshot == nil {
+					return ""
+				}
+				return fmt.Sprintf("%d, %d MiB", m.Snapshot.Index, m.Snapshot.Bytes>>20)
+			}},
+			{header: "Log from", wide: true, right: true, cell: func(m api.MemberHealth, _ bool) string {
+				if m.Snapshot == nil {
+					return ""
+				}
+				return strconv.FormatUint(m.Snapshot.LogFirst, 10)
+			}},
 			{header: "Version", cell: func(m api.MemberHealth, _ bool) string { return m.Version }},
 		},
 		items: members,

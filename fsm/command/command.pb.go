@@ -1655,6 +1655,7 @@ type LeaderEpoch struct {
 	NodeId         string                 `protobuf:"bytes,2,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
 	ClusterId      string                 `protobuf:"bytes,3,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`                 // kept from the first one only
 	ClusterVersion uint32                 `protobuf:"varint,4,opt,name=cluster_version,json=clusterVersion,proto3" json:"cluster_version,omitempty"` // likewise; absent: 1
+	NodeName       string                 `protobuf:"bytes,185,opt,name=node_name,json=nodeName,proto3" json:"node_name,omitempty"`                  // for people
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -1715,6 +1716,13 @@ func (x *LeaderEpoch) GetClusterVersion() uint32 {
 		return x.ClusterVersion
 	}
 	return 0
+}
+
+func (x *LeaderEpoch) GetNodeName() string {
+	if x != nil {
+		return x.NodeName
+	}
+	return ""
 }
 
 // BuildIndex fills up to `limit` more rows of an index that an older binary did not know.
@@ -7306,13 +7314,14 @@ const file_fsm_command_command_proto_rawDesc = "" +
 	"\vIdempotency\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\fR\x03key\x12\x18\n" +
 	"\arequest\x18\x02 \x01(\fR\arequest\x12\x18\n" +
-	"\aordinal\x18\x03 \x01(\rR\aordinal\"\x82\x01\n" +
+	"\aordinal\x18\x03 \x01(\rR\aordinal\"\xa0\x01\n" +
 	"\vLeaderEpoch\x12\x12\n" +
 	"\x04term\x18\x01 \x01(\x04R\x04term\x12\x17\n" +
 	"\anode_id\x18\x02 \x01(\tR\x06nodeId\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x03 \x01(\tR\tclusterId\x12'\n" +
-	"\x0fcluster_version\x18\x04 \x01(\rR\x0eclusterVersion\"8\n" +
+	"\x0fcluster_version\x18\x04 \x01(\rR\x0eclusterVersion\x12\x1c\n" +
+	"\tnode_name\x18\xb9\x01 \x01(\tR\bnodeName\"8\n" +
 	"\n" +
 	"BuildIndex\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\rR\x05index\x12\x14\n" +

@@ -4868,6 +4868,83 @@ func (x *Delivery) GetFlowRun() *FlowRun {
 	return nil
 }
 
+// Reign is the time in which one node leads; it ends where the next begins.
+type Reign struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Epoch         uint64                 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"` // index of its first entry
+	Term          uint64                 `protobuf:"varint,2,opt,name=term,proto3" json:"term,omitempty"`
+	NodeId        string                 `protobuf:"bytes,3,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	NodeName      string                 `protobuf:"bytes,4,opt,name=node_name,json=nodeName,proto3" json:"node_name,omitempty"` // as it was then
+	Since         int64                  `protobuf:"varint,5,opt,name=since,proto3" json:"since,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Reign) Reset() {
+	*x = Reign{}
+	mi := &file_fsm_row_row_proto_msgTypes[42]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Reign) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Reign) ProtoMessage() {}
+
+func (x *Reign) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_row_row_proto_msgTypes[42]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Reign.ProtoReflect.Descriptor instead.
+func (*Reign) Descriptor() ([]byte, []int) {
+	return file_fsm_row_row_proto_rawDescGZIP(), []int{42}
+}
+
+func (x *Reign) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *Reign) GetTerm() uint64 {
+	if x != nil {
+		return x.Term
+	}
+	return 0
+}
+
+func (x *Reign) GetNodeId() string {
+	if x != nil {
+		return x.NodeId
+	}
+	return ""
+}
+
+func (x *Reign) GetNodeName() string {
+	if x != nil {
+		return x.NodeName
+	}
+	return ""
+}
+
+func (x *Reign) GetSince() int64 {
+	if x != nil {
+		return x.Since
+	}
+	return 0
+}
+
 var File_fsm_row_row_proto protoreflect.FileDescriptor
 
 const file_fsm_row_row_proto_rawDesc = "" +
@@ -5365,7 +5442,13 @@ const file_fsm_row_row_proto_rawDesc = "" +
 	"\x06Status\x12\v\n" +
 	"\aPENDING\x10\x00\x12\r\n" +
 	"\tDELIVERED\x10\x01\x12\f\n" +
-	"\bGIVEN_UP\x10\x02*s\n" +
+	"\bGIVEN_UP\x10\x02\"}\n" +
+	"\x05Reign\x12\x14\n" +
+	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x12\n" +
+	"\x04term\x18\x02 \x01(\x04R\x04term\x12\x17\n" +
+	"\anode_id\x18\x03 \x01(\tR\x06nodeId\x12\x1b\n" +
+	"\tnode_name\x18\x04 \x01(\tR\bnodeName\x12\x14\n" +
+	"\x05since\x18\x05 \x01(\x03R\x05since*s\n" +
 	"\tStateType\x12\x13\n" +
 	"\x0fSTATE_TYPE_NONE\x10\x00\x12\r\n" +
 	"\tSCHEDULED\x10\x01\x12\v\n" +
@@ -5397,7 +5480,7 @@ func file_fsm_row_row_proto_rawDescGZIP() []byte {
 }
 
 var file_fsm_row_row_proto_enumTypes = make([]protoimpl.EnumInfo, 12)
-var file_fsm_row_row_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
+var file_fsm_row_row_proto_msgTypes = make([]protoimpl.MessageInfo, 43)
 var file_fsm_row_row_proto_goTypes = []any{
 	(StateType)(0),             // 0: sluice.row.v1.StateType
 	(TokenRole)(0),             // 1: sluice.row.v1.TokenRole
@@ -5453,6 +5536,7 @@ var file_fsm_row_row_proto_goTypes = []any{
 	(*WebhookFilter)(nil),      // 51: sluice.row.v1.WebhookFilter
 	(*Webhook)(nil),            // 52: sluice.row.v1.Webhook
 	(*Delivery)(nil),           // 53: sluice.row.v1.Delivery
+	(*Reign)(nil),              // 54: sluice.row.v1.Reign
 }
 var file_fsm_row_row_proto_depIdxs = []int32{
 	0,  // 0: sluice.row.v1.State.type:type_name -> sluice.row.v1.StateType
@@ -5519,7 +5603,7 @@ func file_fsm_row_row_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fsm_row_row_proto_rawDesc), len(file_fsm_row_row_proto_rawDesc)),
 			NumEnums:      12,
-			NumMessages:   42,
+			NumMessages:   43,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

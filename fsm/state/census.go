@@ -10,7 +10,7 @@ func (v *View) Census() (counts map[string]int64, hash Hash, err error) {
 		blobs.number: blobs.name, blobChunks.number: blobChunks.name, jobs.number: jobs.name, outcomes.number: outcomes.name,
 		tokens.number: tokens.name, audits.number: audits.name,
 		retentionPolicy.number: retentionPolicy.name, webhooks.number: webhooks.name, deliveries.number: deliveries.name,
-		artifacts.number: artifacts.name}
+		artifacts.number: artifacts.name, reigns.number: reigns.name}
 	under := []byte{namespaceDefault, kindRow}
 	err = walk(v.r, under, after(under), false, func(key, value []byte) (bool, error) {
 		counts[names[key[len(under)]]]++

@@ -238,6 +238,7 @@ func declaredIndexes() []declaredIndex {
 	all = append(all, webhooks.declared()...)
 	all = append(all, artifacts.declared()...)
 	all = append(all, deliveries.declared()...)
+	all = append(all, reigns.declared()...)
 	return all
 }
 

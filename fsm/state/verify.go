@@ -39,7 +39,7 @@ func (v *View) Verify() error {
 		func() error { return verifyTable(&c, blobChunks) }, func() error { return verifyTable(&c, jobs) },
 		func() error { return verifyTable(&c, outcomes) },
 		func() error { return verifyTable(&c, tokens) }, func() error { return verifyTable(&c, audits) },
-		func() error { return verifyTable(&c, retentionPolicy) },
+		func() error { return verifyTable(&c, retentionPolicy) }, func() error { return verifyTable(&c, reigns) },
 		func() error { return verifyTable(&c, webhooks) }, func() error { return verifyTable(&c, artifacts) }, func() error { return verifyTable(&c, deliveries) },
 	} {
 		if err := check(); err != nil {

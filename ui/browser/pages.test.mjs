@@ -85,6 +85,20 @@ test('every page', async (t) => {
     await page.getByRole('dialog').waitFor({ state: 'detached' })
   })
 
+  await t.test('the cluster page tells who led, and what the snapshot of each node holds', async () => {
+    const [told, health] = await Promise.all([api(address, 'GET', '/cluster'), api(address, 'GET', '/cluster/health')])
+    await page.goto(address + pages.cluster)
+    const leaders = page.getByRole('table', { name: 'Leaders so far' })
+    const newest = told.members.find((m) => m.id === told.leader).name
+    await leaders.getByRole('row').nth(1).getByText(newest).waitFor()
+    assert.equal(await leaders.getByRole('row').count(), told.leaders.length + 1)
+    const snapshots = page.getByRole('table', { name: 'Snapshots' })
+    for (const m of health.members) {
+      assert.ok(m.snapshot.bytes > 0 && m.snapshot.index > 0, JSON.stringify(m.snapshot))
+      await snapshots.getByRole('row').filter({ hasText: m.name }).getByText(/[KM]iB$/).first().waitFor()
+    }
+  })
+
   await t.test('a run shows its artifacts', async () => {
     await page.goto(`${address}${pages.artifacts}`)
     const table = page.getByRole('region', { name: 'Artifact orders-by-region' })

@@ -93,6 +93,7 @@ func (n *Node) complete(ctx context.Context, m *api.MemberHealth) {
 	if d := answer.Disk; d != nil {
 		m.DiskFree, m.DiskSize, m.DiskLowWater, m.DiskRefuses = &d.Free, &d.Size, &d.LowWater, d.Refuses
 	}
+	m.Snapshot = answer.Snapshot
 	if !answer.Certificate.IsZero() {
 		end := answer.Certificate.UTC()
 		m.Certificate = &end

@@ -5,10 +5,12 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"time"
 
 	"github.com/sluice-dev/sluice/api"
 	"github.com/sluice-dev/sluice/cluster"
 	"github.com/sluice-dev/sluice/cluster/link"
+	"github.com/sluice-dev/sluice/fsm/row"
 	httpapi "github.com/sluice-dev/sluice/http"
 )
 
@@ -20,7 +22,7 @@ var _ httpapi.Cluster = members{}
 // Describe implements httpapi.Cluster.
 func (m members) Describe(ctx context.Context) api.Cluster {
 	s := m.node.cluster.Status()
-	c := api.Cluster{ClusterID: s.ClusterID, NodeID: s.NodeID, Leader: s.Leader.ID, Term: s.Term, Members: []api.ClusterMember{},
+	c := api.Cluster{ClusterID: s.ClusterID, NodeID: s.NodeID, Leader: s.Leader.ID, Term: s.Term, Members: []api.ClusterMember{}, Leaders: []api.ClusterLeader{},
 		Problems:       append([]string{}, s.Problems...),
 		ClusterVersion: s.ClusterVersion}
 	if s.Dispute != "" {
@@ -28,6 +30,12 @@ func (m members) Describe(ctx context.Context) api.Cluster {
 	}
 	if view, err := m.node.fsm.View(); err == nil {
 		c.Incarnation, _ = view.Incarnation() // 0 is what a state that cannot be read has to say
+		if err := view.EachReign(func(r *row.Reign) (bool, error) {
+			c.Leaders = append(c.Leaders, api.ClusterLeader{ID: r.NodeId, Name: r.NodeName, Term: r.Term, Epoch: r.Epoch, Since: time.UnixMicro(r.Since).UTC()})
+			return true, nil
+		}); err != nil {
+			c.Problems = append(c.Problems, err.Error())
+		}
 		_ = view.Close()
 	}
 	voters, alive := 0, 0

@@ -223,7 +223,7 @@ func Start(ctx context.Context, c Config) (_ *Node, err error) {
 	config := cluster.Config{
 		DataDir: n.dataDir, Snapshots: n.snapshots.store, Observer: metrics, Version: c.Version,
 		HTTPAddr: c.Listener.Addr().String(), InternalAddr: c.InternalAddr, GossipAddr: c.GossipAddr, BootstrapExpect: c.BootstrapExpect,
-		EncodeEpoch: encodeEpoch(c.Versions), EncodeVersion: encodeVersion, EncodeCheckpoint: encodeCheckpoint, Versions: c.Versions,
+		EncodeEpoch: encodeEpoch(c.Versions, c.Name), EncodeVersion: encodeVersion, EncodeCheckpoint: encodeCheckpoint, Versions: c.Versions,
 		Lead: n.services.lead, Serve: n.serve(), Name: c.Name, ClusterName: c.ClusterName, InternalAdvertise: c.InternalAdvertise,
 		Join: c.Join, Common: c.common(), Clock: c.Clock, LogBackend: c.LogBackend, LogBytes: c.LogBytes, Unfit: n.disk.unfit, Membership: c.Membership,
 	}
@@ -452,10 +452,10 @@ func (n *Node) Checks(context.Context) []httpapi.Check {
 	return checks
 }
 
-func encodeEpoch(supported command.Versions) func(term uint64, nodeID, clusterID string) []byte {
+func encodeEpoch(supported command.Versions, name string) func(term uint64, nodeID, clusterID string) []byte {
 	return func(term uint64, nodeID, clusterID string) []byte {
 		return encodeOwn(&command.Envelope{Actor: "node " + nodeID, Command: &command.Envelope_LeaderEpoch{
-			LeaderEpoch: &command.LeaderEpoch{Term: term, NodeId: nodeID, ClusterId: clusterID, ClusterVersion: uint32(supported.Min)}}})
+			LeaderEpoch: &command.LeaderEpoch{Term: term, NodeId: nodeID, NodeName: name, ClusterId: clusterID, ClusterVersion: uint32(supported.Min)}}})
 	}
 }
 

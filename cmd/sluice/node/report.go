@@ -4,6 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"time"
+
+	"github.com/sluice-dev/sluice/api"
+	"github.com/sluice-dev/sluice/cluster"
 )
 
 // methodReport is how a node asks any other how it is.
@@ -26,7 +29,8 @@ type report struct {
 	HTTPS       bool     `json:"https,omitempty"`
 	MissingKeys []string `json:"missing_keys,omitempty"`
 	// Settings are those that should be the same on all nodes.
-	Settings map[string]string `json:"settings,omitempty"`
+	Settings map[string]string  `json:"settings,omitempty"`
+	Snapshot *api.SnapshotState `json:"snapshot,omitempty"`
 }
 
 type diskReport struct {
@@ -59,6 +63,7 @@ func (n *Node) report() report {
 			r.Certificate = end
 		}
 	}
+	r.Snapshot = n.snapshotState(s)
 	r.SecretKeys, r.HTTPS, r.Settings = n.secrets.have(), n.apiTLS != nil, n.cluster.Common()
 	if used, err := n.secrets.used(); err == nil {
 		r.MissingKeys = used.missing(n.secrets.keys.current())
@@ -67,3 +72,13 @@ func (n *Node) report() report {
 }
 
 func (n *Node) serveReport(context.Context, []byte) ([]byte, error) { return json.Marshal(n.report()) }
+
+func (n *Node) snapshotState(s cluster.Status) *api.SnapshotState {
+	state := &api.SnapshotState{Index: s.AppliedIndex, Bytes: int64(n.holder.Metrics().DiskBytes), LogFirst: s.FirstIndex, LogBytes: s.LogBytes,
+		Sent: s.SnapshotsSent, Installed: s.SnapshotsInstalled}
+	if !s.Compacted.IsZero() {
+		at := s.Compacted.UTC()
+		state.Compacted = &at
+	}
+	return state
+}

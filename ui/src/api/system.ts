@@ -5,6 +5,7 @@ import type { Wire } from '../wire/types'
 import { find, read, write } from './fetch'
 
 export type ClusterHealth = Camel<Wire['ClusterHealth']>
+export type Cluster = Camel<Wire['Cluster']>
 export type WhoAmI = Camel<Wire['WhoAmI']>
 export type Token = Camel<Wire['Token']>
 export type AuditRecord = Camel<Wire['AuditRecord']>
@@ -19,6 +20,7 @@ export const settings = () => queryOptions({ queryKey: ['settings'], queryFn: as
 
 export const clusterHealth = () =>
   queryOptions({ queryKey: ['cluster-health'], queryFn: ({ signal }) => read<Wire['ClusterHealth']>('/cluster/health', { signal }), refetchInterval: 5_000 })
+export const cluster = () => queryOptions({ queryKey: ['cluster'], queryFn: ({ signal }) => read<Wire['Cluster']>('/cluster', { signal }), refetchInterval: 10_000 })
 export const transferLeadership = (to?: string) => write('POST', '/cluster/transfer_leadership', to ? { to } : {})
 export const removeMember = (id: string) => write('DELETE', `/cluster/members/${id}`)
 

@@ -2,7 +2,7 @@ import { useQuery, useQueryClient } from '@tanstack/react-query'
 import { Crown, Download, Trash2 } from 'lucide-react'
 import { useState } from 'react'
 import { download } from '../api/fetch'
-import { clusterHealth, removeMember, transferLeadership, type ClusterHealth } from '../api/system'
+import { cluster, clusterHealth, removeMember, transferLeadership, type Cluster, type ClusterHealth } from '../api/system'
 import { Button } from '../components/button'
 import { CommandLine, Id } from '../components/copy'
 import { Confirm } from '../components/dialog'
@@ -11,6 +11,7 @@ import { Menu } from '../components/menu'
 import { Card, Facts, Page } from '../components/page'
 import { ToneIcon } from '../components/state-badge'
 import { Table, type Column } from '../components/table'
+import { Ago } from '../components/time'
 import { tell, tellFailure } from '../components/toasts'
 import type { Tone } from '../core/states'
 
@@ -34,7 +35,7 @@ export function ClusterPage() {
   const query = useQuery(clusterHealth())
   const [doomed, setDoomed] = useState<Member | null>(null)
   const [error, setError] = useState<unknown>(null)
-  const changed = () => void cache.invalidateQueries({ queryKey: ['cluster-health'] })
+  const changed = () => { void cache.invalidateQueries({ queryKey: ['cluster-health'] }); void cache.invalidateQueries({ queryKey: ['cluster'] }) }
   const columns: Column<Member>[] = [
     { header: 'Node', cell: (m) => <div className="min-w-28"><span className="font-medium">{m.name}</span>{m.id === query.data?.nodeId && <span className="text-[13px] text-muted"> answers you</span>}<div className="text-[13px] text-muted">{m.httpAddress}</div></div> },
     { header: 'Role', cell: (m) => m.leader ? <span className="tone-running inline-flex items-center gap-1.5 rounded-full bg-(--tone-soft) px-2 py-0.5 text-[13px] font-medium text-(--tone)"><Crown size={13} aria-hidden /> Leader</span> : m.voter ? 'Follower' : 'Non-voter' },
@@ -70,6 +71,8 @@ export function ClusterPage() {
               ]} />
             </Card>
             <Card title="Nodes" flush><Table label="Nodes" columns={columns} rows={c.members} id={(m) => m.id} /></Card>
+            <Snapshots members={c.members} />
+            <Leaders />
             {c.voters === 1 && (
               <Card title="One node survives nothing">
                 <div className="flex flex-col gap-3">
@@ -90,4 +93,37 @@ export function ClusterPage() {
 function Status({ status }: { status: string }) {
   const tone: Tone = status === 'healthy' ? 'completed' : status === 'degraded' ? 'late' : 'failed'
   return <span className={`tone-${tone} inline-flex items-center gap-1.5 rounded-full bg-(--tone-soft) px-3 py-1 font-medium text-(--tone) capitalize`}><ToneIcon tone={tone} size={15} /> {status}</span>
+}
+
+const snapshotColumns: Column<Member>[] = [
+  { header: 'Node', cell: (m) => <span className="font-medium">{m.name}</span> },
+  { header: 'Holds all up to', right: true, cell: (m) => (m.snapshot ? m.snapshot.index.toLocaleString('en') : <span className="text-muted">not told</span>) },
+  { header: 'State on disk', right: true, cell: (m) => bytes(m.snapshot?.bytes) },
+  { header: 'Log from', from: 'md', right: true, cell: (m) => (m.snapshot ? <>{m.snapshot.logFirst.toLocaleString('en')} <span className="text-muted">({bytes(m.snapshot.logBytes)})</span></> : '–') },
+  { header: 'Log shortened', from: 'sm', cell: (m) => (m.snapshot?.compacted ? <Ago at={m.snapshot.compacted} /> : <span className="text-muted">{m.snapshot ? 'not since its start' : '–'}</span>) },
+  { header: 'Sent, received', from: 'lg', right: true, cell: (m) => (m.snapshot ? `${m.snapshot.sent}, ${m.snapshot.installed}` : '–') },
+]
+
+/** Snapshots is what each node would send to one that is too far behind for the log: its database as it is. */
+function Snapshots({ members }: { members: Member[] }) {
+  return (
+    <Card title="Snapshots" flush>
+      <p className="px-4 pb-2 text-muted">The database of a node is its snapshot: as new as what it has applied. Older entries of the log go when it has them.</p>
+      <Table label="Snapshots" columns={snapshotColumns} rows={members} id={(m) => m.id} />
+    </Card>
+  )
+}
+
+type Leader = Cluster['leaders'][number]
+
+const leaderColumns: Column<Leader>[] = [
+  { header: 'Leader', cell: (l) => <span className="font-medium">{l.name || l.id}</span> },
+  { header: 'Since', cell: (l) => <Ago at={l.since} /> },
+  { header: 'Term', right: true, cell: (l) => l.term.toLocaleString('en') },
+  { header: 'From entry', from: 'sm', right: true, cell: (l) => l.epoch.toLocaleString('en') },
+]
+
+function Leaders() {
+  const query = useQuery(cluster())
+  return <Card title="Leaders so far" flush><Loaded query={query}>{(c) => <Table label="Leaders so far" columns={leaderColumns} rows={c.leaders} id={(l) => String(l.epoch)} />}</Loaded></Card>
 }
