@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { check, fields, get, read, set, type Schema } from './schema-form'
+import { check, fields, get, read, secret, set, type Schema } from './schema-form'
 
 const schema: Schema = {
   type: 'object',
@@ -57,5 +57,15 @@ describe('a form of a schema', () => {
     })
     expect(check(list, { name: 'Leo', count: null, when: null, deep: { on: false }, any: 1 }).size).toBe(0)
     expect([...check(list, { name: null }).keys()]).toEqual(['name', 'deep'])
+  })
+})
+
+describe('secret fields', () => {
+  it('are write-only, of the format password, or named', () => {
+    const field = (path: string, schema: Schema = {}) => ({ path: path.split('.'), schema })
+    expect(secret(field('a', { writeOnly: true }))).toBe(true)
+    expect(secret(field('a', { format: 'password' }))).toBe(true)
+    const root = { secret_fields: ['key', 'env.*'] }
+    expect(['key', 'env.TOKEN', 'env', 'other', 'a.key'].map((p) => secret(field(p), root))).toEqual([true, true, false, false, false])
   })
 })

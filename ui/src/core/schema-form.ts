@@ -9,6 +9,8 @@ export interface Schema {
   enum?: unknown[]
   const?: unknown
   format?: string
+  writeOnly?: boolean
+  secret_fields?: string[]
   default?: unknown
   properties?: Record<string, Schema>
   required?: string[]
@@ -164,4 +166,13 @@ export function check(list: FormField[], value: unknown): Map<string, string> {
     else if (typeof v === 'string' && s.maxLength !== undefined && v.length > s.maxLength) found.set(at, `At most ${s.maxLength} characters.`)
   }
   return found
+}
+
+/** secret tells fields that nobody is to read over a shoulder: write-only, of the format password, or named by secret_fields. */
+export function secret(field: Pick<FormField, 'path' | 'schema'>, root?: Schema): boolean {
+  const named = root?.secret_fields?.some((s) => {
+    const parts = s.split('.')
+    return parts.length === field.path.length && parts.every((p, i) => p === '*' || p === field.path[i])
+  })
+  return !!named || field.schema.writeOnly === true || field.schema.format === 'password'
 }

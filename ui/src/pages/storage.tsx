@@ -36,7 +36,7 @@ function StorageForm({ onClose, onDone }: { onClose: () => void; onDone: () => v
         <Field label="Kind">{(a) => <Select {...a} data-autofocus value={chosen?.id ?? ''} onChange={(e) => { setSpec(e.target.value); setValue({}) }}>{kinds.map((s) => <option key={s.id} value={s.id}>{s.name}</option>)}</Select>}</Field>
         {typeof (chosen?.fields as Schema | undefined)?.description === 'string' && <p className="text-muted">{(chosen!.fields as Schema).description}</p>}
         <Field label="Name" required error={tried && !name.trim() ? 'A storage needs a name.' : null}>{(a) => <Input {...a} value={name} onChange={(e) => setName(e.target.value)} />}</Field>
-        {chosen && <SchemaForm key={chosen.id} fields={list} value={value} problems={tried ? found : new Map()} onChange={setValue} />}
+        {chosen && <SchemaForm key={chosen.id} fields={list} root={chosen.fields as Schema} value={value} problems={tried ? found : new Map()} onChange={setValue} />}
         {error ? <Failure error={error} /> : null}
         <div className="flex justify-end gap-2"><Button onClick={onClose}>Cancel</Button><Button kind="primary" type="submit" disabled={!chosen}>Create</Button></div>
       </form>
