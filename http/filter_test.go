@@ -260,6 +260,10 @@ func (w *world) randomFilters() object {
 		w.maybe(t, "subflow_runs", func() object { return object{"exists_": w.r.IntN(2) == 0} })
 		f["task_runs"] = t
 	}
+	if w.r.IntN(16) == 0 { // chance asks too seldom for the states of a flow that have names of their own
+		f["flows"] = object{"id": object{"any_": w.ids(w.flows)}}
+		f["flow_runs"] = object{"state": object{"name": object{"any_": w.some([]string{"Late", "Crashed", "AwaitingRetry"})}}}
+	}
 	return f
 }
 

@@ -197,9 +197,11 @@ func TestARollingUpgradeARefusedDowngradeAndAPoisonedNode(t *testing.T) {
 			!strings.Contains(text, "it needs cluster version 3, this binary supports 1 to 2; start this node with the release that the other nodes run, which applies the entry") {
 			t.Errorf("%s: %d %s", when, status, text)
 		}
-		if _, text := u.get(t, "/metrics"); !strings.Contains(text, `sluice_node_halted{reason="unknown_command"} 1`) {
-			t.Errorf("%s: the metrics do not say it", when)
-		}
+		// The cluster hears of it from the state machine, a moment later.
+		waitFor(t, when+" the metrics say it", func() bool {
+			_, text := u.get(t, "/metrics")
+			return strings.Contains(text, `sluice_node_halted{reason="unknown_command"} 1`)
+		})
 		waitFor(t, when+" the others know", func() bool {
 			for _, m := range (members{nodes[0].node}).Describe(t.Context()).Members {
 				if m.Name == "n3" {
