@@ -68,4 +68,8 @@ describe('secret fields', () => {
     const root = { secret_fields: ['key', 'env.*'] }
     expect(['key', 'env.TOKEN', 'env', 'other', 'a.key'].map((p) => secret(field(p), root))).toEqual([true, true, false, false, false])
   })
+  it('have names that say so, where the schema does not', () => {
+    const names = ['aws_secret_access_key', 'aws_session_token', 'connection_string', 'bucket', 'aws_access_key_id', 'region_name']
+    expect(names.filter((n) => secret({ path: [n], schema: {} }))).toEqual(['aws_secret_access_key', 'aws_session_token', 'connection_string'])
+  })
 })

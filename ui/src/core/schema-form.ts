@@ -168,11 +168,14 @@ export function check(list: FormField[], value: unknown): Map<string, string> {
   return found
 }
 
-/** secret tells fields that nobody is to read over a shoulder: write-only, of the format password, or named by secret_fields. */
+/** secretNames are what the fields of storages are called whose schemas, those of Orion, do not mark them. */
+const secretNames = /(^|_)(secret|password|passwd|token|credentials?|connection_string)(_|$)/i
+
+/** secret tells fields that nobody is to read over a shoulder: write-only, of the format password, named by secret_fields, or of a name that says so. */
 export function secret(field: Pick<FormField, 'path' | 'schema'>, root?: Schema): boolean {
   const named = root?.secret_fields?.some((s) => {
     const parts = s.split('.')
     return parts.length === field.path.length && parts.every((p, i) => p === '*' || p === field.path[i])
   })
-  return !!named || field.schema.writeOnly === true || field.schema.format === 'password'
+  return !!named || field.schema.writeOnly === true || field.schema.format === 'password' || secretNames.test(field.path.at(-1) ?? '')
 }
