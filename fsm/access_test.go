@@ -89,6 +89,12 @@ func TestACommandOfARevokedTokenIsRefusedWhereverItWasTaken(t *testing.T) {
 			t.Errorf("got %v", refused)
 		}
 	}
+	// A later command of a request leaves no record, but names its token.
+	second := flow("second")
+	second.Audit, second.Idempotency, second.TokenId = nil, nil, token
+	if r := m.do(second)[0]; r.Code != command.Result_REVOKED {
+		t.Errorf("a later command of the request: %v", r)
+	}
 	done := &command.Envelope{Actor: "ci", Audit: &command.Audit{TokenId: token, Action: "POST /cluster/leave", Outcome: "ok"}, Command: &command.Envelope_RecordAudit{RecordAudit: &command.RecordAudit{}}}
 	if r := m.do(done)[0]; r.Code != command.Result_OK {
 		t.Errorf("the record of what was done: %v", r)

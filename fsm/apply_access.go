@@ -67,10 +67,14 @@ func (a *applier) revokeToken(c *command.RevokeToken) (*command.Result, error) {
 // refuseRevoked refuses what was asked for with a token that is revoked by now: the node that took the request may not have known yet.
 // What was done already is recorded nevertheless.
 func (a *applier) refuseRevoked() (*command.Result, error) {
-	if _, record := a.env.Command.(*command.Envelope_RecordAudit); record || len(a.env.Audit.GetTokenId()) != 16 {
+	id := a.env.TokenId
+	if len(id) == 0 {
+		id = a.env.Audit.GetTokenId()
+	}
+	if _, record := a.env.Command.(*command.Envelope_RecordAudit); record || len(id) != 16 {
 		return nil, nil
 	}
-	t, err := a.tx.Token(id16(a.env.Audit.TokenId))
+	t, err := a.tx.Token(id16(id))
 	if err != nil || t == nil || t.Revoked == 0 {
 		return nil, err
 	}

@@ -159,6 +159,52 @@ func TestAClaimThatWaitedEndsWithItsToken(t *testing.T) {
 	}
 }
 
+// revokingWrites plays an administrator who revokes a token when the first part of a blob was ordered.
+type revokingWrites struct {
+	Proposer
+	pieces int
+	revoke func()
+}
+
+func (w *revokingWrites) ProposeBulk(ctx context.Context, commands ...*command.Envelope) ([]*command.Result, uint64, error) {
+	results, index, err := w.Proposer.ProposeBulk(ctx, commands...)
+	if _, piece := commands[0].Command.(*command.Envelope_PutBlobChunk); piece {
+		if w.pieces++; w.pieces == 1 {
+			w.revoke()
+		}
+	}
+	return results, index, err
+}
+
+func TestLaterCommandsOfARequestEndWithItsToken(t *testing.T) {
+	t.Parallel()
+	writes := &revokingWrites{}
+	s := newStack(t, oneNode, withTokens, func(c *Config) {
+		writes.Proposer = c.Proposer
+		c.Proposer = writes
+	})
+	admin, secret := bearer(s.token("admin", row.TokenRole_ADMIN)), s.token("deployer", row.TokenRole_DEPLOYER)
+	writes.revoke = func() {
+		known, err := s.server.tokens.Tokens()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		s.order(&command.Envelope{Seed: newID(), Command: &command.Envelope_RevokeToken{RevokeToken: &command.RevokeToken{Id: known.ByHash[api.TokenHash(secret)].Id}}})
+	}
+	const pieces = 3
+	text := `"` + strings.Repeat("x", pieces*blobChunkBytes) + `"`
+	if a := s.do("POST", "/api/kv/large", text, bearer(secret)...); a.status != 401 || !strings.Contains(a.text, "revoked") {
+		t.Errorf("a blob whose token was revoked after its first piece: %d %.200s", a.status, a.text)
+	}
+	if writes.pieces != 2 {
+		t.Errorf("%d pieces were ordered, want the one before the revocation and the one that was refused", writes.pieces)
+	}
+	if a := s.do("GET", "/api/kv/large", nil, admin...); a.status != 404 {
+		t.Errorf("the blob is there: %d", a.status)
+	}
+}
+
 // TestEveryRouteAsksForItsRole walks the table with every kind of credentials.
 func TestEveryRouteAsksForItsRole(t *testing.T) { everywhere(t, checkRoles) }
 

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 
+	"github.com/sluice-dev/sluice/api"
 	"github.com/sluice-dev/sluice/fsm/command"
 	"github.com/sluice-dev/sluice/fsm/row"
 	"github.com/sluice-dev/sluice/fsm/state"
@@ -59,17 +60,17 @@ func filterBlockSpecs(_ *Server, x *exchange) error {
 	if err := in.check(); err != nil {
 		return err
 	}
-	return x.listBlockSpecs(&in.page, func(s *row.BlockSpec) bool {
+	return x.listBlockSpecs(&in.page, x.byCursor(), func(s *row.BlockSpec) bool {
 		return in.specType == nil || s.Type != nil && *s.Type == *in.specType
 	})
 }
 
 func readBlockSpecVersions(_ *Server, x *exchange) error {
 	p := newPage()
-	return x.listBlockSpecs(&p, func(s *row.BlockSpec) bool { return s.Name == x.path("name") })
+	return x.listBlockSpecs(&p, false, func(s *row.BlockSpec) bool { return s.Name == x.path("name") })
 }
 
-func (x *exchange) listBlockSpecs(p *page, want func(*row.BlockSpec) bool) error {
+func (x *exchange) listBlockSpecs(p *page, byCursor bool, want func(*row.BlockSpec) bool) error {
 	view, err := x.view()
 	if err != nil {
 		return err
@@ -85,10 +86,17 @@ func (x *exchange) listBlockSpecs(p *page, want func(*row.BlockSpec) bool) error
 	if err != nil {
 		return err
 	}
+	show := func(b []byte, s *row.BlockSpec) ([]byte, error) { return appendJSON(b, blockSpecObject(s)) }
+	if byCursor {
+		if specs, err = pageByCursor(x, listBlockSpecs, p, specs, func(s *row.BlockSpec) api.ID { return idOf(s.Id) }); err != nil {
+			return err
+		}
+		return list(x, specs, show)
+	}
 	slices.SortStableFunc(specs, func(a, b *row.BlockSpec) int {
 		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Created, b.Created))
 	})
-	return list(x, cut(p, specs), func(b []byte, s *row.BlockSpec) ([]byte, error) { return appendJSON(b, blockSpecObject(s)) })
+	return list(x, cut(p, specs), show)
 }
 
 var readBlockSpecVersion = reads(func(x *exchange, view *state.View) error {

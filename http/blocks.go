@@ -188,6 +188,13 @@ func filterBlocks(_ *Server, x *exchange) error {
 		return err
 	}
 	specOf := func(b *row.Block) *row.BlockSpec { return specs[idOf(b.BlockSpecId)] }
+	show := func(out []byte, b *row.Block) ([]byte, error) {
+		shown, err := x.showBlock(b, specOf(b))
+		if err != nil {
+			return out, err
+		}
+		return appendJSON(out, shown)
+	}
 	var blocks []*row.Block
 	err = view.EachBlock(func(b *row.Block) (bool, error) {
 		spec := specOf(b)
@@ -199,6 +206,13 @@ func filterBlocks(_ *Server, x *exchange) error {
 	if err != nil {
 		return err
 	}
+	if x.byCursor() {
+		blocks, err = pageByCursor(x, listBlocks, &in.page, blocks, func(b *row.Block) api.ID { return idOf(b.Id) })
+		if err != nil {
+			return err
+		}
+		return list(x, blocks, show)
+	}
 	slices.SortFunc(blocks, func(a, b *row.Block) int {
 		return cmp.Or(
 			cmp.Compare(specOf(a).GetName(), specOf(b).GetName()),
@@ -206,13 +220,7 @@ func filterBlocks(_ *Server, x *exchange) error {
 			cmp.Compare(a.Name, b.Name),
 		)
 	})
-	return list(x, cut(&in.page, blocks), func(out []byte, b *row.Block) ([]byte, error) {
-		shown, err := x.showBlock(b, specOf(b))
-		if err != nil {
-			return out, err
-		}
-		return appendJSON(out, shown)
-	})
+	return list(x, cut(&in.page, blocks), show)
 }
 
 func setDefaultStorage(_ *Server, x *exchange) error {

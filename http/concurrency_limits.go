@@ -105,7 +105,17 @@ func filterConcurrencyLimits(_ *Server, x *exchange) error {
 	}
 	defer view.Close()
 	var limits []*row.ConcurrencyLimit
-	err = view.EachConcurrencyLimit(func(l *row.ConcurrencyLimit) (bool, error) { return takeFrom(&p, &limits, l), nil })
+	if x.byCursor() {
+		err = view.EachConcurrencyLimit(func(r *row.ConcurrencyLimit) (bool, error) {
+			limits = append(limits, r)
+			return true, x.ctx.Err()
+		})
+		if err == nil {
+			limits, err = pageByCursor(x, listLimits, &p, limits, func(r *row.ConcurrencyLimit) api.ID { return idOf(r.Id) })
+		}
+	} else {
+		err = view.EachConcurrencyLimit(func(l *row.ConcurrencyLimit) (bool, error) { return takeFrom(&p, &limits, l), nil })
+	}
 	if err != nil {
 		return err
 	}

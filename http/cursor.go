@@ -42,6 +42,10 @@ const (
 	listAgents      = 6
 	listJobs        = 7
 	listLogs        = 8
+	listBlocks      = 9
+	listBlockSpecs  = 10
+	listSearches    = 11
+	listLimits      = 12
 )
 
 func (c cursor) String() string {

@@ -100,6 +100,39 @@ func TestCursorsOfOtherListsAreRefused(t *testing.T) {
 	}
 }
 
+func TestListsOfFewObjectsHaveCursors(t *testing.T) {
+	t.Parallel()
+	s := newStack(t, oneNode)
+	made := map[string][]string{}
+	note := func(kind string, o object) string {
+		id := o["id"].(string)
+		made[kind] = append(made[kind], id)
+		return id
+	}
+	for i := range 5 {
+		name := string(rune('a' + (i*2)%5)) // not in the order of names
+		spec := note("block_specs", s.must(201, "POST", "/api/block_specs/", object{"name": name, "version": "1.0", "type": "STORAGE", "fields": object{}}))
+		note("blocks", s.must(201, "POST", "/api/blocks/", object{"name": name, "block_spec_id": spec, "data": object{}}))
+		note("saved_searches", s.must(201, "PUT", "/api/saved_searches/", object{"name": name}))
+		note("concurrency_limits", s.must(200, "POST", "/api/concurrency_limits/", object{"tag": name, "concurrency_limit": 1}))
+	}
+	for kind, want := range made {
+		slices.Reverse(want) // the newest first
+		deepest := 0
+		got := s.pages(kind, object{"limit": 2}, func(n int) { deepest = n })
+		if !slices.Equal(got, want) || deepest != 1 {
+			t.Errorf("%s in %d pages:\n got %s\nwant %s", kind, deepest+2, got, want)
+		}
+		if a := s.do("POST", "/api/"+kind+"/filter?cursor=", object{"offset": 1}); a.status != 422 {
+			t.Errorf("%s by offset and cursor: %d", kind, a.status)
+		}
+		next := s.do("POST", "/api/"+kind+"/filter?cursor=", object{"limit": 1}).header.Get("X-Sluice-Next-Cursor")
+		if a := s.do("POST", "/api/flows/filter?cursor="+next, object{"limit": 1}); next == "" || a.status != 422 {
+			t.Errorf("a cursor of %s for flows: %d", kind, a.status)
+		}
+	}
+}
+
 // cursorSorts are the orders in which lists by cursor are offered.
 var cursorSorts = map[string][]string{
 	"flow_runs":   flowRunSorts,
@@ -196,7 +229,7 @@ func TestCursorsOfLongNamesGoOn(t *testing.T) {
 func FuzzListCursors(f *testing.F) {
 	s := newStack(f, oneNode)
 	s.loggedRun()
-	kinds := []string{"flow_runs", "task_runs", "flows", "deployments", "logs", "work_queues", "agents", "jobs"}
+	kinds := []string{"flow_runs", "task_runs", "flows", "deployments", "logs", "work_queues", "agents", "jobs", "blocks", "block_specs", "saved_searches", "concurrency_limits"}
 	for i, kind := range kinds {
 		f.Add(uint(i), uint(0), "", []byte{})
 		key := sortPlace{at: 1 << 50, name: "a"}.append(nil)
@@ -212,7 +245,8 @@ func FuzzListCursors(f *testing.F) {
 			body = `{"sort":"` + sorts[order%uint(len(sorts))] + `"}`
 		}
 		lists := map[string]byte{"flow_runs": listFlowRuns, "task_runs": listTaskRuns, "flows": listFlows, "deployments": listDeployments,
-			"logs": listLogs, "work_queues": listWorkQueues, "agents": listAgents, "jobs": listJobs}
+			"logs": listLogs, "work_queues": listWorkQueues, "agents": listAgents, "jobs": listJobs,
+			"blocks": listBlocks, "block_specs": listBlockSpecs, "saved_searches": listSearches, "concurrency_limits": listLimits}
 		for _, text := range []string{cursor{list: lists[kind], filter: filterHash([]byte(body)), key: key}.String(), string(text)} {
 			if a := s.do("POST", "/api/"+kind+"/filter?cursor="+url.QueryEscape(text), body, oddly...); a.status != 200 && a.status != 422 {
 				t.Errorf("%s %s %q: %d %s", kind, body, text, a.status, a.text)

@@ -87,7 +87,17 @@ func filterSavedSearches(_ *Server, x *exchange) error {
 	}
 	defer view.Close()
 	var searches []*row.SavedSearch
-	err = view.EachSavedSearch(func(r *row.SavedSearch) (bool, error) { return takeFrom(&p, &searches, r), x.ctx.Err() })
+	if x.byCursor() {
+		err = view.EachSavedSearch(func(r *row.SavedSearch) (bool, error) {
+			searches = append(searches, r)
+			return true, x.ctx.Err()
+		})
+		if err == nil {
+			searches, err = pageByCursor(x, listSearches, &p, searches, func(r *row.SavedSearch) api.ID { return idOf(r.Id) })
+		}
+	} else {
+		err = view.EachSavedSearch(func(r *row.SavedSearch) (bool, error) { return takeFrom(&p, &searches, r), x.ctx.Err() })
+	}
 	if err != nil {
 		return err
 	}

@@ -21,6 +21,9 @@ func newID() []byte {
 // envelope is a command by the caller.
 func (x *exchange) envelope() *command.Envelope {
 	e := &command.Envelope{Actor: x.who.name, Seed: newID(), Idempotency: x.nextKey()}
+	if x.who.token != nil {
+		e.TokenId = x.who.token.Id // in every one: the token may be revoked between two
+	}
 	if !x.recorded { // a request of several commands leaves one record, with the first
 		e.Audit, x.recorded = x.auditEntry(), true
 	}

@@ -333,7 +333,9 @@ type Envelope struct {
 	//	*Envelope_CreateArtifact
 	Command isEnvelope_Command `protobuf_oneof:"command"`
 	// What the record of this write says beside actor, time and outcome; absent: the write leaves none.
-	Audit         *Audit `protobuf:"bytes,129,opt,name=audit,proto3" json:"audit,omitempty"`
+	Audit *Audit `protobuf:"bytes,129,opt,name=audit,proto3" json:"audit,omitempty"`
+	// The token that the command was asked for with, in every command of a request; empty without one.
+	TokenId       []byte `protobuf:"bytes,200,opt,name=token_id,json=tokenId,proto3" json:"token_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1059,6 +1061,13 @@ func (x *Envelope) GetCreateArtifact() *CreateArtifact {
 func (x *Envelope) GetAudit() *Audit {
 	if x != nil {
 		return x.Audit
+	}
+	return nil
+}
+
+func (x *Envelope) GetTokenId() []byte {
+	if x != nil {
+		return x.TokenId
 	}
 	return nil
 }
@@ -7203,7 +7212,7 @@ var File_fsm_command_command_proto protoreflect.FileDescriptor
 
 const file_fsm_command_command_proto_rawDesc = "" +
 	"\n" +
-	"\x19fsm/command/command.proto\x12\x11sluice.command.v1\x1a\x11fsm/row/row.proto\"\xa4*\n" +
+	"\x19fsm/command/command.proto\x12\x11sluice.command.v1\x1a\x11fsm/row/row.proto\"\xc0*\n" +
 	"\bEnvelope\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x1c\n" +
 	"\tnamespace\x18\x02 \x01(\tR\tnamespace\x12\x14\n" +
@@ -7300,7 +7309,8 @@ const file_fsm_command_command_proto_rawDesc = "" +
 	"\vdrain_agent\x18\xb4\x01 \x01(\v2\x1d.sluice.command.v1.DrainAgentH\x00R\n" +
 	"drainAgent\x12M\n" +
 	"\x0fcreate_artifact\x18\xc3\x01 \x01(\v2!.sluice.command.v1.CreateArtifactH\x00R\x0ecreateArtifact\x12/\n" +
-	"\x05audit\x18\x81\x01 \x01(\v2\x18.sluice.command.v1.AuditR\x05auditB\t\n" +
+	"\x05audit\x18\x81\x01 \x01(\v2\x18.sluice.command.v1.AuditR\x05audit\x12\x1a\n" +
+	"\btoken_id\x18\xc8\x01 \x01(\fR\atokenIdB\t\n" +
 	"\acommand\"\xb9\x01\n" +
 	"\x05Audit\x12\x19\n" +
 	"\btoken_id\x18\x01 \x01(\fR\atokenId\x12\x12\n" +
