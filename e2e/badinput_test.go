@@ -80,7 +80,7 @@ func TestAWrongSpecificationIsAnsweredWithItsLine(t *testing.T) {
 			files: map[string]string{"spec.yaml": "name: leo\nflow_locaton: ./leo_flow.py\n"},
 			args:  create("spec.yaml"), code: 1,
 			stderr: "Failed to create deployment 'leo': spec.yaml:2: unknown key 'flow_locaton'; " +
-				"known are name, flow_name, flow_location, command, script, arguments, parameters, parameter_schema, tags, schedule, schedules, flow_runner, catchup, catchup_limit, " +
+				"known are name, flow_name, flow_location, flow_storage, command, script, arguments, parameters, parameter_schema, tags, schedule, schedules, flow_runner, catchup, catchup_limit, " +
 				"retention, concurrency_limit, on_conflict, overlap, dst, on_crash, queue_timeout_seconds, run_timeout_seconds, priority\n" +
 				"error: failed to create 1 out of 1 deployments\n",
 		},
@@ -221,7 +221,7 @@ func TestWithoutAServerTheAddressAndWhatToDoAreSaid(t *testing.T) {
 		"try: start one with \"sluice server start\", or point to another with \"sluice config set SLUICE_API_URL=http://HOST:4200/api\"\n", address)
 	for _, tt := range []struct{ command, doing string }{
 		{"deployment ls", ""},
-		{"work-queue create one", "create work queue 'one': "},
+		{"work-queue create one", "create work queue 'one'\ncause: "},
 		{"agent start one", ""},
 		{"deployment execute " + leonardo, ""},
 		{"flow-run logs tan-lion", ""},

@@ -64,6 +64,14 @@ func makeCertificates(a *app, dir, name string, nodes []string, valid time.Durat
 	}
 	now := time.Now()
 	in := func(file string) string { return filepath.Join(dir, file) }
+	var made []string
+	writeNew := func(path string, data []byte, mode fs.FileMode) error {
+		if err := writeNew(path, data, mode); err != nil {
+			return err
+		}
+		made = append(made, path)
+		return nil
+	}
 	cert, err := os.ReadFile(in("ca.pem"))
 	key, keyErr := os.ReadFile(in("ca-key.pem"))
 	var authority *link.Authority
@@ -115,6 +123,9 @@ func makeCertificates(a *app, dir, name string, nodes []string, valid time.Durat
 			return err
 		}
 		a.say("Made %s and %s", in(node+".pem"), in(node+"-key.pem"))
+	}
+	if a.structured() {
+		return a.printObject(map[string][]string{"files": made}, strings.Join(made, "\n"), strings.Join(made, "\n"))
 	}
 	return nil
 }

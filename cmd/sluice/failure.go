@@ -54,7 +54,8 @@ Commands that wait for a flow run (flow-run watch, deployment run --watch, deplo
 
 sluice run ends with the code of the command that it runs.
 
-Errors are written to stderr as "error: what happened" and, where there is something to do about it, "try: what to do";
+Errors are written to stderr as "error: what was being done", "cause: what was in the way" (or both in the first line) and,
+where there is something to do about it, "try: what to do";
 with -o json as one JSON object with the keys error, kind, hint, request_id and exit_code.`
 
 // failure is an error with the exit code it leads to.
@@ -168,7 +169,7 @@ func (a *app) report(command *cobra.Command, err error) int {
 	if (v.code == exitUsage || v.kind == api.KindInvalid) && v.hint == "" && command != nil {
 		v.hint = command.CommandPath() + " --help"
 	}
-	message := err.Error()
+	message, cause := err.Error(), ""
 	if errors.Is(err, context.DeadlineExceeded) {
 		message = "no answer in time: " + message
 	}
@@ -180,7 +181,15 @@ func (a *app) report(command *cobra.Command, err error) int {
 	if a.colored() {
 		label, hintLabel = style(sgrRed+sgrBold, label), style(sgrBold, hintLabel)
 	}
-	fmt.Fprintf(a.err, "%s %s\n", label, strings.ReplaceAll(message, "\n", "\n    "))
+	if message, cause = splitCause(message, err); cause != "" {
+		causeLabel := "cause:"
+		if a.colored() {
+			causeLabel = style(sgrBold, causeLabel)
+		}
+		fmt.Fprintf(a.err, "%s %s\n%s %s\n", label, message, causeLabel, strings.ReplaceAll(cause, "\n", "\n    "))
+	} else {
+		fmt.Fprintf(a.err, "%s %s\n", label, strings.ReplaceAll(message, "\n", "\n    "))
+	}
 	if v.hint != "" {
 		fmt.Fprintf(a.err, "%s %s\n", hintLabel, strings.ReplaceAll(v.hint, "\n", "\n    "))
 	}
@@ -188,6 +197,16 @@ func (a *app) report(command *cobra.Command, err error) int {
 		fmt.Fprintf(a.err, "request: %s\n", v.requestID)
 	}
 	return v.code
+}
+
+// splitCause takes what a server answered, or why none did, apart from what was being done.
+func splitCause(message string, err error) (doing, cause string) {
+	if known, ok := errors.AsType[*api.Error](err); ok {
+		if doing, found := strings.CutSuffix(message, ": "+known.Error()); found && !strings.Contains(doing, "\n") {
+			return doing, known.Error()
+		}
+	}
+	return message, ""
 }
 
 func writeErrorJSON(w io.Writer, message string, v verdict) {

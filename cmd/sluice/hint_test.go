@@ -39,6 +39,29 @@ func TestAConflictSaysWhatToTypeInstead(t *testing.T) {
 	}
 }
 
+func TestWhatTheServerAnsweredIsTheCauseApartFromWhatWasDone(t *testing.T) {
+	t.Parallel()
+	server := refusing(t, http.StatusConflict, "it is there already")
+	got := newShell(t, server.api()).run("work-queue", "create", "q")
+	if want := "error: create work queue 'q'\ncause: it is there already\ntry: sluice work-queue edit q changes it\n"; got.err != want {
+		t.Errorf("got\n%s", got.err)
+	}
+	got = newShell(t, server.api()).run("work-queue", "create", "q", "-o", "json")
+	if !strings.Contains(got.err, `"error":"create work queue 'q': it is there already"`) {
+		t.Errorf("a program is told\n%s", got.err)
+	}
+}
+
+func TestCertificatesThatWereMadeAreListedAsJSON(t *testing.T) {
+	t.Parallel()
+	got := newShell(t, "").ok("cluster", "tls", "init", "--dir", t.TempDir(), "node1", "-o", "json")
+	for _, file := range []string{"ca.pem", "ca-key.pem", "gossip.key", "secrets.key", "node1.pem", "node1-key.pem"} {
+		if !strings.Contains(got, "/"+file+`"`) {
+			t.Errorf("no %s in %s", file, got)
+		}
+	}
+}
+
 func TestARefusedValuePointsToTheHelpOfTheCommand(t *testing.T) {
 	t.Parallel()
 	got := newShell(t, refusing(t, http.StatusUnprocessableEntity, "url: it must begin with https://").api()).run("webhook", "create", "alerts", "ftp://h")
