@@ -179,7 +179,7 @@ func TestWritesGoOnWhileTheLeaderIsKilled(t *testing.T) {
 	dead.restart()
 	keys := dead.flag("--secrets-key-file")
 	operator := c.shellAs("")
-	operator.ok("storage", "create", "--type", "s3", "--name", "first", "--set", "bucket=b", "--set", "aws_secret_access_key=plain", "--no-default")
+	operator.ok("storage", "create", "--type", "s3", "--name", "first", "--set", "bucket=b", "--set", "aws_access_key_id=id", "--set", "aws_secret_access_key=plain", "--no-default")
 	spec := c.all[0].list("/blocks/filter", object{})[0]["block_spec_id"]
 	const blocks = 250
 	many(blocks, func(i int) {

@@ -188,6 +188,7 @@ func TestSnapshotsOfACluster(t *testing.T) {
 	contains(t, fresh.ok("work-queue", "ls"), "kept")
 	contains(t, there.ok("snapshot", "restore", file, "--yes", "--foreign"), "Restored")
 	contains(t, there.ok("work-queue", "ls"), "kept")
+	empty.stop()
 	empty.restart()
 	contains(t, fresh.ok("work-queue", "ls"), "kept")
 }

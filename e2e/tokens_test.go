@@ -227,7 +227,7 @@ func TestNoSecretIsTold(t *testing.T) {
 	}
 	said := map[string][]byte{}
 	operator := c.shellAs(admin)
-	operator.ok("storage", "create", "--type", "s3", "--name", "results", "--set", "bucket=results", "--set", "aws_secret_access_key="+password, "--no-default")
+	operator.ok("storage", "create", "--type", "s3", "--name", "results", "--set", "bucket=results", "--set", "aws_access_key_id=id", "--set", "aws_secret_access_key="+password, "--no-default")
 	hook := at.post("/webhooks", object{"name": "signed", "url": "http://127.0.0.1:1/hook", "secret": webhookSecret, "paused": true})["id"].(string)
 	conn := c.connectAs(secrets["a token of the role deployer"])
 	flow := deploy(t, conn, "steady", nil, "true").deployment
