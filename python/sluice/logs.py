@@ -11,8 +11,8 @@ import sys
 import threading
 import time
 
-from sluice import context, log_spool, timestamps, transport
-from sluice.errors import ApiError, ServerUnavailable
+from sluice import config, context, log_spool, timestamps, transport
+from sluice.errors import ApiError, ConfigurationError, ServerUnavailable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,8 +45,8 @@ def level_number(level: Any) -> int:
 
 def _threshold() -> int:
     try:
-        return level_number(os.environ.get("SLUICE_LOGGING_LEVEL") or INFO)
-    except ValueError:
+        return level_number(config.get("SLUICE_LOGGING_LEVEL") or INFO)
+    except (ValueError, ConfigurationError):  # who connects is told what is wrong with a profile
         return INFO
 
 

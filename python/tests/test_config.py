@@ -4,7 +4,7 @@ import tempfile
 import unittest
 from unittest import mock
 
-from sluice import config, connection, ephemeral
+from sluice import config, connection, ephemeral, logs
 from sluice.errors import ConfigurationError
 
 
@@ -36,6 +36,14 @@ class Settings(unittest.TestCase):
         self.assertEqual((config.get("OTHER"), config.get("ESCAPED"), config.get("MISSING", "x")), ('sing"le', 'a"bä', "x"))
         self.environment({"SLUICE_HOME": self.home, "SLUICE_API_URL": "http://e/api"})
         self.assertEqual(config.api_addresses(), ["http://e/api"])
+
+    def test_the_log_level_of_the_profile_counts_and_the_environment_wins(self):
+        self.profiles('active = "default"\n[profiles.default]\nSLUICE_LOGGING_LEVEL = "ERROR"\n')
+        self.assertEqual(logs._threshold(), logs.ERROR)
+        self.environment({"SLUICE_HOME": self.home, "SLUICE_LOGGING_LEVEL": "DEBUG"})
+        self.assertEqual(logs._threshold(), logs.DEBUG)
+        self.environment({"SLUICE_HOME": self.home, "SLUICE_LOGGING_LEVEL": "loud"})
+        self.assertEqual(logs._threshold(), logs.INFO)
 
     def test_the_address_of_a_server_alone_gets_the_path_of_the_api(self):
         self.environment({"SLUICE_HOME": self.home, "SLUICE_API_URL": "http://a:1, https://b/,http://c/api/,http://d/prefix/api"})
