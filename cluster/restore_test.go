@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"strings"
 	"sync"
 	"testing"
@@ -20,6 +21,7 @@ import (
 	"github.com/sluice-dev/sluice/fsm/kv/pebblekv"
 	"github.com/sluice-dev/sluice/fsm/row"
 	"github.com/sluice-dev/sluice/fsm/snapshot"
+	"github.com/sluice-dev/sluice/fsm/state"
 )
 
 // restoreNode is a node on loopback with the product's state machine and snapshots.
@@ -205,32 +207,49 @@ func (f *restoreFleet) restore(n *restoreNode, stream []byte) (uint64, error) {
 	return n.node.Restore(testContext(f.t), staged.Meta(0), staged)
 }
 
-// same waits until all running nodes have applied index and compares their states.
+// same waits until all running nodes have applied index, and the same beyond it, and compares their states.
 func (f *restoreFleet) same(index uint64) {
 	f.t.Helper()
-	var first *restoreNode
-	for _, n := range f.nodes {
-		if n.node == nil {
+	for {
+		hashes, least, most := map[state.Hash][]string{}, uint64(math.MaxUint64), index
+		for _, n := range f.nodes {
+			if n.node == nil {
+				continue
+			}
+			if err := n.fsm.WaitApplied(testContext(f.t), most); err != nil {
+				f.t.Fatalf("%v; %+v", err, n.node.Status())
+			}
+			hash, applied := f.verified(n)
+			hashes[hash] = append(hashes[hash], n.node.ID())
+			least, most = min(least, applied), max(most, applied)
+		}
+		if least < most && len(hashes) > 1 {
+			index = most // a new leader's first entries came between
 			continue
 		}
-		if err := n.fsm.WaitApplied(testContext(f.t), index); err != nil {
-			f.t.Fatalf("%v; %+v", err, n.node.Status())
+		if len(hashes) > 1 {
+			f.t.Errorf("the nodes' states differ at %d: %v", most, hashes)
 		}
-		v, err := n.fsm.View()
-		if err != nil {
-			f.t.Fatal(err)
-		}
-		if err := v.Verify(); err != nil {
-			f.t.Errorf("node %s: %v", n.node.ID(), err)
-		}
-		_ = v.Close()
-		if first == nil {
-			first = n
-		}
-		if got, want := n.hash(f.t), first.hash(f.t); got != want {
-			f.t.Errorf("node %s has state %v, the first %v", n.node.ID(), got, want)
-		}
+		return
 	}
+}
+
+// verified checks a node's state and returns its hash and how far it is applied, of one moment.
+func (f *restoreFleet) verified(n *restoreNode) (state.Hash, uint64) {
+	f.t.Helper()
+	v, err := n.fsm.View()
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	defer v.Close()
+	if err := v.Verify(); err != nil {
+		f.t.Errorf("node %s: %v", n.node.ID(), err)
+	}
+	hash, err := v.Hash()
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return hash, v.Index()
 }
 
 // names lists the flows that a node has.
